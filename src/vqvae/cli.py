@@ -1,0 +1,247 @@
+"""The command ``vqvae``: parse, call, print; nothing else. Heavy imports wait until a command needs them."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from vqvae.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from vqvae.training import Run
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; exit 0, 2 for what the user can mend (one line says how), 130 or 143 after a signal."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        arguments = _parse(sys.argv[1:] if argv is None else argv)
+        arguments.run(arguments)
+    except UserError as error:
+        print(f"vqvae: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        if (code := getattr(error, "exit_code", None)) is None:
+            raise
+        print(f"vqvae: {error}", file=sys.stderr)
+        sys.exit(code)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="vqvae",
+        description="Discrete image models: a VQ-VAE tokenizer, a prior over its codes, samples, measurements.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(run=run, overrides=None)
+        return sub
+
+    _add_training(command)
+    _add_use(command)
+    arguments, rest = parser.parse_known_args(argv)
+    arguments.overrides = _overrides(rest, configurable=hasattr(arguments, "recipe"))
+    return arguments
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"vqvae {version('vqvae')}"
+
+
+def _add_training(command: Callable[..., argparse.ArgumentParser]) -> None:
+    demo = command("demo", _demo, "everything on the embedded data in minutes: both stages, samples, a report")
+    demo.add_argument("--out", help="directory for the demo's runs (default: runs/demo, or the next free name)")
+
+    more = "; any key of the recipe is an option too: --training.learning_rate 5e-4"
+    train = command("train", _train, "train a tokenizer" + more)
+    train.add_argument(
+        "recipe", metavar="RECIPE_OR_YAML", help="a shipped recipe's name or the path of a .yaml file"
+    )
+    prior = command("prior", _prior, "train a prior over a tokenizer's codes" + more)
+    prior.add_argument("tokenizer", metavar="TOKENIZER", help="the tokenizer's run directory")
+    prior.add_argument("recipe", metavar="RECIPE_OR_YAML", nargs="?", default="prior", help="(default: prior)")
+    for sub in (train, prior):
+        sub.add_argument("--data", metavar="SPEC", help="shapes, cifar10, hf:OWNER/NAME, or a path")
+        sub.add_argument(
+            "--out", metavar="DIR", help="run directory (default: runs/RECIPE, or the next free name)"
+        )
+        sub.add_argument("--steps", metavar="N", help="optimizer steps")
+        sub.add_argument("--precision", choices=("auto", "bf16", "fp32"))
+        sub.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps")
+
+    resume = command("resume", _resume, "continue a run exactly where its newest checkpoint stands")
+    resume.add_argument("run_path", metavar="RUN")
+
+
+def _add_use(command: Callable[..., argparse.ArgumentParser]) -> None:
+    sample = command("sample", _sample, "draw new images from a prior")
+    sample.add_argument("prior", metavar="PRIOR", help="the prior's run directory")
+    sample.add_argument("--num", type=int, default=64, help="images (default: 64)")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--label", help="a class, by name or number (default: all classes in turn)")
+    sample.add_argument("--temperature", type=float, default=1.0)
+    sample.add_argument("--top-k", type=int)
+    sample.add_argument("--top-p", type=float)
+
+    reconstruct = command("reconstruct", _reconstruct, "show images above their reconstructions")
+    reconstruct.add_argument("tokenizer", metavar="TOKENIZER", help="a run directory")
+    reconstruct.add_argument("images", metavar="IMAGES", nargs="+", help="image files, or one data SPEC")
+
+    for sub in (sample, reconstruct):
+        sub.add_argument("--out", metavar="PNG", required=True, help="the picture to write; must not exist")
+        sub.add_argument("--device", default="auto")
+
+    evaluate = command("evaluate", _evaluate, "measure a tokenizer, and its prior where the run is one")
+    evaluate.add_argument("run_path", metavar="RUN")
+    evaluate.add_argument("--data", metavar="SPEC", required=True)
+    evaluate.add_argument("--split", choices=("train", "test"), default="test")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    evaluate.add_argument("--device", default="auto")
+
+    report = command("report", _report, "write a run's report.html: curves, pictures, codebook use, results")
+    report.add_argument("run_path", metavar="RUN")
+
+    info = command("info", _info, "say what a run or a model file is")
+    info.add_argument("run_path", metavar="RUN")
+
+
+def _overrides(rest: Sequence[str], *, configurable: bool) -> dict[str, str]:
+    """Read ``--a.b VALUE`` and ``--a.b=VALUE``; whatever else was left over is an error."""
+    from itertools import chain
+
+    known = (
+        "--out",
+        "--data",
+        "--steps",
+        "--device",
+        "--precision",
+        "--num",
+        "--seed",
+        "--label",
+        "--json",
+        "--split",
+    )
+    found: dict[str, str] = {}
+    words = iter(chain.from_iterable(word.split("=", 1) if word.startswith("--") else [word] for word in rest))
+    for word in words:
+        if not word.startswith("--") or not configurable:
+            raise UserError(f"unknown argument '{word}'{did_you_mean(word, known)}")
+        value = next(words, None)
+        if value is None or value.startswith("--"):
+            raise UserError(f"{word}: expected a value")
+        found[word.removeprefix("--").replace("-", "_")] = value
+    return found
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from vqvae.demo import demo
+
+    demo(arguments.out)
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, str]:
+    short = {
+        "data.spec": arguments.data,
+        "training.steps": arguments.steps,
+        "training.precision": arguments.precision,
+        "training.device": arguments.device,
+    }
+    return {**arguments.overrides, **{key: value for key, value in short.items() if value is not None}}
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from vqvae.config import load_config
+    from vqvae.training import train
+
+    config = load_config(arguments.recipe, "tokenizer", _settings(arguments))
+    _finish(train(config, out=arguments.out, name=Path(arguments.recipe).stem))
+
+
+def _prior(arguments: argparse.Namespace) -> None:
+    from vqvae.training import prior_config, train
+
+    config = prior_config(arguments.tokenizer, arguments.recipe, _settings(arguments))
+    name = f"{Path(arguments.tokenizer).resolve().name}-{Path(arguments.recipe).stem}"
+    _finish(train(config, out=arguments.out, name=name))
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    from vqvae.training import resume
+
+    _finish(resume(arguments.run_path))
+
+
+def _finish(run: "Run") -> None:
+    print(f"done: {run.path}; next: vqvae evaluate {run.path} --data SPEC, vqvae report {run.path}")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from vqvae.evaluation import evaluate_run, results_table
+
+    results = evaluate_run(
+        arguments.run_path, arguments.data, split=arguments.split, device=arguments.device, progress=True
+    )
+    print(json.dumps(results.to_dict()) if arguments.json else results_table(results))
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from vqvae.evaluation import sample_picture
+
+    controls: dict[str, Any] = {
+        name: getattr(arguments, name) for name in ("seed", "temperature", "top_k", "top_p")
+    }
+    picture = sample_picture(
+        arguments.prior, num=arguments.num, label=arguments.label, device=arguments.device, **controls
+    )
+    _save(picture, arguments.out)
+
+
+def _reconstruct(arguments: argparse.Namespace) -> None:
+    from vqvae.evaluation import reconstruction_picture
+
+    _save(reconstruction_picture(arguments.tokenizer, arguments.images, device=arguments.device), arguments.out)
+
+
+def _save(picture: Any, out: str) -> None:
+    from vqvae.evaluation import save_png
+
+    path = Path(out)
+    if path.exists():
+        raise UserError(f"{path} exists and is not overwritten: choose another --out")
+    try:
+        save_png(picture, path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--out {path}: cannot write it: {error}") from None
+    print(path)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from vqvae.evaluation import write_report
+
+    print(write_report(Path(arguments.run_path)))
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from vqvae.hub import describe
+
+    print(describe(arguments.run_path))

@@ -1,0 +1,357 @@
+"""What a run is made of: frozen dataclasses, to and from YAML, overridden key by key."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from vqvae.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from vqvae.data import ImageSet
+    from vqvae.models import VQVAE, PixelCNN
+    from vqvae.quantizers import Quantizer
+
+_STRICT = ConfigDict(extra="forbid")
+Count = Annotated[int, Field(gt=0)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _height_and_width(value: Any) -> Any:
+    """Accept 64 for [64, 64], and "48x64"."""
+    if isinstance(value, str) and value.count("x") == 1:
+        value = value.split("x")
+    return [value, value] if isinstance(value, int | str) else value
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DataConfig:
+    """Which images, and how they are made to fit.
+
+    Attributes:
+        spec: ``shapes``, ``cifar10``, ``hf:OWNER/NAME`` or a path.
+        size: (height, width); ``64`` and ``48x64`` are understood. None: the images' own.
+        fit: ``strict`` refuses images of another size, ``crop`` scales and centre-crops them.
+        channels: 1 or 3; None: 1 where every image is grey.
+        flip: whether training sees each image mirrored half the time.
+        strict: whether a file that cannot be decoded stops the run.
+        limit: the first so many images of a split only.
+    """
+
+    spec: str = "shapes"
+    size: Annotated[tuple[Count, Count] | None, BeforeValidator(_height_and_width)] = None
+    fit: Literal["strict", "crop"] = "strict"
+    channels: Literal[1, 3] | None = None
+    flip: bool = False
+    strict: bool = False
+    limit: Count | None = None
+
+    def load(self, split: str, *, multiple_of: int) -> ImageSet:
+        """Read a split, ``train`` or ``test``, into memory."""
+        from vqvae.data import load
+
+        return load(
+            self.spec,
+            split,
+            size=self.size,
+            fit=self.fit,
+            channels=self.channels,
+            multiple_of=multiple_of,
+            strict=self.strict,
+            limit=self.limit,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class VectorQuantizerConfig:
+    """``vqvae.quantizers.VectorQuantizer``."""
+
+    kind: Literal["vq"] = "vq"
+    num_codes: Annotated[int, Field(gt=1)] = 512
+    dim: Count = 64
+    codes_per_position: Count = 1
+    revive_every: CountOrZero = 20
+    revive_below: Share = 0.05
+
+    def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
+        """Make the quantizer."""
+        from vqvae.quantizers import VectorQuantizer
+
+        return VectorQuantizer(**_settings(self), forwards_per_update=forwards_per_update, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class EMAQuantizerConfig:
+    """``vqvae.quantizers.EMAQuantizer``."""
+
+    kind: Literal["ema"] = "ema"
+    num_codes: Annotated[int, Field(gt=1)] = 512
+    dim: Count = 64
+    codes_per_position: Count = 1
+    decay: Share = 0.99
+    revive_every: CountOrZero = 20
+    revive_below: Share = 0.05
+
+    def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
+        """Make the quantizer."""
+        from vqvae.quantizers import EMAQuantizer
+
+        return EMAQuantizer(**_settings(self), forwards_per_update=forwards_per_update, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class VQVAEConfig:
+    """``vqvae.models.VQVAE``."""
+
+    width: Count = 128
+    residual_width: Count = 32
+    residual_blocks: CountOrZero = 2
+    factor: Literal[2, 4, 8, 16, 32] = 4
+    quantizer: Annotated[VectorQuantizerConfig | EMAQuantizerConfig, Field(discriminator="kind")] = Field(
+        default_factory=EMAQuantizerConfig
+    )
+
+    def build(self, *, channels: int, forwards_per_update: int = 1, seed: int = 0) -> VQVAE:
+        """Make the tokenizer for images of so many channels."""
+        from vqvae.models import VQVAE
+
+        return VQVAE(
+            self.quantizer.build(forwards_per_update=forwards_per_update, seed=seed),
+            channels=channels,
+            width=self.width,
+            residual_width=self.residual_width,
+            residual_blocks=self.residual_blocks,
+            factor=self.factor,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class PixelCNNConfig:
+    """``vqvae.models.PixelCNN``."""
+
+    kind: Literal["pixelcnn"] = "pixelcnn"
+    width: Count = 64
+    layers: Count = 12
+    kernel: Literal[3, 5, 7, 9] = 3
+    head_width: Count = 256
+    dropout: Share = 0.0
+
+    def build(
+        self, *, num_codes: int, codes_per_position: int, grid: tuple[int, int], num_classes: int
+    ) -> PixelCNN:
+        """Make the prior for codes of that shape."""
+        from vqvae.models import PixelCNN
+
+        return PixelCNN(
+            num_codes,
+            codes_per_position=codes_per_position,
+            grid=grid,
+            num_classes=num_classes,
+            **_settings(self),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainingConfig:
+    """The loop, the same for both stages.
+
+    Attributes:
+        steps: optimizer steps.
+        batch_size: images a step, all micro-batches together.
+        accumulate: micro-batches a step.
+        learning_rate: at its peak.
+        warmup: steps of linear rise to the peak.
+        final_rate: the share of the peak that the cosine falls to at the last step.
+        weight_decay: of AdamW; 0 is Adam.
+        clip: the largest norm of the gradient; 0 for no limit.
+        average: decay of the averaged weights that are evaluated and kept.
+        seed: of everything random.
+        precision: ``auto`` is bf16 where the processor or GPU has it, else fp32.
+        compile: ``auto`` compiles where it works and the run is long enough to gain.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        log_every: steps between lines of metrics.
+        evaluate_every: steps between held-out measurements and pictures.
+        checkpoint_every: steps between checkpoints.
+        keep: checkpoints kept, the newest ones.
+        tensorboard: whether to write TensorBoard events beside the JSON lines.
+    """
+
+    steps: Count = 3000
+    batch_size: Count = 256
+    accumulate: Count = 1
+    learning_rate: Positive = 1e-3
+    warmup: CountOrZero = 100
+    final_rate: NotNegative = 0.02
+    weight_decay: NotNegative = 0.0
+    clip: NotNegative = 1.0
+    average: Share = 0.999
+    seed: int = 0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    device: str = "auto"
+    log_every: Count = 50
+    evaluate_every: Count = 500
+    checkpoint_every: Count = 500
+    keep: Count = 2
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TokenizerConfig:
+    """A tokenizer's training.
+
+    Attributes:
+        beta: the weight of the commitment term (arXiv 1711.00937, equation 3).
+        revive_until: the share of the training after which dead codes are left alone, so that the codebook
+            settles.
+    """
+
+    stage: Literal["tokenizer"] = "tokenizer"
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: VQVAEConfig = Field(default_factory=VQVAEConfig)
+    beta: NotNegative = 0.25
+    revive_until: Annotated[float, Field(ge=0, le=1)] = 0.8
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class PriorConfig:
+    """A prior's training over the codes of a tokenizer.
+
+    Attributes:
+        tokenizer: the tokenizer's run.
+        data: the images whose codes are learned.
+        classes: whether the prior is conditioned on the labels.
+        class_dropout: the share of labels hidden in training, so that it also learns codes without a class.
+    """
+
+    stage: Literal["prior"] = "prior"
+    tokenizer: str = ""
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: PixelCNNConfig = Field(default_factory=PixelCNNConfig)
+    classes: bool = False
+    class_dropout: Share = 0.1
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+
+RunConfig = TokenizerConfig | PriorConfig
+_ADAPTER: TypeAdapter[RunConfig] = TypeAdapter(Annotated[RunConfig, Field(discriminator="stage")])
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in fields(config) if field.name != "kind"}
+
+
+def recipes() -> dict[str, Path]:
+    """Return the shipped recipes by name."""
+    folder = Path(str(resources.files("vqvae") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_config(
+    name: str,
+    stage: str,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    base: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """Read a recipe by name or a YAML file by path, and apply overrides ``{"a.b": "VALUE"}`` in YAML's notation.
+
+    Args:
+        name: of a shipped recipe, or a path that ends in .yaml.
+        stage: ``tokenizer`` or ``prior``.
+        overrides: values by dotted key.
+        base: the data's values where the recipe is silent.
+
+    Raises:
+        UserError: for a missing file, a file that is not a YAML mapping, another stage, an unknown key or a
+            value out of its range, naming the key.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else recipes().get(name)
+    if path is None:
+        raise UserError(f"recipe '{name}'{did_you_mean(name, recipes())}; or give the path of a .yaml file")
+    if not path.is_file():
+        raise UserError(f"recipe {path}: no such file; the shipped ones: {', '.join(recipes())}")
+    values = _parse(path.read_text(), str(path))
+    values.setdefault("stage", stage)
+    if base is not None:
+        values["data"] = {**base, **(values.get("data") or {})}
+    for key, value in (overrides or {}).items():
+        _set(values, key, value)
+    config = config_from(values, name)
+    if config.stage != stage:
+        command = "train" if config.stage == "tokenizer" else "prior"
+        raise UserError(f"recipe '{name}' trains a {config.stage}: use vqvae {command}")
+    return config
+
+
+def config_from(values: Mapping[str, Any], where: str) -> RunConfig:
+    """Check a mapping and make the config of it; ``where`` begins the error line."""
+    try:
+        return _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first_line(error)}") from None
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Return a config as plain values, as YAML and JSON hold them."""
+    return TypeAdapter(type(config)).dump_python(config, mode="json")
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Return a config as YAML that ``load_config`` reads back."""
+    return yaml.safe_dump(to_mapping(config), sort_keys=False)
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise UserError(f"{where}: not YAML: {problem}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: expected keys and values, such as 'training: {{steps: 3000}}'")
+    return values  # pyright: ignore[reportUnknownVariableType]
+
+
+def _set(values: dict[str, Any], key: str, value: str) -> None:
+    *groups, last = key.split(".")
+    for group in groups:
+        values = values.setdefault(group, {})
+        if not isinstance(values, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UserError(f"--{key}: '{group}' is a value, not a group of keys")
+    values[last] = yaml.safe_load(value)
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    # the tags of unions ('tokenizer', 'ema') stand in pydantic's path, but in no YAML file
+    tags = {"tokenizer", "prior", "vq", "ema", "pixelcnn"}
+    path = [
+        str(part)
+        for position, part in enumerate(first["loc"])
+        if position == len(first["loc"]) - 1 or part not in tags
+    ]
+    key = ".".join(path[1:] if path and path[0] in tags else path)
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"unknown key '{key}'{did_you_mean(path[-1], _known_keys())}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{key}: {message}, got {first['input']!r}"
+
+
+def _known_keys() -> Iterator[str]:
+    for name in list(vars(sys.modules[__name__])):
+        kind = getattr(sys.modules[__name__], name)
+        if name.endswith("Config") and hasattr(kind, "__dataclass_fields__"):
+            yield from (field.name for field in fields(kind))

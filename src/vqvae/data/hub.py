@@ -1,0 +1,178 @@
+"""Image data sets of the Hugging Face Hub: their parquet files, downloaded once and checked every time."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vqvae.data.parquet import parquet_source
+from vqvae.data.source import Source
+from vqvae.data.splits import FileSplits
+from vqvae.errors import UserError
+
+# The branch that the Hub fills itself for data sets of other formats.
+_CONVERTED = "refs/convert/parquet"
+_REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The parquet files of one commit of a data set."""
+
+    repo: str
+    commit: str
+    files: tuple[str, ...]
+
+
+def hub_source(repo: str, split: str) -> Source:
+    """Return one split of a data set on the Hub.
+
+    Honours HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE. What was loaded before loads again without network.
+
+    Args:
+        repo: OWNER/NAME.
+        split: "train" or "test".
+
+    Raises:
+        UserError: when the data set is not there, is not of images, is damaged, or cannot be reached.
+    """
+    if not _REPO.fullmatch(repo):
+        raise UserError(f"'hf:{repo}' is no Hub data set: write hf:OWNER/NAME, such as hf:uoft-cs/cifar10")
+    listing = _listing(repo)
+    where = f"hf:{repo}"
+    splits = FileSplits.by_name(_only_config(listing.files, where))
+    return parquet_source(splits, split, fetch=partial(_fetch, listing), where=where)
+
+
+def _only_config(files: Iterable[str], where: str) -> list[str]:
+    """Return the files of the default configuration, or of the only one: the Hub keeps each in its own folder."""
+    configs: dict[str, list[str]] = {}
+    for name in files:
+        top, _, rest = name.partition("/")
+        configs.setdefault(top if rest else "", []).append(name)
+    for name in ("default", "data", ""):
+        if name in configs:
+            return configs[name]
+    if len(configs) > 1:
+        raise UserError(
+            f"{where} holds several data sets ({', '.join(sorted(configs))}): download the parquet files of one "
+            "of them, then pass --data FOLDER"
+        )
+    return next(iter(configs.values()))
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """Return what the Hub's client raises when it cannot get something, whichever HTTP library it is built on."""
+    from huggingface_hub import errors
+
+    # requests' errors are OSErrors; httpx's have a base of their own, which this module imports.
+    return OSError, errors.HTTPError  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _listing(repo: str) -> _Listing:
+    """List a data set's files, or recall the list where the Hub cannot be reached."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        listing = _ask(repo)
+    except RepositoryNotFoundError as error:
+        raise UserError(f"no data set {repo} on the Hub; if it is private or gated, set HF_TOKEN") from error
+    except _network_errors() as error:
+        recalled = _recall(repo)
+        if recalled is None:
+            raise _out_of_reach(repo, error) from error
+        return recalled
+    _remember(listing)
+    return listing
+
+
+def _ask(repo: str) -> _Listing:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    for revision in (None, _CONVERTED):
+        try:
+            info = HfApi().dataset_info(repo, revision=revision)
+        except RevisionNotFoundError:
+            continue
+        names = [sibling.rfilename for sibling in info.siblings or ()]
+        files = tuple(sorted(name for name in names if name.endswith(".parquet")))
+        if files and info.sha:
+            return _Listing(repo, info.sha, files)
+    raise UserError(f"hf:{repo} has no parquet files: download it, then pass --data FOLDER")
+
+
+def _fetch(listing: _Listing, name: str) -> Path:
+    """Return the path of one file, downloading it with a progress bar where it is not in the cache yet."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        path = Path(hf_hub_download(listing.repo, name, repo_type="dataset", revision=listing.commit))
+    except _network_errors() as error:
+        raise _out_of_reach(listing.repo, error) from error
+    _verify(listing, name, path)
+    return path
+
+
+def _verify(listing: _Listing, name: str, path: Path) -> None:
+    """Check a file's size and SHA-256 against what the Hub announces; without network, trust the cache."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(listing.repo, name, repo_type="dataset", revision=listing.commit)
+    try:
+        announced = get_hf_file_metadata(url)
+    except _network_errors():
+        return
+    # Large files are tagged with their SHA-256, small ones with git's hash, which covers more than the content.
+    tag = announced.etag if announced.etag and _SHA256.fullmatch(announced.etag) else None
+    blob = path.resolve()  # deleting the link alone would leave the damaged file in the cache
+    with blob.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if announced.size not in (None, blob.stat().st_size) or tag not in (None, digest):
+        raise UserError(f"{name} of hf:{listing.repo} is damaged: delete {blob} and try again")
+
+
+def _out_of_reach(repo: str, error: Exception) -> UserError:
+    from huggingface_hub import constants
+
+    reason = " ".join(str(error).split())[:100] or type(error).__name__
+    files = "cifar-10-binary.tar.gz or the parquet files" if repo == "uoft-cs/cifar10" else "the parquet files"
+    return UserError(
+        f"cannot get hf:{repo} from {constants.ENDPOINT} ({reason}); without network, download {files} elsewhere, "
+        "then pass --data FOLDER"
+    )
+
+
+def _memo(repo: str) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HOME) / "vqvae" / f"{repo.replace('/', '--')}.json"
+
+
+def _remember(listing: _Listing) -> None:
+    """Keep the list of files: the cache holds files alone, so offline one could not tell a split is missing."""
+    memo = _memo(listing.repo)
+    beside = memo.with_suffix(f".{os.getpid()}.tmp")
+    # A cache that cannot be written costs the offline start and nothing else.
+    with suppress(OSError):
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("w") as file:
+            json.dump({"commit": listing.commit, "files": listing.files}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(memo)
+
+
+def _recall(repo: str) -> _Listing | None:
+    try:
+        memo: dict[str, Any] = json.loads(_memo(repo).read_text())
+        return _Listing(repo, str(memo["commit"]), tuple(memo["files"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

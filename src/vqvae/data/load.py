@@ -1,0 +1,111 @@
+"""From what the user names to images in memory."""
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from vqvae.data.assemble import Fit, Wanted, assemble
+from vqvae.data.cifar import cifar_source, find_cifar
+from vqvae.data.folder import folder_source
+from vqvae.data.framing import round_down, spell
+from vqvae.data.hub import hub_source
+from vqvae.data.imageset import ImageSet
+from vqvae.data.parquet import find_parquet, parquet_source
+from vqvae.data.shapes import shapes_source
+from vqvae.data.source import Source
+from vqvae.errors import UserError, did_you_mean
+
+_CIFAR10_REPO = "uoft-cs/cifar10"
+
+
+def load(
+    spec: str,
+    split: str,
+    *,
+    size: tuple[int, int] | None = None,
+    fit: Fit = "strict",
+    channels: int | None = None,
+    multiple_of: int = 1,
+    strict: bool = False,
+    limit: int | None = None,
+) -> ImageSet:
+    """Load all images of one split into memory.
+
+    Args:
+        spec: ``shapes`` (embedded), ``cifar10``, ``hf:OWNER/NAME``, or a path: a folder of images whose
+            sub-folders are classes, a folder with ``train*.parquet`` and ``test*.parquet`` in the Hub's image
+            layout, or CIFAR's binary batches. Only ``cifar10`` and ``hf:`` use the network.
+        split: "train" or "test". Where the data has no test split, about 5 % of the images are held out.
+        size: (height, width) in pixels; by default the size all images share or, under crop, the most common one
+            rounded down to ``multiple_of``.
+        fit: "strict" takes images of that size alone; "crop" scales others to cover it and keeps their centre.
+        channels: 1 or 3; by default 1 where every image is grey, else 3.
+        multiple_of: what height and width must be multiples of.
+        strict: raise for the first image that cannot be decoded, instead of listing it in ``bad``.
+        limit: take the first so many images only.
+
+    Raises:
+        UserError: for a spec that names nothing, data that cannot be had or read, and images that do not fit.
+    """
+    _check(split=split, size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=limit)
+    source = _find_source(spec, split)
+    if limit is not None and limit < source.count:
+        source = _first(source, limit)
+    wanted = Wanted(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
+    return assemble(source, wanted, spec=spec, split=split)
+
+
+def _check(
+    *,
+    split: str,
+    size: tuple[int, int] | None,
+    fit: str,
+    channels: int | None,
+    multiple_of: int,
+    limit: int | None,
+) -> None:
+    for name, word, known in (("split", split, ("train", "test")), ("fit", fit, ("strict", "crop"))):
+        if word not in known:
+            raise UserError(f"no {name} '{word}'{did_you_mean(word, known)}")
+    if channels not in (None, 1, 3):
+        raise UserError(f"channels is {channels}: pass 1 for grey or 3 for RGB")
+    for name, value in (("multiple_of", multiple_of), ("limit", limit)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}: pass 1 or more")
+    if size is not None and (min(size) < 1 or size != round_down(size, multiple_of)):
+        rounded = tuple(max(side, multiple_of) for side in round_down(size, multiple_of))
+        raise UserError(
+            f"size {spell(size)}: height and width must be multiples of {multiple_of}; pass --data.size "
+            f"{spell((rounded[0], rounded[1]))}"
+        )
+
+
+def _find_source(spec: str, split: str) -> Source:
+    if spec == "shapes":
+        return shapes_source(split)
+    if spec == "cifar10":
+        return hub_source(_CIFAR10_REPO, split)
+    if spec.startswith("hf:"):
+        return hub_source(spec.removeprefix("hf:"), split)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return _directory_source(path, split)
+    if path.exists():
+        raise UserError(f"{spec} is a file: pass the folder it is in, or unpack it and pass that folder")
+    known = ("shapes", "cifar10", "hf:OWNER/NAME")
+    if "/" in spec or spec.startswith((".", "~")):
+        raise UserError(f"no folder {spec}: pass one of {', '.join(known)}, or a path that exists")
+    raise UserError(f"no data set '{spec}'{did_you_mean(spec, known)} (or a path that exists)")
+
+
+def _directory_source(folder: Path, split: str) -> Source:
+    splits = find_parquet(folder)
+    if splits is not None:
+        return parquet_source(splits, split, fetch=folder.joinpath, where=str(folder))
+    cifar = find_cifar(folder)
+    return cifar_source(cifar, split) if cifar is not None else folder_source(folder, split)
+
+
+def _first(source: Source, limit: int) -> Source:
+    labels = None if source.labels is None else source.labels[:limit]
+    return replace(source, count=limit, items=lambda: islice(source.items(), limit), labels=labels)

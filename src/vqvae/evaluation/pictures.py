@@ -1,0 +1,176 @@
+"""Pixels as pictures a person looks at: grids, pairs, and PNG files that are whole or not there."""
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from html import escape
+from math import ceil, isqrt
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from vqvae.errors import UserError
+
+GAP_GREY = 235  # light enough to vanish beside white, dark enough to part two white images
+_SMALLEST_HEIGHT = 64
+_STRIP = 5  # pictures over time
+_BETWEEN_PAIRS = 8  # wider than the gap inside a pair, so that the eye groups an original with what is below it
+
+
+def grid(pixels: Tensor, *, columns: int | None = None, scale: int | None = None, gap: int = 2) -> Image.Image:
+    """Lay images out in rows, left to right and top to bottom; cells without an image stay grey.
+
+    Args:
+        pixels: uint8 [N, C, H, W] in 0..255, N at least 1, C 1 (grey) or 3 (RGB).
+        columns: images a row, at most N are used; by default the grid is about square.
+        scale: whole factor each pixel is repeated by, so that pixels stay squares; by default the smallest
+            that makes an image at least 64 pixels high.
+        gap: pixels of light grey between neighbours, after scaling; there is none around the grid.
+
+    Returns:
+        A picture of mode L or RGB.
+
+    Raises:
+        ValueError: if the pixels are not uint8 [N, C, H, W] with N >= 1 and C 1 or 3, or ``columns`` or
+            ``scale`` is below 1, or ``gap`` below 0.
+    """
+    cells = _scaled(pixels, scale)
+    count, _, height, width = cells.shape
+    across = isqrt(count - 1) + 1 if columns is None else min(columns, count)
+    if across < 1 or gap < 0:
+        raise ValueError(f"columns {columns} and gap {gap}: columns must be at least 1 and gap at least 0")
+    corners = [((i // across) * (height + gap), (i % across) * (width + gap)) for i in range(count)]
+    return _laid_out(cells, corners, width=across * (width + gap) - gap)
+
+
+def pairs(originals: Tensor, reconstructions: Tensor, columns: int = 8) -> Image.Image:
+    """Lay out originals in a row and each one's reconstruction right below it; then the next row of both.
+
+    Args:
+        originals: uint8 [N, C, H, W] in 0..255, N at least 1, C 1 (grey) or 3 (RGB).
+        reconstructions: the same shape; row i belongs to original i.
+        columns: pairs a row, at most N are used.
+
+    Returns:
+        A picture of mode L or RGB, scaled as ``grid`` does by default.
+
+    Raises:
+        ValueError: as ``grid``, and if the two shapes differ.
+    """
+    if originals.shape != reconstructions.shape:
+        raise ValueError(f"originals {[*originals.shape]} and reconstructions {[*reconstructions.shape]} differ")
+    if columns < 1:
+        raise ValueError(f"columns {columns}: must be at least 1")
+    cells = _scaled(torch.cat([originals, reconstructions]), None)
+    count, height, width = len(originals), cells.shape[2], cells.shape[3]
+    across, gap = min(columns, count), 2
+    block = 2 * height + gap + _BETWEEN_PAIRS
+    upper = [((i // across) * block, (i % across) * (width + gap)) for i in range(count)]
+    lower = [(top + height + gap, left) for top, left in upper]
+    return _laid_out(cells, upper + lower, width=across * (width + gap) - gap)
+
+
+def save_png(image: Image.Image, path: Path | str) -> None:
+    """Write a PNG so that ``path`` holds the old file or the whole new one, never a part.
+
+    Raises:
+        OSError: if the folder does not exist or cannot be written; nothing is left behind.
+    """
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG")
+    write_whole(Path(path), encoded.getvalue())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside, flush, fsync and rename: a reader sees the old file or the whole new one.
+
+    Raises:
+        OSError: if the folder does not exist or cannot be written; nothing is left behind.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def img_element(path: Path, *, alt: str, widest: int = 960) -> str:
+    """Write a PNG file as an HTML ``<img>`` that holds the picture itself.
+
+    Args:
+        path: the PNG file.
+        alt: what the picture shows, for those who do not see it.
+        widest: CSS pixels that the page offers. A picture of less than half of it is enlarged by a whole
+            factor; only what fits gets the class ``exact``, as shrinking by nearest neighbour drops rows.
+
+    Raises:
+        UserError: if the file is no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path}: not a PNG; delete it and run again") from error
+    scale = max(1, widest // 2 // width)
+    exact = ' class="exact"' if width * scale <= widest else ""
+    content = base64.b64encode(path.read_bytes()).decode()
+    size = f'width="{width * scale}" height="{height * scale}"'
+    return f'<img{exact} {size} alt="{escape(alt)}" src="data:image/png;base64,{content}">'
+
+
+def figures_over_time(folder: Path, kind: str, *, alt: str) -> str:
+    """Show the last picture of a kind large, and up to five steps on the way to it small, as HTML.
+
+    Args:
+        folder: holds ``KIND-STEP.png`` and perhaps ``KIND.png``, which is then the last one.
+        kind: such as ``samples``.
+        alt: what such a picture shows.
+
+    Returns:
+        HTML figures; "" if there is no such picture.
+
+    Raises:
+        UserError: if one of the files shown is no picture.
+    """
+    numbered = [(path.stem.removeprefix(f"{kind}-"), path) for path in folder.glob(f"{kind}-*.png")]
+    steps = sorted((int(step), path) for step, path in numbered if step.isdecimal())
+    final = folder / f"{kind}.png"
+    if not final.is_file() and not steps:
+        return ""
+    when, last = ("Last", final) if final.is_file() else (f"Step {steps[-1][0]:,}", steps[-1][1])
+    large = f"<figure>{img_element(last, alt=alt)}<figcaption>{when}: {alt}.</figcaption></figure>"
+    if len(steps) < 2:
+        return large
+    shown = min(len(steps), _STRIP)
+    small = "".join(
+        f"<figure>{img_element(path, alt=f'{alt}, step {step:,}')}<figcaption>Step {step:,}</figcaption></figure>"
+        for step, path in (steps[i * (len(steps) - 1) // (shown - 1)] for i in range(shown))
+    )
+    return f'{large}<div class="strip">{small}</div>'
+
+
+def _scaled(pixels: Tensor, scale: int | None) -> Tensor:
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or len(pixels) < 1 or pixels.shape[1] not in (1, 3):
+        raise ValueError(
+            f"pixels {pixels.dtype} {[*pixels.shape]}: want uint8 [N, C, H, W] with N >= 1 and C 1 or 3"
+        )
+    scale = ceil(_SMALLEST_HEIGHT / pixels.shape[2]) if scale is None else scale
+    if scale < 1:
+        raise ValueError(f"scale {scale}: must be at least 1")
+    return pixels.detach().cpu().repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+
+
+def _laid_out(cells: Tensor, corners: Sequence[tuple[int, int]], *, width: int) -> Image.Image:
+    _, channels, cell_height, cell_width = cells.shape
+    height = max(top for top, _ in corners) + cell_height
+    canvas = torch.full((height, width, channels), GAP_GREY, dtype=torch.uint8)
+    for cell, (top, left) in zip(cells, corners, strict=True):
+        canvas[top : top + cell_height, left : left + cell_width] = cell.permute(1, 2, 0)
+    return Image.fromarray((canvas[..., 0] if channels == 1 else canvas).contiguous().numpy())

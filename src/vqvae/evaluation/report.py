@@ -1,0 +1,300 @@
+"""One page about one run: what it was trained on, how it went, what it makes, and what was measured."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from math import log2
+from pathlib import Path
+from string import Template
+from typing import Any, cast
+
+import yaml
+
+from vqvae.errors import UserError
+from vqvae.evaluation.pictures import figures_over_time, write_whole
+from vqvae.evaluation.plots import panel_figure, panels, usage_figure
+
+# result -> name, unit, the better direction, meaning
+_MEANINGS = {
+    "images": ("Images", "images", "", "measured"),
+    "nmse": ("NMSE", "ratio", "lower", "squared error over the pixels' variance: 0 is perfect, 1 a constant"),
+    "psnr": ("PSNR", "dB", "higher", "peak signal over noise, on pixels of 0 to 255"),
+    "ssim": ("SSIM", "-1 to 1", "higher", "structural similarity of reconstruction and original, 1 is identical"),
+    "perplexity": ("Perplexity", "codes", "higher", "how many codes, evenly used, would be as varied as these"),
+    "usage": ("Usage", "share", "higher", "codes chosen at least once, of all K"),
+    "bits_per_code": ("Bits a code", "bits", "lower", "to write one code, with the prior if there is one"),
+    "bits_per_code_uniform": ("Bits a code, uniform", "bits", "lower", "to write one code with no prior: log₂ K"),
+    "bits_per_code_prior": ("Bits a code, prior", "bits", "lower", "to write one code with the prior"),
+    "kl_bits_per_dim_uniform": ("KL, uniform", "bits", "lower", "an image's codes with no prior, over C·H·W"),
+    "bits_per_dim_uniform": (
+        "Bits a dimension, uniform", "bits", "lower", "an image's codes and pixels with no prior, over C·H·W"),
+    "bits_per_dim_prior": (
+        "Bits a dimension, prior", "bits", "lower", "an image's codes and pixels with the prior, over C·H·W"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run directory holds; what is absent is empty."""
+
+    path: Path
+    config_text: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    data: dict[str, Any]
+    evaluation: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+    @property
+    def stage(self) -> str:
+        return str(self.config.get("stage", "run"))
+
+    @property
+    def counts(self) -> list[int]:
+        return self.evaluation.get("counts") or []
+
+    @property
+    def results(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.evaluation.get("results") or {}
+        return {key: value for key, value in found.items() if key != "protocol"}
+
+    @property
+    def uniform_bits(self) -> float | None:
+        if self.results.get("bits_per_code_uniform") is not None:
+            return self.results["bits_per_code_uniform"]
+        num_codes = len(self.counts) or _find(self.config, "num_codes")
+        return log2(num_codes) if num_codes else None
+
+
+def write_report(run: Path, also: Path | None = None) -> Path:
+    """Write ``run/report.html``, one file that needs no other and no network, whole or not at all.
+
+    Sections whose files the run does not have yet are left out, and a line says how to get them.
+
+    Args:
+        run: a run directory; ``config.yaml`` is the one file it must hold.
+        also: a second run for the same page, such as the tokenizer of a prior; the page is then named
+            after the folder that holds ``run``.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: if a directory is not there or is no run, or one of its records cannot be read.
+    """
+    first = _read(Path(run))
+    if also is None:
+        title, body = first.path.resolve().name, _part(first, name="a", level=1)
+    else:
+        second = _read(Path(also))
+        title = first.path.resolve().parent.name
+        parts = ((first, "a"), (second, "b"))
+        links = " and ".join(f'<a href="#{name}">{escape(part.stage)}</a>' for part, name in parts)
+        body = f'<h1>{escape(title)}</h1><p class="lead">Two runs: {links}.</p>' + "".join(
+            f'<article class="part" id="{name}">{_part(part, name=name, level=2)}</article>'
+            for part, name in parts
+        )
+    page = Template(files("vqvae.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
+    target = first.path / "report.html"
+    write_whole(target, page.substitute(title=escape(title), body=body).encode())
+    return target
+
+
+def _read(run: Path) -> _Run:
+    if not run.is_dir():
+        raise UserError(f"{run}: no such run directory; `vqvae train` writes one")
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: not a run, it has no config.yaml; name the directory that `vqvae train` wrote")
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{run / 'config.yaml'}: not YAML; restore it from the run's start") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{run / 'config.yaml'}: holds no settings; restore it from the run's start")
+    records = [_read_json(run / f"{name}.json") for name in ("environment", "data", "evaluation")]
+    return _Run(run, text, cast(dict[str, Any], config), *records, metrics=_read_metrics(run / "metrics.jsonl"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"{path}: not JSON; delete it, and `vqvae evaluate` or `resume` writes it again"
+        ) from error
+    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
+
+
+def _read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read the lines that are whole: a crash cuts the last one, and a resumed run then writes on behind it."""
+    lines: list[dict[str, Any]] = []
+    for text in path.read_bytes().decode("utf-8", errors="replace").splitlines() if path.is_file() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            lines.append(cast(dict[str, Any], line))
+    return lines
+
+
+def _part(run: _Run, *, name: str, level: int) -> str:
+    """Write one run: its heading at ``level``, its sections one below; ``name`` keeps ids on the page apart."""
+    started = str(run.environment.get("started", ""))[:10]
+    kicker = " · ".join(filter(None, [run.stage.capitalize(), started, str(run.environment.get("device", ""))]))
+    heading = f"<h{level}>{escape(run.path.resolve().name)}</h{level}>"
+    story = (
+        ("Samples", _pictures(run, "samples", "images drawn from the prior")),
+        ("Reconstructions", _pictures(run, "reconstructions", "originals, each with its reconstruction below")),
+        ("Training", _curves(run, name)),
+        ("Codebook", _usage(run, name)),
+        ("Results", _results(run)),
+    )
+    measured: dict[str, Any] = run.evaluation.get("results") or {}
+    protocol = _facts(measured.get("protocol") or {})
+    records = (("Protocol", protocol), ("Environment", _facts(run.environment)), ("Data", _data(run)))
+    lead = f'<p class="kicker">{escape(kicker)}</p>{heading}<p class="lead">{escape(_summary(run))}</p>'
+    return (
+        f"<header>{lead}{_headline(run)}</header>{_sections(story, level + 1)}"
+        f'<div class="columns">{_sections(records, level + 1)}</div>'
+        f"<details><summary>Config</summary><pre>{escape(run.config_text)}</pre></details>"
+    )
+
+
+def _sections(named: Iterable[tuple[str, str]], level: int) -> str:
+    return "".join(
+        f"<section><h{level}>{title}</h{level}>{content}</section>" for title, content in named if content
+    )
+
+
+def _summary(run: _Run) -> str:
+    words = [f"A {run.stage}"]
+    if num_codes := len(run.counts) or _find(run.config, "num_codes"):
+        words.append(f"of {num_codes:,} codes")
+    if run.metrics:
+        words.append(f"after {max(line['step'] for line in run.metrics):,} steps")
+    if train := run.data.get("train"):
+        channels, height, width = train["shape"]
+        kind = "grey images" if channels == 1 else "images"
+        words.append(
+            f"on {train['images']:,} {kind} of {height}\N{MULTIPLICATION SIGN}{width}, from {run.data['spec']}"
+        )
+    return " ".join(words) + "."
+
+
+def _headline(run: _Run) -> str:
+    measured, caption = run.results, ""
+    wanted = ("bits_per_code", "bits_per_dim_prior") if run.stage == "prior" else ("psnr", "nmse", "ssim")
+    held_out = [line for line in run.metrics if line.get("split") == "heldout"]
+    if not measured and held_out:
+        measured = min(held_out, key=lambda line: line.get("bits_per_code", -line["step"]))
+        caption = f'<p class="quiet">Held-out measurements of training step {measured["step"]:,}.</p>'
+    of = {"perplexity": len(run.counts) or None, "bits_per_code": run.uniform_bits}
+    figures = ""
+    known = [key for key in (*wanted, "perplexity", "usage") if measured.get(key) is not None]
+    for key in known[:4]:
+        name, unit, better, _ = _MEANINGS[key]
+        unit = unit if unit in ("dB", "bits") else ""
+        unit = f"of {_number(of[key])} {unit}" if of.get(key) else unit
+        figures += (
+            f"<div><dt>{name}, {better} is better</dt><dd>{_number(measured[key])}<small>{unit}</small></dd></div>"
+        )
+    return f'<dl class="figures">{figures}</dl>{caption}' if figures else ""
+
+
+def _pictures(run: _Run, kind: str, alt: str) -> str:
+    shown = figures_over_time(run.path / "samples", kind, alt=alt)
+    due = {"tokenizer": "reconstructions", "prior": "samples"}.get(run.stage) == kind
+    return shown or (_quiet(f"No {kind} yet: training writes them to", "samples/") if due else "")
+
+
+def _curves(run: _Run, name: str) -> str:
+    drawn = panels(run.metrics, uniform_bits=run.uniform_bits)
+    if not drawn:
+        return _quiet("No curves yet: training writes them to", "metrics.jsonl")
+    return (
+        f'<div class="plots">{"".join(panel_figure(panel, name=f"{name}-{panel.key}") for panel in drawn)}</div>'
+    )
+
+
+def _usage(run: _Run, name: str) -> str:
+    return (
+        usage_figure(run.counts, perplexity=run.results.get("perplexity"), name=f"{name}-codes")
+        if run.counts
+        else ""
+    )
+
+
+def _results(run: _Run) -> str:
+    if not run.results:
+        return _quiet("No evaluation yet:", f"vqvae evaluate {run.path} --data SPEC")
+    rows = ""
+    for key, value in run.results.items():
+        name, unit, better, meaning = _MEANINGS.get(key, (key, "", "", ""))
+        number = "—" if value is None else f'<data value="{escape(str(value))}">{escape(_number(value))}</data>'
+        words = ", ".join(filter(None, [meaning, f"{better} is better" if better else ""]))
+        rows += (
+            f'<tr><th scope="row">{escape(name)}</th><td class="number">{number}</td>'
+            f'<td class="soft">{unit}</td><td class="soft">{words}</td></tr>'
+        )
+    return _table(("Measure", "Value", "Unit", "Meaning"), rows, css="results")
+
+
+def _table(heads: Sequence[str], rows: str, css: str) -> str:
+    head = "".join(f'<th scope="col">{words}</th>' for words in heads)
+    return f'<table class="{css}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _data(run: _Run) -> str:
+    facts = _facts({key: value for key, value in run.data.items() if key != "bad"})
+    bad: Sequence[Mapping[str, Any]] = run.data.get("bad") or []
+    rows = "".join(
+        f"<tr><td><code>{escape(str(file['path']))}</code></td><td>{escape(str(file['reason']))}</td></tr>"
+        for file in bad
+    )
+    table = _table(("File", "Why it was left out"), rows, css="bad")
+    return f"{facts}<details><summary>Files left out: {len(bad):,}</summary>{table}</details>" if bad else facts
+
+
+def _facts(record: Mapping[str, Any]) -> str:
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(_number(value))}</dd>" for name, value in _flat(record))
+    return f'<dl class="facts">{rows}</dl>' if rows else ""
+
+
+def _flat(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in record.items():
+        name = f"{above}{key}".replace("_", " ")
+        if isinstance(value, dict):
+            yield from _flat(cast(dict[str, Any], value), f"{name}, ")
+        else:
+            yield name, value
+
+
+def _number(value: Any) -> str:
+    """Write a value for reading: four digits of a number, thousands parted, lists with commas."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "—"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in cast(list[Any], value))
+    return str(value)
+
+
+def _find(settings: dict[str, Any], name: str) -> Any:
+    """Find a setting anywhere in the config: which section holds it depends on the model."""
+    if name in settings:
+        return settings[name]
+    inner = [cast(dict[str, Any], value) for value in settings.values() if isinstance(value, dict)]
+    return next((found for section in inner if (found := _find(section, name)) is not None), None)
+
+
+def _quiet(text: str, code: str) -> str:
+    return f'<p class="quiet">{escape(text)} <code>{escape(code)}</code></p>'

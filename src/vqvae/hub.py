@@ -1,0 +1,199 @@
+"""Paths to models: a run directory, or the one file that is a model."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from vqvae.config import PixelCNNConfig, PriorConfig, TokenizerConfig, VQVAEConfig, config_from, to_mapping
+from vqvae.errors import UserError
+from vqvae.files import write_atomically
+from vqvae.models import VQVAE, PixelCNN
+
+M = TypeVar("M", bound=nn.Module)
+FORMAT, VERSION = "vqvae-model", "1"
+MODEL_FILE = "model.safetensors"
+TOKENIZER_FOLDER = "tokenizer"  # of a prior's run: a copy of the tokenizer whose codes it knows
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model file says of itself.
+
+    Attributes:
+        stage: ``tokenizer`` or ``prior``.
+        build: the arguments that make the network again.
+        classes: the names of the labels, where there are any.
+        image_shape: (C, H, W) of the training images.
+        step: the optimizer step that the weights are of.
+        tokenizer: for a prior, the hash of the tokenizer's file.
+    """
+
+    stage: str
+    build: dict[str, Any]
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    step: int
+    tokenizer: str | None = None
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is CUDA, else MPS, else the CPU.
+
+    Raises:
+        UserError: when there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError):
+        raise UserError(f"--device {name}: no such device here; use auto or cpu") from None
+
+
+def save_model(path: Path, state: Mapping[str, Tensor], card: ModelCard) -> None:
+    """Write weights and card as one safetensors file, atomically."""
+    metadata = {"format": FORMAT, "version": VERSION, "card": json.dumps(vars(card))}
+    write_atomically(path, save({name: t.detach().contiguous().cpu() for name, t in state.items()}, metadata))
+
+
+def model_file(path: str | Path) -> Path:
+    """Return the model file of a run directory, or the file itself.
+
+    Raises:
+        UserError: where there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise UserError(f"{path}: no such run directory or model file")
+    if not (path / MODEL_FILE).is_file():
+        raise UserError(f"{path}: no {MODEL_FILE} in it; a run writes one at its first checkpoint")
+    return path / MODEL_FILE
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal: a model's name for what was made with it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_model(path: str | Path) -> tuple[ModelCard, dict[str, Tensor]]:
+    """Read a model file's card and weights.
+
+    Raises:
+        UserError: when it is missing, damaged, or no model of this program.
+    """
+    file = model_file(path)
+    try:
+        with safe_open(file, framework="pt") as content:  # pyright: ignore[reportUnknownVariableType]
+            metadata: dict[str, str] = content.metadata() or {}
+            if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
+                raise UserError(f"{file}: not a model of this program (format {FORMAT}, version {VERSION})")
+            values = json.loads(metadata["card"])
+            values["classes"], values["image_shape"] = tuple(values["classes"]), tuple(values["image_shape"])
+            return ModelCard(**values), {name: content.get_tensor(name) for name in content.keys()}
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise UserError(f"{file}: damaged or not a model file: {error}") from None
+
+
+def build_tokenizer(config: VQVAEConfig, *, channels: int, forwards_per_update: int = 1, seed: int = 0) -> VQVAE:
+    """Make an untrained tokenizer; its weights are a function of the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return config.build(channels=channels, forwards_per_update=forwards_per_update, seed=seed)
+
+
+def build_prior(config: PixelCNNConfig, *, seed: int = 0, **shape: Any) -> PixelCNN:
+    """Make an untrained prior; its weights are a function of the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return config.build(**shape)
+
+
+def tokenizer_card(
+    config: TokenizerConfig, *, classes: tuple[str, ...], image_shape: tuple[int, int, int], step: int
+) -> ModelCard:
+    """Return the card of a tokenizer's file."""
+    return ModelCard("tokenizer", {"model": to_mapping(config.model)}, classes, image_shape, step)
+
+
+def prior_card(
+    config: PriorConfig, prior: PixelCNN, tokenizer: ModelCard, tokenizer_hash: str, step: int
+) -> ModelCard:
+    """Return the card of a prior's file."""
+    shape = {
+        "num_codes": prior.num_codes,
+        "codes_per_position": prior.codes_per_position,
+        "grid": list(prior.grid),
+        "num_classes": prior.num_classes,
+    }
+    build = {"model": to_mapping(config.model), "shape": shape}
+    return ModelCard("prior", build, tokenizer.classes, tokenizer.image_shape, step, tokenizer_hash)
+
+
+def load_tokenizer(path: str | Path, *, device: torch.device | str = "cpu") -> VQVAE:
+    """Load a trained tokenizer, in eval mode, from a run directory or a model file.
+
+    A prior's run serves too: it holds the tokenizer whose codes it was trained on.
+
+    Raises:
+        UserError: when there is none at the path, or the file is another kind of model or damaged.
+    """
+    if (Path(path) / TOKENIZER_FOLDER).is_dir():
+        path = Path(path) / TOKENIZER_FOLDER
+    card, state = read_model(path)
+    if card.stage != "tokenizer":
+        raise UserError(f"{path}: a {card.stage}, not a tokenizer; give the tokenizer's run")
+    config = config_from({"stage": "tokenizer", **card.build}, str(path))
+    assert isinstance(config, TokenizerConfig)
+    return _filled(build_tokenizer(config.model, channels=card.image_shape[0]), state, path).to(device)
+
+
+def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> PixelCNN:
+    """Load a trained prior, in eval mode, from a run directory or a model file.
+
+    Raises:
+        UserError: when there is none at the path, or the file is another kind of model or damaged.
+    """
+    card, state = read_model(path)
+    if card.stage != "prior":
+        raise UserError(f"{path}: a {card.stage}, not a prior; train one with vqvae prior {path}")
+    config = config_from({"stage": "prior", "model": card.build["model"]}, str(path))
+    assert isinstance(config, PriorConfig)
+    shape = {**card.build["shape"], "grid": tuple(card.build["shape"]["grid"])}
+    return _filled(build_prior(config.model, **shape), state, path).to(device)
+
+
+def _filled(model: M, state: Mapping[str, Tensor], path: str | Path) -> M:
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())
+        raise UserError(f"{path}: its weights do not fit its card: {problem[:200]}") from None
+    return model.eval()
+
+
+def describe(path: str | Path) -> str:
+    """Say in a few lines what a model is."""
+    card, state = read_model(path)
+    lines = {
+        "file": str(model_file(path)),
+        "stage": card.stage,
+        "step": str(card.step),
+        "parameters": f"{sum(t.numel() for t in state.values() if t.is_floating_point()):,}",
+        "images": "x".join(map(str, card.image_shape)) + " (channels x height x width)",
+        "classes": ", ".join(card.classes) or "none",
+        "hash": file_hash(model_file(path)),
+        "build": json.dumps(card.build),
+    }
+    return "\n".join(f"{name:12}{value}" for name, value in lines.items())

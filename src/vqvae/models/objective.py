@@ -1,0 +1,55 @@
+"""What training minimises (arXiv 1711.00937, equation 3), and the constant that it leaves out."""
+
+from math import log2, prod
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from vqvae.tensors import Quantized
+
+
+class Loss(NamedTuple):
+    """The objective and its three terms, scalars; ``commitment`` without its beta."""
+
+    total: Tensor
+    reconstruction: Tensor
+    codebook: Tensor
+    commitment: Tensor
+
+
+def objective(
+    images: Tensor, reconstruction: Tensor, quantized: Quantized, *, pixel_variance: Tensor | float, beta: float
+) -> Loss:
+    """Return equation 3 for a batch.
+
+    The paper writes sums of squares, ``-log p(x | z_q) + |sg[z_e] - e|^2 + beta |z_e - sg[e]|^2``; here each
+    term is a mean over its elements, and the reconstruction is divided by the variance of the training images,
+    so that beta and the learning rate mean the same for any image size and contrast. With C*H*W elements an
+    image, ``mean / variance`` is the Gaussian's ``|x - x'|^2 / (2 sigma^2)`` at
+    ``sigma^2 = variance * C*H*W / 2``, up to its constant.
+
+    Args:
+        images: float [B, C, H, W] in [-1, 1].
+        reconstruction: the same shape.
+        quantized: what the quantizer returned.
+        pixel_variance: of the training images.
+        beta: the weight of the commitment term, 0.25 in the paper.
+    """
+    error = F.mse_loss(reconstruction.float(), images) / pixel_variance
+    total = error + quantized.codebook_loss + beta * quantized.commitment_loss
+    return Loss(total, error, quantized.codebook_loss, quantized.commitment_loss)
+
+
+def uniform_prior_bits(code_shape: tuple[int, ...], num_codes: int, image_shape: tuple[int, ...]) -> float:
+    """Return the KL to the uniform prior in bits a dimension: n*h*w*log2 K / (C*H*W).
+
+    The posterior is one-hot, so its KL to a uniform prior over K codes is log K at each of the n*h*w codes
+    (arXiv 1711.00937, section 3.1), whatever the parameters: a constant, which training leaves out.
+
+    Args:
+        code_shape: (h, w, n).
+        num_codes: K.
+        image_shape: (C, H, W).
+    """
+    return prod(code_shape) * log2(num_codes) / prod(image_shape)

@@ -1,0 +1,114 @@
+"""The tokenizer: encoder, quantizer, decoder (arXiv 1711.00937, figure 1)."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vqvae.models.networks import Decoder, Encoder
+from vqvae.quantizers import Quantizer
+from vqvae.tensors import Quantized
+
+
+class VQVAE(nn.Module):
+    """Images to codes and back.
+
+    Height and width may be anything that ``factor`` divides; the networks are convolutions throughout.
+
+    Args:
+        quantizer: between the networks; its ``channels`` is the D of z_e.
+        channels: C of the images, 1 or 3.
+        width: channels of the networks' bodies.
+        residual_width: channels inside a residual block.
+        residual_blocks: in each network.
+        factor: of downsampling, a power of two.
+
+    Attributes:
+        pixel_variance: scalar, the variance of the training images, over all elements in [-1, 1]; what the
+            reconstruction term and NMSE are measured against.
+        noise_variance: scalar, sigma^2 of the decoder's Gaussian p(x | z_q) in [-1, 1], its maximum-likelihood
+            value on training images: their mean squared reconstruction error.
+    """
+
+    pixel_variance: Tensor
+    noise_variance: Tensor
+
+    def __init__(
+        self,
+        quantizer: Quantizer,
+        *,
+        channels: int = 3,
+        width: int = 128,
+        residual_width: int = 32,
+        residual_blocks: int = 2,
+        factor: int = 4,
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.factor = factor
+        latent_channels = quantizer.channels
+        self.encoder = Encoder(
+            channels,
+            latent_channels,
+            width=width,
+            residual_width=residual_width,
+            residual_blocks=residual_blocks,
+            factor=factor,
+        )
+        self.quantizer = cast(nn.Module, quantizer)
+        self.decoder = Decoder(
+            channels,
+            latent_channels,
+            width=width,
+            residual_width=residual_width,
+            residual_blocks=residual_blocks,
+            factor=factor,
+        )
+        self.register_buffer("pixel_variance", torch.tensor(1.0))
+        self.register_buffer("noise_variance", torch.tensor(1.0))
+
+    @property
+    def num_codes(self) -> int:
+        """K."""
+        return self._quantizer.num_codes
+
+    @property
+    def codes_per_position(self) -> int:
+        """The n of codes [B, h, w, n]."""
+        return self._quantizer.codes_per_position
+
+    @property
+    def _quantizer(self) -> Quantizer:
+        return cast(Quantizer, self.quantizer)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
+        """Return the reconstruction of images, float [B, C, H, W] in [-1, 1], and what the quantizer made of them."""
+        quantized = self._quantizer(self.encoder(images))
+        return self.decoder(quantized.z_q), quantized
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the codes, int64 [B, H/factor, W/factor, n], of images, float [B, C, H, W] in [-1, 1].
+
+        Raises:
+            ValueError: when the shape is not [B, C, H, W] with H and W multiples of the factor.
+        """
+        if images.ndim != 4 or images.shape[1] != self.channels or any(s % self.factor for s in images.shape[2:]):
+            raise ValueError(
+                f"images {list(images.shape)}: expected [B, {self.channels}, H, W] "
+                f"with H and W multiples of {self.factor}"
+            )
+        return self._quantizer(self.encoder(images)).codes
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return images, float32 [B, C, h*factor, w*factor] in [-1, 1], of codes, int64 [B, h, w, n].
+
+        Raises:
+            ValueError: when the shape is not [B, h, w, n] or a code is outside 0..K-1.
+        """
+        if codes.ndim != 4 or codes.shape[3] != self.codes_per_position:
+            raise ValueError(f"codes {list(codes.shape)}: expected [B, h, w, {self.codes_per_position}]")
+        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.num_codes:
+            raise ValueError(f"codes {int(codes.min())}..{int(codes.max())}: expected 0..{self.num_codes - 1}")
+        return self.decoder(self._quantizer.embed(codes)).float().clamp(-1.0, 1.0)

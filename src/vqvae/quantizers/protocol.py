@@ -1,0 +1,34 @@
+"""What a quantizer offers; networks, jobs, exports and files know nothing else of it."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from vqvae.tensors import Quantized
+
+
+@runtime_checkable
+class Quantizer(Protocol):
+    """A map from the encoder's output to discrete codes and back.
+
+    Attributes:
+        num_codes: K, the codes a position chooses from.
+        codes_per_position: n, the codes at each position of the grid.
+        channels: D of z_e [B, D, h, w].
+    """
+
+    num_codes: int
+    codes_per_position: int
+    channels: int
+
+    def __call__(self, z_e: Tensor, /) -> Quantized:
+        """Quantize z_e, float [B, D, h, w]; in training mode also note the batch's statistics."""
+        ...
+
+    def embed(self, codes: Tensor, /) -> Tensor:
+        """Return z_q, float [B, D, h, w], of codes, int64 [B, h, w, n]: exactly what ``forward`` returned."""
+        ...
+
+    def update(self, *, revive: bool = True) -> dict[str, Any]:
+        """Apply the statistics noted since the last update: once an optimizer step. Returns metrics."""
+        ...

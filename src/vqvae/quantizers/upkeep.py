@@ -1,0 +1,73 @@
+"""What keeps a codebook from collapsing: it starts from data, and codes that nothing chooses start again."""
+
+import torch
+from torch import Tensor, nn
+
+from vqvae import noise
+
+
+def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
+    """Draw ``count`` starting codes, float [count, D], from latents [N, D]: distinct rows while they last.
+
+    A row that serves twice is moved by 1 % of the latents' spread, for equal codes would never part.
+    """
+    order = noise.permutation(len(latents), *keys).to(latents.device)
+    repeats = -(-count // len(latents))
+    picked = latents[order.repeat(repeats)[:count]]
+    if repeats > 1:
+        row = torch.arange(count, device=latents.device)
+        column = torch.arange(latents.shape[1], device=latents.device)
+        jitter = noise.uniform(*keys, row[:, None], column[None, :]).to(latents.dtype) - 0.5
+        spread = latents.std(0, correction=0).clamp(min=1e-4)
+        picked = picked + 0.01 * spread * jitter * (row >= len(latents))[:, None]
+    return picked
+
+
+class Upkeep(nn.Module):
+    """Notes what a batch chose, and says when a codebook starts and which of its codes to revive.
+
+    Random choices are a function of (seed, number of updates), so a resumed run makes the same ones.
+
+    Args:
+        num_codes: K.
+        seed: of every random choice.
+        revive_every: updates between revivals; 0 never revives.
+        revive_below: a code dies when, since the last revival, it was chosen less often than this share of
+            the mean over codes.
+    """
+
+    started: Tensor
+    updates: Tensor
+    recent: Tensor
+
+    def __init__(self, num_codes: int, *, seed: int, revive_every: int, revive_below: float) -> None:
+        super().__init__()
+        self.seed = seed
+        self.revive_every = revive_every
+        self.revive_below = revive_below
+        self.register_buffer("started", torch.tensor(False))
+        self.register_buffer("updates", torch.tensor(0))
+        self.register_buffer("recent", torch.zeros(num_codes, dtype=torch.int64))
+
+    def start(self, codebook: Tensor, latents: Tensor) -> bool:
+        """On the first batch, copy starting codes from it into the codebook in place; say whether it did."""
+        if self.started or not len(latents):
+            return False
+        codebook.data.copy_(starting_codes(latents.detach(), len(codebook), self.seed, 0))
+        self.started.fill_(True)
+        return True
+
+    def count(self, counts: Tensor) -> None:
+        """Add one update's choices, int64 [K]."""
+        self.recent += counts
+        self.updates += 1
+
+    def revivals(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the codes to revive, int64 [R], and the vectors they restart from, float [R, D]."""
+        updates = int(self.updates)
+        if not self.revive_every or updates % self.revive_every or not len(latents):
+            return self.updates.new_empty(0), latents[:0]
+        dead = self.recent < self.revive_below * self.recent.sum() / len(self.recent)
+        self.recent.zero_()
+        codes = dead.nonzero().squeeze(1)
+        return codes, starting_codes(latents, len(codes), self.seed, updates) if len(codes) else latents[:0]

@@ -1,0 +1,8 @@
+"""Sampling from any prior that meets the protocol."""
+
+from vqvae.sampling.protocol import Prior as Prior
+from vqvae.sampling.sampler import check_controls as check_controls
+from vqvae.sampling.sampler import draw as draw
+from vqvae.sampling.sampler import restrict as restrict
+from vqvae.sampling.sampler import sample as sample
+from vqvae.sampling.sampler import sample_naively as sample_naively

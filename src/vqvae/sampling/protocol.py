@@ -1,0 +1,33 @@
+"""What a prior offers; the sampler, inpainting and the codec know nothing else of it."""
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class Prior(Protocol):
+    """A distribution over grids of codes, in raster order, the codes of a position one after the other.
+
+    Attributes:
+        num_codes: K.
+        codes_per_position: n.
+        grid: (h, w) that it was trained on; the default shape of samples.
+        num_classes: of its labels; 0 when it knows none.
+    """
+
+    num_codes: int
+    codes_per_position: int
+    grid: tuple[int, int]
+    num_classes: int
+
+    def __call__(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return logits, float [B, h, w, n, K], of each code given the codes before it."""
+        ...
+
+    def start(self, count: int, grid: tuple[int, int], labels: Tensor | None = None) -> Any:
+        """Return a fresh cache for ``count`` grids of (h, w) positions."""
+        ...
+
+    def step(self, cache: Any, previous: Tensor | None) -> Tensor:
+        """Return the logits of the next code, float [B, K], after noting the one before it, int64 [B]."""
+        ...

@@ -1,0 +1,94 @@
+"""The code store: a tokenizer's codes of a data set, made once and kept under the tokenizer's hash."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+
+from vqvae.data import ImageSet
+from vqvae.files import write_atomically
+from vqvae.models import VQVAE
+from vqvae.tensors import images_from_pixels
+
+FORMAT, VERSION = "vqvae-codes", "1"
+
+
+@dataclass(frozen=True)
+class CodeSet:
+    """The codes of a data set.
+
+    Attributes:
+        codes: int16 or int32 [V, N, h, w, n]: V views of N images; view 1, where there is one, is mirrored.
+        labels: int64 [N], or None.
+    """
+
+    codes: Tensor
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        """Return N."""
+        return self.codes.shape[1]
+
+
+def cache_folder() -> Path:
+    """Return where stored codes live: $VQVAE_CACHE, or ~/.cache/vqvae."""
+    return Path(os.environ.get("VQVAE_CACHE", Path.home() / ".cache" / "vqvae"))
+
+
+def code_set(
+    tokenizer: VQVAE, tokenizer_hash: str, images: ImageSet, *, mirrored: bool, device: torch.device | str
+) -> CodeSet:
+    """Return the codes of a data set, from the store where they are in it, else made and stored.
+
+    Args:
+        tokenizer: in eval mode, on the device.
+        tokenizer_hash: SHA-256 of its file.
+        images: what to encode.
+        mirrored: whether to add a view of each image flipped left to right.
+        device: the tokenizer's.
+    """
+    views = 2 if mirrored else 1
+    identity = {"tokenizer": tokenizer_hash, "images": images.fingerprint, "views": views}
+    name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    path = cache_folder() / "codes" / tokenizer_hash[:16] / f"{images.split}-{name}.safetensors"
+    codes = _stored(path, identity)
+    if codes is None:
+        codes = _encoded(tokenizer, images, views, device)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        metadata = {"format": FORMAT, "version": VERSION, "identity": json.dumps(identity)}
+        write_atomically(path, save({"codes": codes}, metadata))
+    return CodeSet(codes, images.labels)
+
+
+def _stored(path: Path, identity: dict[str, object]) -> Tensor | None:
+    try:
+        with safe_open(path, framework="pt") as content:  # pyright: ignore[reportUnknownVariableType]
+            metadata = content.metadata() or {}
+            same = metadata.get("format") == FORMAT and metadata.get("identity") == json.dumps(identity)
+            return content.get_tensor("codes") if same else None
+    except (FileNotFoundError, SafetensorError):
+        return None  # absent, or damaged: it is only a store, and is made again
+
+
+@torch.no_grad()
+def _encoded(tokenizer: VQVAE, images: ImageSet, views: int, device: torch.device | str) -> Tensor:
+    small = torch.int16 if tokenizer.num_codes <= 2**15 else torch.int32
+    made: list[Tensor] = []
+    rows = torch.arange(len(images)).split(256)
+    with tqdm(total=views * len(rows), desc="encode", unit="batch", leave=False, disable=None) as bar:
+        for view in range(views):
+            parts: list[Tensor] = []
+            for batch in rows:
+                pixels = images.pixels[batch]
+                pixels = pixels.flip(-1) if view else pixels
+                parts.append(tokenizer.encode(images_from_pixels(pixels.to(device))).to("cpu", small))
+                bar.update()
+            made.append(torch.cat(parts))
+    return torch.stack(made)

@@ -1,0 +1,166 @@
+"""Whole trainings: from a config to a finished run."""
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vqvae.config import PriorConfig, RunConfig, TokenizerConfig, load_config, to_mapping
+from vqvae.data import ImageSet
+from vqvae.errors import UserError
+from vqvae.files import write_json
+from vqvae.hub import file_hash, load_tokenizer, model_file, read_model
+from vqvae.training.codes import code_set
+from vqvae.training.engine import Engine
+from vqvae.training.loop import Trainer
+from vqvae.training.prior import PriorStage, keep_tokenizer
+from vqvae.training.run import Run
+from vqvae.training.tokenizer import TokenizerStage, pixel_variance
+
+_LOG = logging.getLogger(__name__)
+
+
+def train(config: RunConfig, *, out: str | None, name: str) -> Run:
+    """Start a new run and train it to its end.
+
+    Args:
+        config: of either stage.
+        out: the run directory; None makes ``runs/name``, or the next free ``runs/name-2``, ...
+        name: of the recipe.
+
+    Raises:
+        UserError: for anything the user can mend, before anything is written where that is possible.
+        Interrupted: after a signal, with everything saved.
+    """
+    if config.training.batch_size % config.training.accumulate:
+        raise UserError(
+            f"training.batch_size {config.training.batch_size} is not a multiple of "
+            f"training.accumulate {config.training.accumulate}"
+        )
+    engine = Engine.of(config.training)
+    config = _with_whole_paths(config)
+    images = _load(config)
+    run = Run.create(out, name, config)
+    if isinstance(config, PriorConfig):
+        keep_tokenizer(config.tokenizer, run)
+    return _train(run, config, engine, *images)
+
+
+def prior_config(tokenizer: str, recipe: str, overrides: Mapping[str, str]) -> RunConfig:
+    """Read a prior's recipe; where it is silent on the data, they are the tokenizer's own.
+
+    Raises:
+        UserError: as ``load_config`` does, and when there is no tokenizer at the path.
+    """
+    card, _ = read_model(tokenizer)
+    if card.stage != "tokenizer":
+        raise UserError(f"{tokenizer}: a {card.stage}, not a tokenizer; give the tokenizer's run")
+    base: dict[str, Any] = {}
+    if (Path(tokenizer) / "config.yaml").is_file():
+        base = to_mapping(Run.open(tokenizer)[1].data)
+    base["channels"] = card.image_shape[0]
+    return load_config(recipe, "prior", {"tokenizer": tokenizer, **overrides}, base=base)
+
+
+def resume(path: str) -> Run:
+    """Continue a run from its newest checkpoint, exactly as if it had never stopped.
+
+    Raises:
+        UserError: when there is no run at the path, its data have changed, or its checkpoint does not fit.
+        Interrupted: after a signal, with everything saved.
+    """
+    run, config = Run.open(path)
+    return _train(run, config, Engine.of(config.training), *_load(config))
+
+
+def _with_whole_paths(config: RunConfig) -> RunConfig:
+    """Make paths absolute, so that a run resumes from any directory."""
+    if isinstance(config, PriorConfig):
+        config = dataclasses.replace(config, tokenizer=str(model_file(config.tokenizer).resolve()))
+    if os.sep in config.data.spec and Path(config.data.spec).exists():
+        data = dataclasses.replace(config.data, spec=str(Path(config.data.spec).resolve()))
+        config = dataclasses.replace(config, data=data)
+    return config
+
+
+def _load(config: RunConfig) -> tuple[ImageSet, ImageSet]:
+    if isinstance(config, TokenizerConfig):
+        multiple = config.model.factor
+    else:
+        multiple = load_tokenizer(config.tokenizer).factor
+    train, heldout = (config.data.load(split, multiple_of=multiple) for split in ("train", "test"))
+    if train.pixels.shape[1:] != heldout.pixels.shape[1:]:
+        raise UserError(
+            f"{config.data.spec}: images [C, H, W] are {list(train.pixels.shape[1:])} in train, but "
+            f"{list(heldout.pixels.shape[1:])} in test; set --data.channels, --data.size and --data.fit crop"
+        )
+    if isinstance(config, PriorConfig) and config.classes and train.labels is None:
+        raise UserError(f"{config.data.spec}: its images have no classes; set --classes false")
+    for bad in [*train.bad, *heldout.bad]:
+        _LOG.warning("skipped %s: %s", bad.path, bad.reason)
+    return train, heldout
+
+
+def _train(run: Run, config: RunConfig, engine: Engine, train: ImageSet, heldout: ImageSet) -> Run:
+    _check_same_data(run, train)
+    write_json(run.data, _describe(train, heldout))
+    precision = "bf16" if engine.bf16 else "fp32"
+    run.write_environment(device=str(engine.device), precision=precision, compile=engine.compiled)
+    if isinstance(config, TokenizerConfig):
+        stage: Any = TokenizerStage(config, train, heldout, engine)
+    else:
+        stage = _prior_stage(run, config, train, heldout, engine)
+    size = sum(p.numel() for p in stage.model.parameters())
+    print(
+        f"{run.path}: {config.stage}, {size:,} parameters, {len(train):,} images, "
+        f"{config.training.steps} steps of {config.training.batch_size}, {engine.device} {precision}",
+        file=sys.stderr,
+        flush=True,
+    )
+    Trainer(stage, config.training, engine, run).train()
+    return run
+
+
+def _prior_stage(run: Run, config: PriorConfig, train: ImageSet, heldout: ImageSet, engine: Engine) -> PriorStage:
+    folder = run.path / "tokenizer"
+    tokenizer, name = load_tokenizer(folder, device=engine.device), file_hash(model_file(folder))
+    if tokenizer.channels != train.pixels.shape[1]:
+        raise UserError(
+            f"{config.data.spec}: images of {train.pixels.shape[1]} channels, but the tokenizer is for "
+            f"{tokenizer.channels}: set --data.channels {tokenizer.channels}"
+        )
+    mirrored = config.data.flip
+    codes = code_set(tokenizer, name, train, mirrored=mirrored, device=engine.device)
+    heldout_codes = code_set(tokenizer, name, heldout, mirrored=False, device=engine.device)
+    return PriorStage(config, codes, heldout_codes, engine, Path(folder))
+
+
+def _describe(train: ImageSet, heldout: ImageSet) -> dict[str, Any]:
+    def split(images: ImageSet) -> dict[str, Any]:
+        shape = list(images.pixels.shape[1:])
+        return {"images": len(images), "shape": shape, "fingerprint": images.fingerprint}
+
+    return {
+        "spec": train.spec,
+        "train": split(train),
+        "test": split(heldout),
+        "classes": list(train.classes),
+        "pixel_variance": pixel_variance(train.pixels),
+        "bad": [asdict(bad) for bad in [*train.bad, *heldout.bad]],
+    }
+
+
+def _check_same_data(run: Run, train: ImageSet) -> None:
+    if not run.data.exists():
+        return
+    before = json.loads(run.data.read_text())["train"]["fingerprint"]
+    if before != train.fingerprint:
+        raise UserError(
+            f"{run.path}: the training images at {train.spec} are not those that the run began with; "
+            "restore them, or start a new run"
+        )

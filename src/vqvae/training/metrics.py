@@ -1,0 +1,90 @@
+"""Where metrics go: JSON lines always, a progress bar or plain lines, TensorBoard if asked."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from vqvae.errors import UserError
+
+_SHOWN = ("loss", "bits_per_code", "nmse", "psnr", "perplexity", "usage", "images_per_second")
+
+
+class Sink(Protocol):
+    """Takes a record of metrics."""
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        """Take the metrics of a split, ``train`` or ``heldout``, after ``step`` steps."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go."""
+        ...
+
+
+class JsonLines:
+    """One JSON object a line, flushed at each."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = open(path, "a", buffering=1)
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        """Append a line."""
+        rounded = {name: float(f"{value:.7g}") for name, value in values.items()}
+        self.file.write(json.dumps({"step": step, "split": split, **rounded}) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+class Progress:
+    """A bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, start: int, steps: int) -> None:
+        self.steps = steps
+        self.bar: Any = None
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
+
+    def advance(self) -> None:
+        """Count one step."""
+        if self.bar is not None:
+            self.bar.update()
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        """Show the metrics that a person follows."""
+        shown = "  ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values)
+        if self.bar is None:
+            print(f"step {step}/{self.steps}  {split}  {shown}", file=sys.stderr, flush=True)
+        elif split == "train":
+            self.bar.set_postfix_str(shown, refresh=False)
+        else:
+            self.bar.write(f"step {step}  {split}  {shown}", file=sys.stderr)
+
+    def close(self) -> None:
+        """End the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+class TensorBoard:
+    """TensorBoard events."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UserError("--training.tensorboard needs an extra: pip install 'vqvae[tensorboard]'") from None
+        self.writer: Any = SummaryWriter(path)
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        """Write each value as a scalar ``split/name``."""
+        for name, value in values.items():
+            self.writer.add_scalar(f"{split}/{name}", value, step)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.writer.close()

@@ -1,0 +1,133 @@
+"""The second stage: a prior over the codes of a trained tokenizer."""
+
+import shutil
+from math import log
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqvae import noise
+from vqvae.config import PriorConfig
+from vqvae.data import flips
+from vqvae.evaluation.pictures import grid, save_png
+from vqvae.hub import (
+    MODEL_FILE,
+    TOKENIZER_FOLDER,
+    build_prior,
+    file_hash,
+    load_tokenizer,
+    model_file,
+    prior_card,
+    read_model,
+    save_model,
+)
+from vqvae.models import PixelCNN
+from vqvae.sampling import sample
+from vqvae.tensors import pixels_from_images
+from vqvae.training.codes import CodeSet
+from vqvae.training.engine import Engine
+from vqvae.training.loop import Metrics
+from vqvae.training.run import Run
+
+MEASURED_ROWS = 2048  # held-out and training rows measured at every evaluation
+SAMPLES = 64
+_BATCH = 256
+
+
+def keep_tokenizer(source: str, run: Run) -> None:
+    """Copy the tokenizer's file into a prior's run, so that the run decodes its own samples."""
+    folder = run.path / TOKENIZER_FOLDER
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(model_file(source), folder / MODEL_FILE)
+
+
+class PriorStage:
+    """Maximum likelihood on stored codes (arXiv 1711.00937, section 3.2, second stage).
+
+    Args:
+        config: of the run.
+        train: the training codes.
+        heldout: the codes to measure on.
+        engine: where it runs.
+        tokenizer: its run directory or file, for decoding samples.
+    """
+
+    def __init__(
+        self, config: PriorConfig, train: CodeSet, heldout: CodeSet, engine: Engine, tokenizer: Path
+    ) -> None:
+        self.config, self.train, self.heldout, self.engine = config, train, heldout, engine
+        self.num_rows = len(train)
+        self.tokenizer = load_tokenizer(tokenizer, device=engine.device)
+        self.tokenizer_card, _ = read_model(tokenizer)
+        self.tokenizer_hash = file_hash(model_file(tokenizer))
+        height, width, n = train.codes.shape[2:]
+        self.prior: PixelCNN = build_prior(
+            config.model,
+            seed=config.training.seed,
+            num_codes=self.tokenizer.num_codes,
+            codes_per_position=n,
+            grid=(height, width),
+            num_classes=len(self.tokenizer_card.classes) if config.classes else 0,
+        ).to(engine.device, memory_format=torch.channels_last)
+        self.model: nn.Module = self.prior
+        batch = config.training.batch_size // config.training.accumulate
+        example = torch.zeros(batch, height, width, n, dtype=torch.int64, device=engine.device)
+        labels = [torch.zeros(batch, dtype=torch.int64, device=engine.device)] if config.classes else []
+        self.network = engine.compile(self.prior, example, *labels)
+
+    def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
+        """Return the mean negative log-likelihood of a code, in nats, on the rows of a batch."""
+        seed = self.config.training.seed
+        view = torch.zeros_like(rows)
+        if len(self.train.codes) > 1:
+            view = flips(rows, epochs, seed=seed).long()
+        codes = self.train.codes[view, rows].to(self.engine.device).long()
+        labels = self._labels(self.train, rows)
+        if labels is not None:
+            hidden = noise.uniform(seed, 1, epochs, rows) < self.config.class_dropout
+            labels = labels.masked_fill(hidden.to(labels.device), self.prior.num_classes)
+        with self.engine.autocast():
+            logits = self.network(codes) if labels is None else self.network(codes, labels)
+        loss = F.cross_entropy(logits.float().flatten(0, 3), codes.flatten())
+        return loss, {"bits_per_code": loss / log(2)}
+
+    def _labels(self, codes: CodeSet, rows: Tensor) -> Tensor | None:
+        if not self.prior.num_classes or codes.labels is None:
+            return None
+        return codes.labels[rows].to(self.engine.device)
+
+    def after_step(self, step: int) -> Metrics:
+        """Nothing follows a step."""
+        return {}
+
+    def _nats_per_code(self, codes: CodeSet) -> float:
+        rows = torch.arange(min(MEASURED_ROWS, len(codes)))
+        nats = 0.0
+        for part in rows.split(_BATCH):
+            grid_of_codes = codes.codes[0, part].to(self.engine.device).long()
+            nats -= float(self.prior.log_prob(grid_of_codes, self._labels(codes, part)).double().sum())
+        return nats / codes.codes[0, rows].numel()
+
+    def evaluate(self) -> dict[str, float]:
+        """Measure held-out codes, and as many training codes the same way: their gap is the overfitting."""
+        nats, train_nats = self._nats_per_code(self.heldout), self._nats_per_code(self.train)
+        return {
+            "nats_per_code": nats,
+            "bits_per_code": nats / log(2),
+            "train_bits_per_code": train_nats / log(2),
+            "overfit_bits": (nats - train_nats) / log(2),
+        }
+
+    def draw(self, run: Run, step: int) -> None:
+        """Save decoded samples, one class a row where there are classes."""
+        labels = torch.arange(SAMPLES) // 8 % self.prior.num_classes if self.prior.num_classes else None
+        codes = sample(self.prior, SAMPLES, labels=labels, device=self.engine.device)
+        pixels = pixels_from_images(self.tokenizer.decode(codes)).cpu()
+        save_png(grid(pixels, columns=8), run.samples / f"samples-{step:08d}.png")
+
+    def save(self, run: Run, step: int) -> None:
+        """Write the prior."""
+        card = prior_card(self.config, self.prior, self.tokenizer_card, self.tokenizer_hash, step)
+        save_model(run.model, self.prior.state_dict(), card)

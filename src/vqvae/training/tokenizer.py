@@ -1,0 +1,131 @@
+"""The first stage: images to codes and back."""
+
+import torch
+from torch import Tensor, nn
+
+from vqvae.config import TokenizerConfig
+from vqvae.data import ImageSet, flips
+from vqvae.evaluation.metrics import CodeCounts, psnr
+from vqvae.evaluation.pictures import pairs, save_png
+from vqvae.hub import build_tokenizer, save_model, tokenizer_card
+from vqvae.models import VQVAE, objective
+from vqvae.tensors import images_from_pixels, pixels_from_images
+from vqvae.training.engine import Engine
+from vqvae.training.loop import Metrics
+from vqvae.training.run import Run
+
+HELD_OUT_ROWS = 2048  # measured at every evaluation; vqvae evaluate measures the whole split
+NOISE_ROWS = 2048  # training rows that the decoder's noise variance is estimated on
+_BATCH = 256
+
+
+def pixel_variance(pixels: Tensor) -> float:
+    """Return the variance of pixels, uint8 [N, C, H, W], over all elements, in the scale of [-1, 1]."""
+    counts = torch.bincount(pixels.flatten().int(), minlength=256).double()
+    values = images_from_pixels(torch.arange(256, dtype=torch.uint8)).double()
+    mean = (counts * values).sum() / counts.sum()
+    return float((counts * (values - mean).square()).sum() / counts.sum())
+
+
+class TokenizerStage:
+    """Equation 3 of arXiv 1711.00937 on batches of images.
+
+    Args:
+        config: of the run.
+        train: the training images.
+        heldout: the images to measure on.
+        engine: where it runs.
+    """
+
+    def __init__(self, config: TokenizerConfig, train: ImageSet, heldout: ImageSet, engine: Engine) -> None:
+        self.config, self.train, self.heldout, self.engine = config, train, heldout, engine
+        self.num_rows = len(train)
+        training = config.training
+        tokenizer = build_tokenizer(
+            config.model,
+            channels=train.pixels.shape[1],
+            forwards_per_update=training.accumulate,
+            seed=training.seed,
+        )
+        tokenizer.pixel_variance.fill_(max(pixel_variance(train.pixels), 1e-12))
+        self.tokenizer: VQVAE = tokenizer.to(engine.device, memory_format=torch.channels_last)
+        self.model: nn.Module = self.tokenizer
+        self.encoder, self.decoder = self._compiled(training.batch_size // training.accumulate)
+
+    def _compiled(self, batch: int) -> tuple[nn.Module, nn.Module]:
+        # the quantizer stays out of the graph: its search is exact in eager float32, and already tiled
+        height, width = self.train.pixels.shape[2:]
+        factor, channels = self.tokenizer.factor, self.tokenizer.quantizer.channels
+        images = self._images(torch.zeros(batch, *self.train.pixels.shape[1:], dtype=torch.uint8))
+        z_q = torch.zeros(batch, channels, height // factor, width // factor, device=self.engine.device)
+        z_q = z_q.to(memory_format=torch.channels_last).requires_grad_()
+        return (
+            self.engine.compile(self.tokenizer.encoder, images),
+            self.engine.compile(self.tokenizer.decoder, z_q),
+        )
+
+    def _images(self, pixels: Tensor) -> Tensor:
+        moved = pixels.to(self.engine.device, non_blocking=True)
+        return images_from_pixels(moved).contiguous(memory_format=torch.channels_last)
+
+    def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
+        """Return the objective on the rows of a batch and its three terms."""
+        pixels = self.train.pixels[rows]
+        if self.config.data.flip:
+            mirrored = flips(rows, epochs, seed=self.config.training.seed)
+            pixels[mirrored] = pixels[mirrored].flip(-1)
+        images = self._images(pixels)
+        with self.engine.autocast():
+            z_e = self.encoder(images)
+            quantized = self.tokenizer.quantizer(z_e)
+            reconstruction = self.decoder(quantized.z_q)
+        loss = objective(
+            images,
+            reconstruction,
+            quantized,
+            pixel_variance=self.tokenizer.pixel_variance,
+            beta=self.config.beta,
+        )
+        terms = loss._asdict()
+        return terms.pop("total"), terms
+
+    def after_step(self, step: int) -> Metrics:
+        """Update the codebook."""
+        revive = step < self.config.revive_until * self.config.training.steps
+        return self.tokenizer.quantizer.update(revive=revive)
+
+    def _reconstruct(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        codes = self.tokenizer.encode(self._images(pixels))
+        return codes, self.tokenizer.decode(codes).cpu()
+
+    def evaluate(self) -> dict[str, float]:
+        """Measure the first held-out rows."""
+        error, quality, counts = 0.0, 0.0, CodeCounts(self.tokenizer.num_codes)
+        pixels = self.heldout.pixels[:HELD_OUT_ROWS]
+        for part in pixels.split(_BATCH):
+            codes, reconstruction = self._reconstruct(part)
+            counts.add(codes)
+            error += float((reconstruction - images_from_pixels(part)).square().sum())
+            quality += float(psnr(part, reconstruction).sum())
+        return {
+            "nmse": error / pixels.numel() / float(self.tokenizer.pixel_variance),
+            "psnr": quality / len(pixels),
+            "perplexity": counts.perplexity,
+            "usage": counts.usage,
+        }
+
+    def draw(self, run: Run, step: int) -> None:
+        """Save the first held-out images above their reconstructions."""
+        pixels = self.heldout.pixels[:32]
+        reconstruction = pixels_from_images(self._reconstruct(pixels)[1])
+        save_png(pairs(pixels, reconstruction), run.samples / f"reconstructions-{step:08d}.png")
+
+    def save(self, run: Run, step: int) -> None:
+        """Write the tokenizer with its noise variance, estimated anew on the first training rows."""
+        error, pixels = 0.0, self.train.pixels[:NOISE_ROWS]
+        for part in pixels.split(_BATCH):
+            error += float((self._reconstruct(part)[1] - images_from_pixels(part)).square().sum())
+        self.tokenizer.noise_variance.fill_(max(error / pixels.numel(), 1e-6))
+        c, h, w = self.train.pixels.shape[1:]
+        card = tokenizer_card(self.config, classes=self.train.classes, image_shape=(c, h, w), step=step)
+        save_model(run.model, self.tokenizer.state_dict(), card)
