@@ -115,6 +115,7 @@ class VQVAEConfig:
     """``vqvae.models.VQVAE``."""
 
     width: Count = 128
+    outer_width: Count = 64
     residual_width: Count = 32
     residual_blocks: CountOrZero = 2
     factor: Literal[2, 4, 8, 16, 32] = 4
@@ -130,6 +131,7 @@ class VQVAEConfig:
             self.quantizer.build(forwards_per_update=forwards_per_update, seed=seed),
             channels=channels,
             width=self.width,
+            outer_width=self.outer_width,
             residual_width=self.residual_width,
             residual_blocks=self.residual_blocks,
             factor=self.factor,
@@ -177,7 +179,7 @@ class TrainingConfig:
         clip: the largest norm of the gradient; 0 for no limit.
         average: decay of the averaged weights that are evaluated and kept.
         seed: of everything random.
-        precision: ``auto`` is bf16 where the processor or GPU has it, else fp32.
+        precision: ``auto`` is bf16 where a measurement at the start finds it faster, else fp32.
         compile: ``auto`` compiles where it works and the run is long enough to gain.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         log_every: steps between lines of metrics.
@@ -198,7 +200,7 @@ class TrainingConfig:
     average: Share = 0.999
     seed: int = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
     device: str = "auto"
     log_every: Count = 50
     evaluate_every: Count = 500

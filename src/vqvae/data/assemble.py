@@ -51,9 +51,9 @@ def assemble(source: Source, wanted: Wanted, *, spec: str, split: str) -> ImageS
         canvas, kept, bad = _fill(source, frame, wanted, title=f"decoding {split}")
     if canvas is None:
         raise _nothing_decodes(bad, where=spec)
-    labels = None if source.labels is None else torch.from_numpy(source.labels[kept].astype(np.int64))
+    labels = None if source.labels is None else torch.as_tensor(source.labels[kept].astype(np.int64))
     return ImageSet(
-        pixels=torch.from_numpy(canvas[: len(kept)]),
+        pixels=torch.as_tensor(canvas[: len(kept)]),
         labels=labels,
         classes=source.classes,
         spec=spec,

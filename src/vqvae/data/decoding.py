@@ -1,7 +1,7 @@
 """One encoded image in, one upright 8-bit image out: grey or RGB, never anything else."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +22,7 @@ class UndecodableError(Exception):
 
 
 @contextmanager
-def quiet_pil() -> Iterator[None]:
+def quiet_pil() -> Generator[None, None, None]:
     """Silence PIL's warnings about odd files: what cannot be read is reported by name instead.
 
     Enter it in the main thread, around the worker threads: warning filters are global to the process.

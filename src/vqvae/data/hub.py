@@ -1,5 +1,8 @@
 """Image data sets of the Hugging Face Hub: their parquet files, downloaded once and checked every time."""
 
+# Parts of huggingface_hub's interface have no types.
+# pyright: reportUnknownVariableType=false
+
 import hashlib
 import json
 import os

@@ -47,7 +47,7 @@ class ImageSet:
     def fingerprint(self) -> str:
         """SHA-256 in hex over the shape, every pixel and every label: the same data, the same fingerprint."""
         digest = hashlib.sha256(repr((tuple(self.pixels.shape), self.labels is not None)).encode())
-        digest.update(memoryview(self.pixels.numpy()).cast("B"))
+        digest.update(self.pixels.numpy().reshape(-1).data)
         if self.labels is not None:
             digest.update(self.labels.numpy().astype("<i8").tobytes())
         return digest.hexdigest()

@@ -1,90 +1,96 @@
 """The outlines of the embedded shapes as signed distances, after Inigo Quilez, "2D distance functions".
 
-Each takes x to the right and y upwards, float [...], and returns the distance to the outline, negative inside.
+Each takes x to the right and y upwards, float64 [...], and returns the distance to the outline, negative inside.
 Every outline lies within the unit circle, so a shape of radius r fits wherever that circle fits.
 (https://iquilezles.org/articles/distfunctions2d)
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
 
 
 class Outline(NamedTuple):
     """A signed distance, and how far the shape may turn either way, in degrees, before it looks like another."""
 
-    distance: Callable[[Tensor, Tensor], Tensor]
+    distance: Callable[[Floats, Floats], Floats]
     max_turn: float
 
 
-def _circle(x: Tensor, y: Tensor) -> Tensor:
-    return torch.hypot(x, y) - 0.9
+def _length(x: Floats, y: Floats) -> Floats:
+    return np.sqrt(x * x + y * y)
 
 
-def _square(x: Tensor, y: Tensor) -> Tensor:
+def _circle(x: Floats, y: Floats) -> Floats:
+    return _length(x, y) - 0.9
+
+
+def _square(x: Floats, y: Floats) -> Floats:
     corner = 0.1
-    dx, dy = x.abs() - (0.7 - corner), y.abs() - (0.7 - corner)
-    return torch.hypot(dx.clamp(min=0), dy.clamp(min=0)) + torch.maximum(dx, dy).clamp(max=0) - corner
+    dx, dy = np.abs(x) - (0.7 - corner), np.abs(y) - (0.7 - corner)
+    return _length(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(np.maximum(dx, dy), 0) - corner
 
 
-def _triangle(x: Tensor, y: Tensor) -> Tensor:
+def _triangle(x: Floats, y: Floats) -> Floats:
     half, corner, root3 = 0.76, 0.09, math.sqrt(3)
-    x, y = x.abs() - half, y + half / root3
+    x, y = np.abs(x) - half, y + half / root3
     fold = x + root3 * y > 0
-    x, y = torch.where(fold, (x - root3 * y) / 2, x), torch.where(fold, (-root3 * x - y) / 2, y)
-    x = x - x.clamp(-2 * half, 0)
-    return -torch.hypot(x, y) * y.sign() - corner
+    x, y = np.where(fold, (x - root3 * y) / 2, x), np.where(fold, (-root3 * x - y) / 2, y)
+    x = x - np.clip(x, -2 * half, 0)
+    return -_length(x, y) * np.sign(y) - corner
 
 
-def _star(x: Tensor, y: Tensor) -> Tensor:
+def _star(x: Floats, y: Floats) -> Floats:
     radius, waist, corner = 0.94, 0.46, 0.05
     cos, sin = math.cos(math.pi / 5), math.sin(math.pi / 5)
-    x = x.abs()
+    x = np.abs(x)
     for nx, ny in ((cos, -sin), (-cos, -sin)):  # fold the five points onto one
-        along = (nx * x + ny * y).clamp(min=0)
+        along = np.maximum(nx * x + ny * y, 0)
         x, y = x - 2 * along * nx, y - 2 * along * ny
-    x, y = x.abs(), y - radius
+    x, y = np.abs(x), y - radius
     edge_x, edge_y = waist * sin, waist * cos - 1
-    along = ((x * edge_x + y * edge_y) / (edge_x**2 + edge_y**2)).clamp(0, radius)
-    side = (y * edge_x - x * edge_y).sign()
-    return torch.hypot(x - edge_x * along, y - edge_y * along) * side - corner
+    along = np.clip((x * edge_x + y * edge_y) / (edge_x**2 + edge_y**2), 0, radius)
+    side = np.sign(y * edge_x - x * edge_y)
+    return _length(x - edge_x * along, y - edge_y * along) * side - corner
 
 
-def _ring(x: Tensor, y: Tensor) -> Tensor:
-    return (torch.hypot(x, y) - 0.7).abs() - 0.24
+def _ring(x: Floats, y: Floats) -> Floats:
+    return np.abs(_length(x, y) - 0.7) - 0.24
 
 
-def _cross(x: Tensor, y: Tensor) -> Tensor:
+def _cross(x: Floats, y: Floats) -> Floats:
     length, width, corner = 0.85, 0.22, 0.08
-    x, y = x.abs(), y.abs()
-    x, y = torch.maximum(x, y), torch.minimum(x, y)
+    x, y = np.abs(x), np.abs(y)
+    x, y = np.maximum(x, y), np.minimum(x, y)
     dx, dy = x - length, y - width
-    outer = torch.maximum(dx, dy)
-    outside = torch.hypot(dx.clamp(min=0), dy.clamp(min=0))
-    inside = torch.hypot((width - x).clamp(min=0), outer.clamp(max=0))
-    return torch.where(outer > 0, outside, -inside) - corner
+    outer = np.maximum(dx, dy)
+    outside = _length(np.maximum(dx, 0), np.maximum(dy, 0))
+    inside = _length(np.maximum(width - x, 0), np.minimum(outer, 0))
+    return np.where(outer > 0, outside, -inside) - corner
 
 
-def _heart(x: Tensor, y: Tensor) -> Tensor:
+def _heart(x: Floats, y: Floats) -> Floats:
     scale = 1.5
-    x, y = x.abs() / scale, y / scale + 0.63
-    lobe = torch.hypot(x - 0.25, y - 0.75) - math.sqrt(2) / 4
-    diagonal = (x + y).clamp(min=0) / 2
-    flank = torch.minimum(torch.hypot(x, y - 1), torch.hypot(x - diagonal, y - diagonal))
-    return torch.where(x + y > 1, lobe, flank * (x - y).sign()) * scale
+    x, y = np.abs(x) / scale, y / scale + 0.63
+    lobe = _length(x - 0.25, y - 0.75) - math.sqrt(2) / 4
+    diagonal = np.maximum(x + y, 0) / 2
+    flank = np.minimum(_length(x, y - 1), _length(x - diagonal, y - diagonal))
+    return np.where(x + y > 1, lobe, flank * np.sign(x - y)) * scale
 
 
-def _moon(x: Tensor, y: Tensor) -> Tensor:
+def _moon(x: Floats, y: Floats) -> Floats:
     outer, inner, shift = 0.95, 0.78, 0.5
-    y = y.abs()
+    y = np.abs(y)
     tip_x = (outer**2 - inner**2 + shift**2) / (2 * shift)
     tip_y = math.sqrt(outer**2 - tip_x**2)
-    beyond_tip = x * tip_y - y * tip_x > shift * (tip_y - y).clamp(min=0)
-    crescent = torch.maximum(torch.hypot(x, y) - outer, inner - torch.hypot(x - shift, y))
-    return torch.where(beyond_tip, torch.hypot(x - tip_x, y - tip_y), crescent)
+    beyond_tip = x * tip_y - y * tip_x > shift * np.maximum(tip_y - y, 0)
+    crescent = np.maximum(_length(x, y) - outer, inner - _length(x - shift, y))
+    return np.where(beyond_tip, _length(x - tip_x, y - tip_y), crescent)
 
 
 OUTLINES = {

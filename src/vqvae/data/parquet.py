@@ -1,10 +1,11 @@
 """Parquet files in the Hub's image layout: a struct of bytes and path, and perhaps a label beside it."""
 
 # pyarrow ships no types, so everything that comes from it is unknown to the checker.
+# pyright: reportMissingTypeStubs=false
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -102,7 +103,7 @@ def _row_name(shard: _Shard, row: int) -> str:
 
 
 @contextmanager
-def _readable(path: Path, name: str) -> Iterator[None]:
+def _readable(path: Path, name: str) -> Generator[None, None, None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:

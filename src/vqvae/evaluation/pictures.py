@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from html import escape
 from math import ceil, isqrt
@@ -13,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vqvae.errors import UserError
+from vqvae.files import write_atomically
 
 GAP_GREY = 235  # light enough to vanish beside white, dark enough to part two white images
 _SMALLEST_HEIGHT = 64
@@ -81,24 +81,7 @@ def save_png(image: Image.Image, path: Path | str) -> None:
     """
     encoded = io.BytesIO()
     image.save(encoded, format="PNG")
-    write_whole(Path(path), encoded.getvalue())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside, flush, fsync and rename: a reader sees the old file or the whole new one.
-
-    Raises:
-        OSError: if the folder does not exist or cannot be written; nothing is left behind.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(Path(path), encoded.getvalue())
 
 
 def img_element(path: Path, *, alt: str, widest: int = 960) -> str:

@@ -13,8 +13,9 @@ from typing import Any, cast
 import yaml
 
 from vqvae.errors import UserError
-from vqvae.evaluation.pictures import figures_over_time, write_whole
+from vqvae.evaluation.pictures import figures_over_time
 from vqvae.evaluation.plots import panel_figure, panels, usage_figure
+from vqvae.files import write_atomically
 
 # result -> name, unit, the better direction, meaning
 _MEANINGS = {
@@ -28,10 +29,8 @@ _MEANINGS = {
     "bits_per_code_uniform": ("Bits a code, uniform", "bits", "lower", "to write one code with no prior: log₂ K"),
     "bits_per_code_prior": ("Bits a code, prior", "bits", "lower", "to write one code with the prior"),
     "kl_bits_per_dim_uniform": ("KL, uniform", "bits", "lower", "an image's codes with no prior, over C·H·W"),
-    "bits_per_dim_uniform": (
-        "Bits a dimension, uniform", "bits", "lower", "an image's codes and pixels with no prior, over C·H·W"),
-    "bits_per_dim_prior": (
-        "Bits a dimension, prior", "bits", "lower", "an image's codes and pixels with the prior, over C·H·W"),
+    "bits_per_dim_uniform": ("Bits a dimension, uniform", "bits", "lower", "codes and pixels over C·H·W"),
+    "bits_per_dim_prior": ("Bits a dimension, prior", "bits", "lower", "the same with the prior, over C·H·W"),
 }  # fmt: skip
 
 
@@ -98,7 +97,7 @@ def write_report(run: Path, also: Path | None = None) -> Path:
         )
     page = Template(files("vqvae.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     target = first.path / "report.html"
-    write_whole(target, page.substitute(title=escape(title), body=body).encode())
+    write_atomically(target, page.substitute(title=escape(title), body=body).encode())
     return target
 
 

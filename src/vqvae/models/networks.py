@@ -24,12 +24,12 @@ def residual_stack(width: int, residual_width: int, blocks: int) -> nn.Sequentia
     return nn.Sequential(*(ResidualBlock(width, residual_width) for _ in range(blocks)), nn.ReLU())
 
 
-def widths_of(width: int, factor: int) -> list[int]:
-    """Return the channels after each halving, outermost first: half the width, and the width at the last."""
+def widths_of(width: int, outer_width: int, factor: int) -> list[int]:
+    """Return the channels after each halving, outermost first: the outer width, and the width at the last."""
     halvings = int(log2(factor))
     if factor < 2 or 2**halvings != factor:
         raise ValueError(f"factor {factor}: the downsampling factor must be 2, 4, 8, ...")
-    return [max(1, width // 2)] * (halvings - 1) + [width]
+    return [outer_width] * (halvings - 1) + [width]
 
 
 class Encoder(nn.Sequential):
@@ -38,7 +38,8 @@ class Encoder(nn.Sequential):
     Args:
         channels: C.
         latent_channels: D.
-        width: channels of the body.
+        width: channels of the body, at the resolution of the codes.
+        outer_width: channels at the resolutions between the codes' and the image's.
         residual_width: channels inside a residual block.
         residual_blocks: their number.
         factor: of downsampling, a power of two: one 4x4 stride-2 convolution a halving.
@@ -50,13 +51,14 @@ class Encoder(nn.Sequential):
         latent_channels: int,
         *,
         width: int,
+        outer_width: int,
         residual_width: int,
         residual_blocks: int,
         factor: int,
     ) -> None:
         layers: list[nn.Module] = []
         before = channels
-        for after in widths_of(width, factor):
+        for after in widths_of(width, outer_width, factor):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
             before = after
         super().__init__(
@@ -72,7 +74,8 @@ class Decoder(nn.Sequential):
     Args:
         channels: C.
         latent_channels: D.
-        width: channels of the body.
+        width: channels of the body, at the resolution of the codes.
+        outer_width: channels at the resolutions between the codes' and the image's.
         residual_width: channels inside a residual block.
         residual_blocks: their number.
         factor: of upsampling, a power of two: one 4x4 stride-2 transposed convolution a doubling.
@@ -84,6 +87,7 @@ class Decoder(nn.Sequential):
         latent_channels: int,
         *,
         width: int,
+        outer_width: int,
         residual_width: int,
         residual_blocks: int,
         factor: int,
@@ -92,7 +96,7 @@ class Decoder(nn.Sequential):
             nn.Conv2d(latent_channels, width, 3, padding=1),
             residual_stack(width, residual_width, residual_blocks),
         ]
-        outwards = [*widths_of(width, factor)[-2::-1], channels]
+        outwards = [*widths_of(width, outer_width, factor)[-2::-1], channels]
         before = width
         for after in outwards:
             layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.ReLU()]

@@ -18,7 +18,8 @@ class VQVAE(nn.Module):
     Args:
         quantizer: between the networks; its ``channels`` is the D of z_e.
         channels: C of the images, 1 or 3.
-        width: channels of the networks' bodies.
+        width: channels of the networks' bodies, at the resolution of the codes.
+        outer_width: channels at the resolutions between the codes' and the image's.
         residual_width: channels inside a residual block.
         residual_blocks: in each network.
         factor: of downsampling, a power of two.
@@ -39,6 +40,7 @@ class VQVAE(nn.Module):
         *,
         channels: int = 3,
         width: int = 128,
+        outer_width: int = 64,
         residual_width: int = 32,
         residual_blocks: int = 2,
         factor: int = 4,
@@ -51,6 +53,7 @@ class VQVAE(nn.Module):
             channels,
             latent_channels,
             width=width,
+            outer_width=outer_width,
             residual_width=residual_width,
             residual_blocks=residual_blocks,
             factor=factor,
@@ -60,6 +63,7 @@ class VQVAE(nn.Module):
             channels,
             latent_channels,
             width=width,
+            outer_width=outer_width,
             residual_width=residual_width,
             residual_blocks=residual_blocks,
             factor=factor,
@@ -82,7 +86,7 @@ class VQVAE(nn.Module):
         return cast(Quantizer, self.quantizer)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
-        """Return the reconstruction of images, float [B, C, H, W] in [-1, 1], and what the quantizer made of them."""
+        """Return the reconstruction of images, float [B, C, H, W] in [-1, 1], and what was quantized."""
         quantized = self._quantizer(self.encoder(images))
         return self.decoder(quantized.z_q), quantized
 

@@ -43,7 +43,7 @@ def train(config: RunConfig, *, out: str | None, name: str) -> Run:
             f"training.accumulate {config.training.accumulate}"
         )
     engine = Engine.of(config.training)
-    config = _with_whole_paths(config)
+    config = dataclasses.replace(_with_whole_paths(config), training=engine.settle(config.training))
     images = _load(config)
     run = Run.create(out, name, config)
     if isinstance(config, PriorConfig):
