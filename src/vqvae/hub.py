@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from vqvae.config import PixelCNNConfig, PriorConfig, TokenizerConfig, VQVAEConfig, config_from, to_mapping
 from vqvae.errors import UserError
-from vqvae.files import write_atomically
 from vqvae.models import VQVAE, PixelCNN
+from vqvae.tensorfile import load_tensors, save_tensors
 
 M = TypeVar("M", bound=nn.Module)
-FORMAT, VERSION = "vqvae-model", "1"
+KIND, VERSION = "vqvae-model", 1
 MODEL_FILE = "model.safetensors"
 TOKENIZER_FOLDER = "tokenizer"  # of a prior's run: a copy of the tokenizer whose codes it knows
 
@@ -61,8 +59,7 @@ def choose_device(name: str) -> torch.device:
 
 def save_model(path: Path, state: Mapping[str, Tensor], card: ModelCard) -> None:
     """Write weights and card as one safetensors file, atomically."""
-    metadata = {"format": FORMAT, "version": VERSION, "card": json.dumps(vars(card))}
-    write_atomically(path, save({name: t.detach().contiguous().cpu() for name, t in state.items()}, metadata))
+    save_tensors(path, KIND, VERSION, {"card": vars(card)}, state)
 
 
 def model_file(path: str | Path) -> Path:
@@ -94,16 +91,13 @@ def read_model(path: str | Path) -> tuple[ModelCard, dict[str, Tensor]]:
         UserError: when it is missing, damaged, or no model of this program.
     """
     file = model_file(path)
+    header, state = load_tensors(file, KIND, VERSION)
     try:
-        with safe_open(file, framework="pt") as content:  # pyright: ignore[reportUnknownVariableType]
-            metadata: dict[str, str] = content.metadata() or {}
-            if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
-                raise UserError(f"{file}: not a model of this program (format {FORMAT}, version {VERSION})")
-            values = json.loads(metadata["card"])
-            values["classes"], values["image_shape"] = tuple(values["classes"]), tuple(values["image_shape"])
-            return ModelCard(**values), {name: content.get_tensor(name) for name in content.keys()}
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise UserError(f"{file}: damaged or not a model file: {error}") from None
+        card = dict(header["card"])
+        card["classes"], card["image_shape"] = tuple(card["classes"]), tuple(card["image_shape"])
+        return ModelCard(**card), state
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{file}: damaged: its card does not say {error}") from None
 
 
 def build_tokenizer(config: VQVAEConfig, *, channels: int, forwards_per_update: int = 1, seed: int = 0) -> VQVAE:

@@ -1,19 +1,16 @@
 """A run's state at a step: model, averaged weights and optimizer, in one safetensors file."""
 
-import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vqvae.errors import UserError
-from vqvae.files import write_atomically
+from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.training.average import AveragedWeights
 
-FORMAT, VERSION = "vqvae-checkpoint", "1"
+KIND, VERSION = "vqvae-checkpoint", 1
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -34,9 +31,8 @@ def save_checkpoint(
     tensors |= {f"average.{name}": tensor for name, tensor in average.weights.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    metadata = {"format": FORMAT, "version": VERSION, "state": json.dumps({"step": step})}
     path = checkpoint_path(folder, step)
-    write_atomically(path, save({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, metadata))
+    save_tensors(path, KIND, VERSION, {"step": step}, tensors)
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
     return path
@@ -48,23 +44,15 @@ def load_checkpoint(path: Path, model: nn.Module, average: AveragedWeights, opti
     Raises:
         UserError: when the file is damaged, or of another model than the run's config describes.
     """
-    try:
-        with safe_open(path, framework="pt") as content:  # pyright: ignore[reportUnknownVariableType]
-            metadata = content.metadata() or {}
-            if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
-                raise UserError(f"{path}: not a checkpoint of this program (format {FORMAT}, version {VERSION})")
-            step = int(json.loads(metadata["state"])["step"])
-            tensors: dict[str, Tensor] = {name: content.get_tensor(name) for name in content.keys()}
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: damaged: {error}; delete it to resume from the one before") from None
+    header, tensors = load_tensors(path, KIND, VERSION)
     try:
         model.load_state_dict(_part(tensors, "model."))
         average.load(_part(tensors, "average."))
         _load_optimizer(optimizer, _part(tensors, "optimizer."))
-    except (RuntimeError, KeyError, ValueError) as error:
+    except (RuntimeError, KeyError, ValueError, IndexError) as error:
         problem = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: a checkpoint of another model than config.yaml describes: {problem}") from None
-    return step
+    return int(header["step"])
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -72,8 +60,13 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".")
+        like = parameters[int(index)]
+        if tensor.shape == like.shape:
+            # the fused kernels walk memory, not indices: moments must lie as their (channels-last) weights do
+            tensor = torch.empty_like(like).copy_(tensor)
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
 from vqvae.data import ImageSet
-from vqvae.files import write_atomically
+from vqvae.errors import UserError
 from vqvae.models import VQVAE
+from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 
-FORMAT, VERSION = "vqvae-codes", "1"
+KIND, VERSION = "vqvae-codes", 1
 
 
 @dataclass(frozen=True)
@@ -62,19 +61,16 @@ def code_set(
     if codes is None:
         codes = _encoded(tokenizer, images, views, device)
         path.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {"format": FORMAT, "version": VERSION, "identity": json.dumps(identity)}
-        write_atomically(path, save({"codes": codes}, metadata))
+        save_tensors(path, KIND, VERSION, {"identity": identity}, {"codes": codes})
     return CodeSet(codes, images.labels)
 
 
 def _stored(path: Path, identity: dict[str, object]) -> Tensor | None:
     try:
-        with safe_open(path, framework="pt") as content:  # pyright: ignore[reportUnknownVariableType]
-            metadata = content.metadata() or {}
-            same = metadata.get("format") == FORMAT and metadata.get("identity") == json.dumps(identity)
-            return content.get_tensor("codes") if same else None
-    except (FileNotFoundError, SafetensorError):
+        header, tensors = load_tensors(path, KIND, VERSION)
+    except UserError:
         return None  # absent, or damaged: it is only a store, and is made again
+    return tensors["codes"] if header["identity"] == identity else None
 
 
 @torch.no_grad()

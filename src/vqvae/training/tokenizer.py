@@ -125,7 +125,8 @@ class TokenizerStage:
         error, pixels = 0.0, self.train.pixels[:NOISE_ROWS]
         for part in pixels.split(_BATCH):
             error += float((self._reconstruct(part)[1] - images_from_pixels(part)).square().sum())
-        self.tokenizer.noise_variance.fill_(max(error / pixels.numel(), 1e-6))
+        # beside the state, not in it: what a run is must not depend on when it was saved
+        measured = {"noise_variance": torch.tensor(max(error / pixels.numel(), 1e-6))}
         c, h, w = self.train.pixels.shape[1:]
         card = tokenizer_card(self.config, classes=self.train.classes, image_shape=(c, h, w), step=step)
-        save_model(run.model, self.tokenizer.state_dict(), card)
+        save_model(run.model, {**self.tokenizer.state_dict(), **measured}, card)

@@ -1,0 +1,53 @@
+"""The code store: made once, the tokenizer's own codes, never mistaken for another's."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vqvae.data import load
+from vqvae.hub import file_hash, load_tokenizer, model_file
+from vqvae.tensors import images_from_pixels
+from vqvae.training import Run
+from vqvae.training import codes as code_store
+from vqvae.training.codes import cache_folder, code_set
+
+
+def _stored() -> list[Path]:
+    return sorted(cache_folder().rglob("*.safetensors"))
+
+
+def test_the_store_holds_the_tokenizers_codes_of_both_views(tokenizer_run: Run) -> None:
+    tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=40)
+    name = file_hash(model_file(tokenizer_run.path))
+    stored = code_set(tokenizer, name, images, mirrored=True, device="cpu")
+    inputs = images_from_pixels(images.pixels)
+    assert torch.equal(stored.codes[0].long(), tokenizer.encode(inputs))
+    assert torch.equal(stored.codes[1].long(), tokenizer.encode(inputs.flip(-1)))
+    assert len(stored) == 40 and torch.equal(stored.labels, images.labels)
+    assert name[:16] in str(_stored()[0])
+
+
+def test_codes_are_made_once(tokenizer_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=8)
+    first = code_set(tokenizer, "a" * 64, images, mirrored=False, device="cpu")
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr(code_store, "_encoded", never)
+    again = code_set(tokenizer, "a" * 64, images, mirrored=False, device="cpu")
+    assert torch.equal(first.codes, again.codes)
+    for changed in ({"tokenizer_hash": "b" * 64}, {"images": load("shapes", "test", limit=7)}, {"mirrored": True}):
+        arguments = {"tokenizer_hash": "a" * 64, "images": images, "mirrored": False, **changed}
+        with pytest.raises(AssertionError, match="encoded again"):
+            code_set(tokenizer, device="cpu", **arguments)
+
+
+def test_a_damaged_store_is_made_again(tokenizer_run: Run) -> None:
+    tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=8)
+    first = code_set(tokenizer, "c" * 64, images, mirrored=False, device="cpu")
+    [path] = _stored()
+    path.write_bytes(path.read_bytes()[:40])
+    assert torch.equal(code_set(tokenizer, "c" * 64, images, mirrored=False, device="cpu").codes, first.codes)
