@@ -79,7 +79,9 @@ def _add_training(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     prior = command("prior", _prior, "train a prior over a tokenizer's codes" + more)
     prior.add_argument("tokenizer", metavar="TOKENIZER", help="the tokenizer's run directory")
-    prior.add_argument("recipe", metavar="RECIPE_OR_YAML", nargs="?", default="prior", help="(default: prior)")
+    prior.add_argument(
+        "recipe", metavar="RECIPE_OR_YAML", nargs="?", default="cifar10-prior", help="(default: cifar10-prior)"
+    )
     for sub in (train, prior):
         sub.add_argument("--data", metavar="SPEC", help="shapes, cifar10, hf:OWNER/NAME, or a path")
         sub.add_argument(
@@ -181,7 +183,7 @@ def _prior(arguments: argparse.Namespace) -> None:
     from vqvae.training import prior_config, train
 
     config = prior_config(arguments.tokenizer, arguments.recipe, _settings(arguments))
-    name = f"{Path(arguments.tokenizer).resolve().name}-{Path(arguments.recipe).stem}"
+    name = f"{Path(arguments.tokenizer).resolve().name}-prior"
     _finish(train(config, out=arguments.out, name=name))
 
 

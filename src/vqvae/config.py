@@ -291,11 +291,10 @@ def load_config(
         values["data"] = {**base, **(values.get("data") or {})}
     for key, value in (overrides or {}).items():
         _set(values, key, value)
-    config = config_from(values, name)
-    if config.stage != stage:
-        command = "train" if config.stage == "tokenizer" else "prior"
-        raise UserError(f"recipe '{name}' trains a {config.stage}: use vqvae {command}")
-    return config
+    if values["stage"] != stage:
+        command = "train" if values["stage"] == "tokenizer" else "prior"
+        raise UserError(f"recipe '{name}' is for stage '{values['stage']}': use vqvae {command}")
+    return config_from(values, name)
 
 
 def config_from(values: Mapping[str, Any], where: str) -> RunConfig:

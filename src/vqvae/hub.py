@@ -164,7 +164,7 @@ def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> Pixel
         raise UserError(f"{path}: a {card.stage}, not a prior; train one with vqvae prior {path}")
     config = config_from({"stage": "prior", "model": card.build["model"]}, str(path))
     assert isinstance(config, PriorConfig)
-    shape = {**card.build["shape"], "grid": tuple(card.build["shape"]["grid"])}
+    shape: dict[str, Any] = {**card.build["shape"], "grid": tuple(card.build["shape"]["grid"])}
     return _filled(build_prior(config.model, **shape), state, path).to(device)
 
 

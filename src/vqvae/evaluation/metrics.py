@@ -34,8 +34,8 @@ def ssim(pixels: Tensor, reconstruction: Tensor) -> Tensor:
     """
     window = min(11, (min(pixels.shape[2:]) - 1) // 2 * 2 + 1)
     similarity = structural_similarity_index_measure(
-        pixels_from_images(reconstruction).double(),
-        pixels.double(),
+        pixels_from_images(reconstruction).float(),
+        pixels.float(),
         sigma=1.5 * window / 11,
         kernel_size=window,
         data_range=255.0,

@@ -1,7 +1,5 @@
 """Encoder and decoder of arXiv 1711.00937, section 4.1: strided convolutions and residual blocks."""
 
-from math import log2
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,7 +14,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x plus its residual."""
-        return x + self.conv1(F.relu(self.conv3(F.relu(x))))
+        return x + self.conv1(F.relu(self.conv3(F.relu(x)), inplace=True))
 
 
 def residual_stack(width: int, residual_width: int, blocks: int) -> nn.Sequential:
@@ -26,7 +24,7 @@ def residual_stack(width: int, residual_width: int, blocks: int) -> nn.Sequentia
 
 def widths_of(width: int, outer_width: int, factor: int) -> list[int]:
     """Return the channels after each halving, outermost first: the outer width, and the width at the last."""
-    halvings = int(log2(factor))
+    halvings = factor.bit_length() - 1
     if factor < 2 or 2**halvings != factor:
         raise ValueError(f"factor {factor}: the downsampling factor must be 2, 4, 8, ...")
     return [outer_width] * (halvings - 1) + [width]
@@ -59,7 +57,7 @@ class Encoder(nn.Sequential):
         layers: list[nn.Module] = []
         before = channels
         for after in widths_of(width, outer_width, factor):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
             before = after
         super().__init__(
             *layers[:-1],  # a residual block begins with its own ReLU
@@ -99,6 +97,6 @@ class Decoder(nn.Sequential):
         outwards = [*widths_of(width, outer_width, factor)[-2::-1], channels]
         before = width
         for after in outwards:
-            layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
             before = after
         super().__init__(*layers[:-1])

@@ -52,7 +52,7 @@ class GatedLayer(nn.Module):
         """Map both stacks' features, [B, width, H, W], to the next layer's."""
         height, width, reach = *v.shape[2:], self.reach
         vertical_bias, horizontal_bias = (
-            bias if isinstance(bias, float) else bias[:, :, None, None] for bias in self.biases(labels)
+            bias[:, :, None, None] if isinstance(bias, Tensor) else bias for bias in self.biases(labels)
         )
         above = self.vertical(F.pad(v, (reach, reach, reach, 0)))[:, :, :height] + vertical_bias
         left = self.horizontal(F.pad(h, (reach, 0, 0, 0)))[:, :, :, :width] + horizontal_bias
@@ -198,6 +198,13 @@ class PixelCNN(nn.Module):
         labels: Tensor | None = None,
     ) -> Tensor:
         """Draw codes, int64 [num, h, w, n]: see ``vqvae.sampling.sample`` for the controls."""
-        device = self.embedding.weight.device
-        controls = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        return sample(self, num, seed=seed, labels=labels, device=device, **controls)
+        return sample(
+            self,
+            num,
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            labels=labels,
+            device=self.embedding.weight.device,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from vqvae.models.pixelcnn import GatedLayer, PixelCNN
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 def _gate(x: Tensor) -> Tensor:
     a, b = x.chunk(2, -1)
     return torch.tanh(a) * torch.sigmoid(b)
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    assert convolution.bias is not None
+    return convolution.bias
 
 
 class _LayerCache:
@@ -34,9 +39,9 @@ class _LayerCache:
         self.out_weight = layer.out.weight[:, :, 0, 0].T.contiguous()
         vertical_bias, horizontal_bias = layer.biases(labels)
         zero = layer.vertical.weight.new_zeros(count, len(layer.vertical.weight))
-        self.vertical_bias = zero + layer.vertical.bias + vertical_bias
-        self.horizontal_bias = zero + layer.horizontal.bias + layer.link.bias + horizontal_bias
-        self.out_bias = layer.out.bias
+        self.vertical_bias = zero + _bias(layer.vertical) + vertical_bias
+        self.horizontal_bias = zero + _bias(layer.horizontal) + _bias(layer.link) + horizontal_bias
+        self.out_bias = _bias(layer.out)
         channels = layer.out.weight.shape[1]
         self.above = zero.new_zeros(count, reach + height, reach + width + reach, channels)
         self.left = zero.new_zeros(count, reach + width, channels)

@@ -1,7 +1,5 @@
 """The tokenizer: encoder, quantizer, decoder (arXiv 1711.00937, figure 1)."""
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +29,7 @@ class VQVAE(nn.Module):
             value on training images: their mean squared reconstruction error.
     """
 
+    quantizer: Quantizer
     pixel_variance: Tensor
     noise_variance: Tensor
 
@@ -58,7 +57,7 @@ class VQVAE(nn.Module):
             residual_blocks=residual_blocks,
             factor=factor,
         )
-        self.quantizer = cast(nn.Module, quantizer)
+        self.quantizer = quantizer
         self.decoder = Decoder(
             channels,
             latent_channels,
@@ -74,20 +73,16 @@ class VQVAE(nn.Module):
     @property
     def num_codes(self) -> int:
         """K."""
-        return self._quantizer.num_codes
+        return self.quantizer.num_codes
 
     @property
     def codes_per_position(self) -> int:
         """The n of codes [B, h, w, n]."""
-        return self._quantizer.codes_per_position
-
-    @property
-    def _quantizer(self) -> Quantizer:
-        return cast(Quantizer, self.quantizer)
+        return self.quantizer.codes_per_position
 
     def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
         """Return the reconstruction of images, float [B, C, H, W] in [-1, 1], and what was quantized."""
-        quantized = self._quantizer(self.encoder(images))
+        quantized = self.quantizer(self.encoder(images))
         return self.decoder(quantized.z_q), quantized
 
     @torch.no_grad()
@@ -102,7 +97,7 @@ class VQVAE(nn.Module):
                 f"images {list(images.shape)}: expected [B, {self.channels}, H, W] "
                 f"with H and W multiples of {self.factor}"
             )
-        return self._quantizer(self.encoder(images)).codes
+        return self.quantizer(self.encoder(images)).codes
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -115,4 +110,4 @@ class VQVAE(nn.Module):
             raise ValueError(f"codes {list(codes.shape)}: expected [B, h, w, {self.codes_per_position}]")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.num_codes:
             raise ValueError(f"codes {int(codes.min())}..{int(codes.max())}: expected 0..{self.num_codes - 1}")
-        return self.decoder(self._quantizer.embed(codes)).float().clamp(-1.0, 1.0)
+        return self.decoder(self.quantizer.embed(codes)).float().clamp(-1.0, 1.0)

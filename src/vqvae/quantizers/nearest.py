@@ -64,8 +64,10 @@ def _search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tuple[Tens
 def _rounding_bound(points: Tensor, centres: Tensor) -> Tensor:
     """Bound twice the float32 rounding error of a score, float [N]: a gap above it is a real gap."""
     longest = centres.norm(dim=1).amax()
+    reach = points.norm(dim=1) + longest
     unit = torch.finfo(torch.float32).eps * (centres.shape[1] + 4)
-    return unit * (points.norm(dim=1) + longest) * longest
+    # the square is of latents that dwarf the codebook: in float64 too, their distances round
+    return unit * reach * longest + unit * 2.0**-29 * reach.square()
 
 
 def _settle(x: Tensor, codebook: Tensor, close: Tensor) -> Tensor:

@@ -7,10 +7,11 @@ from vqvae import noise
 
 
 def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
-    """Draw ``count`` starting codes, float [count, D], from latents [N, D]: distinct rows while they last.
+    """Draw ``count`` starting codes, float [count, D], from latents [N, D]: distinct values while they last.
 
-    A row that serves twice is moved by 1 % of the latents' spread, for equal codes would never part.
+    A value that serves twice is moved by 1 % of the latents' spread, for equal codes would never part.
     """
+    latents = latents.unique(dim=0)  # plain backgrounds repeat a latent many times
     order = noise.permutation(len(latents), *keys).to(latents.device)
     repeats = -(-count // len(latents))
     picked = latents[order.repeat(repeats)[:count]]
@@ -18,7 +19,8 @@ def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
         row = torch.arange(count, device=latents.device)
         column = torch.arange(latents.shape[1], device=latents.device)
         jitter = noise.uniform(*keys, row[:, None], column[None, :]).to(latents.dtype) - 0.5
-        spread = latents.std(0, correction=0).clamp(min=1e-4)
+        # where all latents are equal, enough of a spread to survive their rounding
+        spread = latents.std(0, correction=0).clamp(min=1e-4).maximum(1e-4 * latents.abs().amax(0))
         picked = picked + 0.01 * spread * jitter * (row >= len(latents))[:, None]
     return picked
 

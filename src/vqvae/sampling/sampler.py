@@ -23,10 +23,10 @@ def restrict(
     logits = logits.double()
     if temperature == 0.0:
         return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).double()
-    logits = logits / temperature
-    if top_k is not None and top_k < logits.shape[1]:
-        smallest = logits.topk(top_k, dim=1).values[:, -1:]
-        logits = logits.masked_fill(logits < smallest, -torch.inf)
+    logits = (logits - logits.amax(1, keepdim=True)) / temperature
+    if top_k is not None:
+        order = logits.argsort(dim=1, descending=True, stable=True)  # of equals, the lower codes are kept
+        logits = logits.scatter(1, order[:, top_k:], -torch.inf)
     probabilities = logits.softmax(1)
     if top_p is not None and top_p < 1.0:
         ordered, order = probabilities.sort(dim=1, descending=True, stable=True)

@@ -28,7 +28,7 @@ class AveragedWeights:
         """Take the parameters after optimizer step ``step`` (from 0) into the average."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = [p.detach() for p in self.parameters.values()]
-        torch._foreach_lerp_(list(self.weights.values()), current, 1 - decay)
+        torch._foreach_lerp_(list(self.weights.values()), current, 1 - decay)  # pyright: ignore
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:

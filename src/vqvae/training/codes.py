@@ -54,7 +54,7 @@ def code_set(
         device: the tokenizer's.
     """
     views = 2 if mirrored else 1
-    identity = {"tokenizer": tokenizer_hash, "images": images.fingerprint, "views": views}
+    identity: dict[str, object] = {"tokenizer": tokenizer_hash, "images": images.fingerprint, "views": views}
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     path = cache_folder() / "codes" / tokenizer_hash[:16] / f"{images.split}-{name}.safetensors"
     codes = _stored(path, identity)

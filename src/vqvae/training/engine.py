@@ -39,6 +39,9 @@ def bf16_is_faster(device: torch.device) -> bool:
     return seconds(torch.bfloat16) < seconds(torch.float32)
 
 
+Network = Callable[..., Any]
+
+
 @dataclass(frozen=True)
 class Engine:
     """How a run's networks are run.
@@ -69,7 +72,7 @@ class Engine:
         """Return the context that networks run in."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
-    def compile(self, network: nn.Module, *example: Tensor) -> Callable[..., Any]:
+    def compile(self, network: nn.Module, *example: Tensor) -> Network:
         """Return the network compiled for training, or itself, with one line that says why.
 
         Args:

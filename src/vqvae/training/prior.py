@@ -70,7 +70,7 @@ class PriorStage:
             codes_per_position=n,
             grid=(height, width),
             num_classes=len(self.tokenizer_card.classes) if config.classes else 0,
-        ).to(engine.device, memory_format=torch.channels_last)
+        ).to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.model: nn.Module = self.prior
         batch = config.training.batch_size // config.training.accumulate
         example = torch.zeros(batch, height, width, n, dtype=torch.int64, device=engine.device)

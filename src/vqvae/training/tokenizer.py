@@ -10,7 +10,7 @@ from vqvae.evaluation.pictures import pairs, save_png
 from vqvae.hub import build_tokenizer, save_model, tokenizer_card
 from vqvae.models import VQVAE, objective
 from vqvae.tensors import images_from_pixels, pixels_from_images
-from vqvae.training.engine import Engine
+from vqvae.training.engine import Engine, Network
 from vqvae.training.loop import Metrics
 from vqvae.training.run import Run
 
@@ -48,11 +48,14 @@ class TokenizerStage:
             seed=training.seed,
         )
         tokenizer.pixel_variance.fill_(max(pixel_variance(train.pixels), 1e-12))
-        self.tokenizer: VQVAE = tokenizer.to(engine.device, memory_format=torch.channels_last)
+        self.tokenizer: VQVAE = tokenizer.to(
+            device=engine.device,
+            memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
+        )
         self.model: nn.Module = self.tokenizer
         self.encoder, self.decoder = self._compiled(training.batch_size // training.accumulate)
 
-    def _compiled(self, batch: int) -> tuple[nn.Module, nn.Module]:
+    def _compiled(self, batch: int) -> tuple[Network, Network]:
         # the quantizer stays out of the graph: its search is exact in eager float32, and already tiled
         height, width = self.train.pixels.shape[2:]
         factor, channels = self.tokenizer.factor, self.tokenizer.quantizer.channels

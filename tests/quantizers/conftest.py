@@ -1,0 +1,29 @@
+"""What the tests of quantizers judge them by."""
+
+import pytest
+import torch
+from torch import Tensor
+
+
+@pytest.fixture
+def brute_force():
+    """Equation 1 in float64 with nothing clever: the nearest code, the lowest index on ties."""
+
+    def search(x: Tensor, codebook: Tensor) -> Tensor:
+        nearest = []
+        for vector in x.double():
+            distance = (vector - codebook.double()).square().sum(1)
+            nearest.append((distance == distance.min()).nonzero()[0])
+        return torch.cat(nearest) if nearest else torch.zeros(0, dtype=torch.int64)
+
+    return search
+
+
+@pytest.fixture
+def randn():
+    """Normal numbers as a function of a seed and a shape."""
+
+    def draw(seed: int, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+    return draw

@@ -1,0 +1,343 @@
+"""What every quantizer with a codebook keeps, whether gradients or running means move it."""
+
+import inspect
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqvae.quantizers import EMAQuantizer, Quantizer, VectorQuantizer
+
+K, D, GRID = 12, 4, (3, 5)
+KINDS = [VectorQuantizer, EMAQuantizer]
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(params=[1, 3], ids=lambda n: f"n={n}")
+def n(request):
+    return request.param
+
+
+@pytest.fixture
+def started(kind, n, randn):
+    """A quantizer whose codebook has started and moved."""
+    return start(kind(K, D, codes_per_position=n), randn)
+
+
+def start(quantizer, randn):
+    quantizer(randn(100, 4, quantizer.channels, *GRID))
+    quantizer.update()
+    return quantizer
+
+
+def vectors(z: Tensor, n: int) -> Tensor:
+    """[B, n*D, h, w] -> [B, h, w, n, D], position by position."""
+    batch, channels, height, width = z.shape
+    out = z.new_empty(batch, height, width, n, channels // n)
+    for i in range(height):
+        for j in range(width):
+            out[:, i, j] = z[:, :, i, j].reshape(batch, n, -1)
+    return out
+
+
+def state(quantizer) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in quantizer.state_dict().items()}
+
+
+def assert_same_state(left, right):
+    left, right = state(left), state(right)
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+def test_it_meets_the_protocol(kind, n):
+    quantizer = kind(K, D, codes_per_position=n)
+    assert isinstance(quantizer, Quantizer)
+    assert (quantizer.num_codes, quantizer.codes_per_position, quantizer.channels) == (K, n, n * D)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_z_q_is_the_codebook_at_the_codes_bit_for_bit(started, n, training, randn):
+    started.train(training)
+    for step in range(3):
+        out = started(randn(step, 2, n * D, *GRID))
+        assert out.codes.shape == (2, *GRID, n)
+        assert out.codes.dtype == torch.int64
+        assert torch.equal(vectors(out.z_q, n), started.codebook[out.codes])
+        assert torch.equal(started.embed(out.codes), out.z_q)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_codes_equal_a_brute_force(started, n, training, randn, brute_force):
+    started.train(training)
+    z_e = randn(1, 2, n * D, *GRID)
+    codes = started(z_e).codes
+    assert torch.equal(codes.flatten(), brute_force(vectors(z_e, n).flatten(0, 3), started.codebook))
+
+
+def test_the_straight_through_gradient_is_the_identity(started, n, randn):
+    z_e = randn(1, 2, n * D, *GRID).requires_grad_()
+    gradient = randn(2, 2, n * D, *GRID)
+    (started(z_e).z_q * gradient).sum().backward()
+    assert torch.equal(z_e.grad, gradient)
+    assert started.codebook.grad is None
+
+
+def test_losses_equal_their_closed_forms(started, n, randn):
+    z_e = randn(1, 2, n * D, *GRID)
+    out = started(z_e)
+    expected = (z_e - out.z_q).double().square().mean().float()
+    torch.testing.assert_close(out.commitment_loss, expected)
+    codebook_loss = expected if isinstance(started, VectorQuantizer) else torch.tensor(0.0)
+    torch.testing.assert_close(out.codebook_loss, codebook_loss)
+
+
+def test_gradients_of_the_loss_equal_their_closed_forms(started, n, randn):
+    z_e = randn(1, 2, n * D, *GRID).requires_grad_()
+    out = started(z_e)
+    (out.codebook_loss + 0.25 * out.commitment_loss).backward()
+    difference = (z_e - out.z_q).detach()
+    torch.testing.assert_close(z_e.grad, 0.25 * 2 * difference / z_e.numel(), rtol=1e-5, atol=1e-9)
+    if isinstance(started, EMAQuantizer):
+        assert started.codebook.grad is None
+        return
+    expected = torch.zeros_like(started.codebook)
+    for code, vector in zip(out.codes.flatten(), vectors(difference, n).flatten(0, 3), strict=True):
+        expected[code] -= 2 * vector / z_e.numel()
+    torch.testing.assert_close(started.codebook.grad, expected, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("trained_before", [False, True])
+def test_eval_changes_nothing(kind, n, trained_before, randn):
+    quantizer = kind(K, D, codes_per_position=n, revive_every=1)
+    if trained_before:
+        start(quantizer, randn)
+    quantizer.eval()
+    before = state(quantizer)
+    for step in range(3):
+        quantizer(randn(step, 2, n * D, *GRID))
+        assert quantizer.update() == {}
+    after = state(quantizer)
+    for name in before:
+        assert torch.equal(before[name], after[name]), name
+
+
+def test_the_codebook_stays_between_a_forward_and_its_update(started, n, randn):
+    before = started.codebook.detach().clone()
+    out = started(randn(1, 2, n * D, *GRID))
+    assert torch.equal(started.codebook, before)
+    assert torch.equal(started.embed(out.codes), out.z_q)
+
+
+def test_the_running_means_equal_equations_6_to_8_vector_by_vector(n, randn, brute_force):
+    gamma = 0.7
+    quantizer = start(EMAQuantizer(K, D, codes_per_position=n, decay=gamma, revive_every=0), randn)
+    counts, sums, codebook = (t.double() for t in (quantizer.counts, quantizer.sums, quantizer.codebook))
+    for step in range(5):
+        z_e = randn(step, 2, n * D, *GRID)
+        codes = brute_force(vectors(z_e, n).flatten(0, 3), quantizer.codebook)
+        quantizer(z_e)
+        quantizer.update()
+        for i in range(K):
+            chosen = [
+                z.double() for z, code in zip(vectors(z_e, n).flatten(0, 3), codes, strict=True) if code == i
+            ]
+            counts[i] = gamma * counts[i] + (1 - gamma) * len(chosen)
+            sums[i] = gamma * sums[i] + (1 - gamma) * sum(chosen, torch.zeros(D, dtype=torch.float64))
+            codebook[i] = sums[i] / counts[i]
+        torch.testing.assert_close(quantizer.counts.double(), counts, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(quantizer.sums.double(), sums, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(quantizer.codebook.double(), codebook, rtol=1e-5, atol=1e-6)
+
+
+def test_unused_codes_stay_where_they_are_however_long(randn):
+    quantizer = start(EMAQuantizer(K, D, decay=0.5, revive_every=0), randn)
+    before = quantizer.codebook.clone()
+    target = before[3].view(1, D, 1, 1)
+    for _ in range(300):  # 2^-300 is no float32
+        quantizer(target)
+        quantizer.update()
+    unused = torch.arange(K) != 3
+    assert torch.equal(quantizer.codebook[unused], before[unused])
+    torch.testing.assert_close(quantizer.codebook[3], before[3])
+    back = before[5].view(1, D, 1, 1) + 1e-3  # and one that is chosen again follows again
+    assert quantizer(back).codes.item() == 5
+    quantizer.update()
+    torch.testing.assert_close(quantizer.codebook[5], back.flatten())
+
+
+def test_two_forwards_an_update_equal_one_forward_with_both_batches(kind, n, randn):
+    settings = {"codes_per_position": n, "revive_every": 2, "revive_below": 0.5}
+    parts = kind(K, D, forwards_per_update=2, **settings)
+    whole = kind(K, D, **settings)
+    for quantizer in (parts, whole):
+        start(quantizer, randn)
+    for step in range(4):
+        first, second = randn(2 * step, 2, n * D, *GRID), randn(2 * step + 1, 1, n * D, *GRID)
+        parts(first)
+        parts(second)
+        whole(torch.cat([first, second]))
+        assert parts.update().keys() == whole.update().keys()
+        assert_same_state(parts, whole)
+
+
+def test_a_loop_that_never_updates_gets_it_at_the_next_training_forward(kind, n, randn):
+    settings = {"codes_per_position": n, "forwards_per_update": 2, "revive_every": 1, "revive_below": 0.5}
+    diligent, lazy = kind(K, D, **settings), kind(K, D, **settings)
+    for step in range(6):
+        z_e = randn(step, 2, n * D, *GRID)
+        if step and step % 2 == 0:
+            diligent.update()
+        assert torch.equal(diligent(z_e).codes, lazy(z_e).codes)
+        assert_same_state(diligent, lazy)
+    assert lazy.upkeep.updates == 2
+    lazy.update()
+    assert lazy.upkeep.updates == 3
+
+
+def test_an_update_without_a_forward_does_nothing(started):
+    before = state(started)
+    assert started.update() == {}
+    assert all(torch.equal(before[name], value) for name, value in started.state_dict().items())
+
+
+def test_a_saved_state_continues_identically(kind, n, randn):
+    settings = {"codes_per_position": n, "decay": 0.9} if kind is EMAQuantizer else {"codes_per_position": n}
+    settings |= {"revive_every": 2, "revive_below": 0.6, "seed": 3}
+    original, copy = kind(K, D, **settings), kind(K, D, **settings)
+
+    def train(quantizer, steps):
+        for step in steps:
+            quantizer(randn(step, 2, n * D, *GRID))
+            quantizer.update()
+
+    train(original, range(3))
+    copy.load_state_dict(original.state_dict())
+    train(original, range(3, 9))
+    train(copy, range(3, 9))
+    assert_same_state(original, copy)
+
+
+def test_dead_codes_start_again_from_the_batch_and_the_others_are_untouched(kind, n, randn):
+    reviving, control = (
+        start(kind(K, D, codes_per_position=n, revive_every=every, revive_below=0.6), randn) for every in (2, 0)
+    )
+    z_e = randn(7, 1, n * D, *GRID)
+    counts = reviving.upkeep.recent.clone()
+    for quantizer in (reviving, control):
+        codes = quantizer(z_e).codes
+    metrics = reviving.update()
+    control.update()
+    counts += codes.flatten().bincount(minlength=K)
+    dead = counts < 0.6 * counts.sum() / K
+    assert 0 < dead.sum() < K
+    assert metrics["revived"] == dead.sum()
+    latents = vectors(z_e, n).flatten(0, 3)
+    revived = reviving.codebook[dead]
+    assert all((latents == code).all(1).any() for code in revived)
+    assert len(revived.unique(dim=0)) == dead.sum()
+    assert torch.equal(reviving.codebook[~dead], control.codebook[~dead])
+    assert not reviving.upkeep.recent.any()
+    if kind is EMAQuantizer:
+        assert torch.equal(reviving.counts, torch.where(dead, 1.0, control.counts))
+        assert torch.equal(reviving.sums, torch.where(dead[:, None], reviving.codebook, control.sums))
+
+
+def test_a_revived_code_is_not_pulled_back_to_its_grave(randn):
+    quantizer = start(EMAQuantizer(K, D, decay=0.9, revive_every=2, revive_below=0.6), randn)
+    before = quantizer.codebook.clone()
+    quantizer(randn(7, 1, D, *GRID))
+    assert quantizer.update()["revived"] > 0
+    code = int((quantizer.codebook - before).norm(dim=1).argmax())
+    home = quantizer.codebook[code].clone()
+    quantizer(home.view(1, D, 1, 1))
+    quantizer.update()
+    torch.testing.assert_close(quantizer.codebook[code], home)
+
+
+def test_revive_false_never_revives(kind, n, randn):
+    asked, control = (
+        start(kind(K, D, codes_per_position=n, revive_every=every, revive_below=0.9), randn) for every in (2, 0)
+    )
+    for step in range(6):
+        for quantizer in (asked, control):
+            quantizer(randn(step, 1, n * D, *GRID))
+            assert quantizer.update(revive=False).get("revived", 0) == 0
+        assert torch.equal(asked.codebook, control.codebook)
+
+
+def test_it_starts_from_the_first_training_batch_with_distinct_rows(kind, n, randn):
+    quantizer = kind(K, D, codes_per_position=n)
+    z_e = randn(1, 2, n * D, *GRID)
+    quantizer(z_e)
+    latents = vectors(z_e, n).flatten(0, 3)
+    assert all((latents == code).all(1).any() for code in quantizer.codebook)
+    assert len(quantizer.codebook.unique(dim=0)) == K
+    if kind is EMAQuantizer:
+        assert torch.equal(quantizer.sums, quantizer.codebook)
+        assert torch.equal(quantizer.counts, torch.ones(K))
+
+
+def test_fewer_latents_than_codes_start_without_equal_codes(kind, n, randn):
+    quantizer = kind(40, D, codes_per_position=n)
+    quantizer(randn(1, 1, n * D, 2, 3))
+    assert len(quantizer.codebook.unique(dim=0)) == 40
+
+
+def test_an_empty_batch_is_quantized_to_nothing_and_starts_nothing(kind, n, randn):
+    quantizer = kind(K, D, codes_per_position=n)
+    before = quantizer.codebook.detach().clone()
+    out = quantizer(randn(1, 0, n * D, *GRID))
+    assert out.codes.shape == (0, *GRID, n)
+    assert torch.equal(quantizer.codebook, before)
+    assert not quantizer.upkeep.started
+
+
+def test_bfloat16_latents_under_autocast_keep_their_codes_and_the_codebook_its_precision(
+    kind, n, randn, brute_force
+):
+    quantizer = start(kind(K, D, codes_per_position=n), randn)
+    z_e = randn(1, 2, n * D, *GRID).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = quantizer(z_e)
+        quantizer.update()
+    assert quantizer.codebook.dtype == torch.float32
+    fresh = start(kind(K, D, codes_per_position=n), randn)
+    assert torch.equal(out.codes.flatten(), brute_force(vectors(z_e, n).flatten(0, 3), fresh.codebook))
+
+
+BASE = {
+    "num_codes": 12, "dim": 4, "codes_per_position": 1, "decay": 0.9, "forwards_per_update": 1,
+    "revive_every": 2, "revive_below": 0.6, "seed": 0,
+}  # fmt: skip
+OTHER = {
+    "num_codes": 13, "dim": 3, "codes_per_position": 2, "decay": 0.8, "forwards_per_update": 3,
+    "revive_every": 3, "revive_below": 0.9, "seed": 1,
+}  # fmt: skip
+
+
+def arguments(kind) -> list[str]:
+    return [name for name in inspect.signature(kind).parameters]
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument"), [(kind, name) for kind in KINDS for name in arguments(kind)], ids=str
+)
+def test_every_constructor_argument_changes_something(kind, argument, randn):
+    def trained(**changes):
+        settings = {name: {**BASE, **changes}[name] for name in arguments(kind)}
+        quantizer = kind(settings.pop("num_codes"), settings.pop("dim"), **settings)
+        for step in range(6):
+            out = quantizer(randn(step, 2, quantizer.channels, *GRID))
+        return [*quantizer.state_dict().values(), out.codes]
+
+    def same(left, right):
+        return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+    assert same(trained(), trained())
+    assert not same(trained(), trained(**{argument: OTHER[argument]}))
