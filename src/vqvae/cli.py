@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; exit 0, 2 for what the user can mend (one line says how), 130 or 143 after a signal."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        arguments = _parse(sys.argv[1:] if argv is None else argv)
+        arguments = parse(sys.argv[1:] if argv is None else argv)
         arguments.run(arguments)
     except UserError as error:
         print(f"vqvae: {error}", file=sys.stderr)
@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(code)
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the words of a command line; UserError for those that mean nothing."""
     parser = _Parser(
         prog="vqvae",
         description="Discrete image models: a VQ-VAE tokenizer, a prior over its codes, samples, measurements.",

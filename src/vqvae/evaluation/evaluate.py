@@ -71,7 +71,7 @@ class _Sums:
         self.squared_error += float((reconstruction - images).double().square().sum())
         self.psnr += float(psnr(pixels, reconstruction).sum())
         self.ssim += float(ssim(pixels, reconstruction).sum())
-        self.decoder_nats += float(pixel_nats(pixels, reconstruction, tokenizer.noise_variance).sum())
+        self.decoder_nats += float(pixel_nats(pixels, reconstruction, tokenizer.noise_variance.cpu()).sum())
 
 
 @torch.no_grad()
@@ -107,14 +107,14 @@ def evaluate(
     rows = torch.arange(len(images)).split(batch_size)
     code_shape: tuple[int, ...] = ()
     for batch in tqdm(rows, desc="evaluate", unit="batch", leave=False, disable=None if progress else True):
-        pixels = images.pixels[batch].to(device)
-        codes = tokenizer.encode(images_from_pixels(pixels))
+        pixels = images.pixels[batch]
+        codes = tokenizer.encode(images_from_pixels(pixels.to(device)))
         code_shape = tuple(codes.shape[1:])
         counts.add(codes)
-        sums.add(tokenizer, pixels, tokenizer.decode(codes))
+        sums.add(tokenizer, pixels, tokenizer.decode(codes).cpu())  # the measures are float64
         if prior is not None:
             labels = images.labels[batch].to(device) if labelled and images.labels is not None else None
-            sums.prior_nats -= float(prior.log_prob(codes, labels).double().sum())
+            sums.prior_nats -= float(prior.log_prob(codes, labels).cpu().double().sum())
     return _results(tokenizer, images, sums, counts, code_shape, prior, labelled, fit), counts.counts
 
 

@@ -20,6 +20,8 @@ def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     Returns:
         int64 [N], in 0..K-1.
     """
+    if x.device.type == "mps":  # no float64 there
+        return nearest_code(x.cpu(), codebook.cpu()).to(x.device)
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         points, centres = _centred(x, codebook)
         half_squares = centres.square().sum(1).div_(2)

@@ -11,18 +11,18 @@ def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
 
     A value that serves twice is moved by 1 % of the latents' spread, for equal codes would never part.
     """
+    device, latents = latents.device, latents.cpu()  # rare, and the noise is float64, which MPS has not
     latents = latents.unique(dim=0)  # plain backgrounds repeat a latent many times
-    order = noise.permutation(len(latents), *keys).to(latents.device)
+    order = noise.permutation(len(latents), *keys)
     repeats = -(-count // len(latents))
     picked = latents[order.repeat(repeats)[:count]]
     if repeats > 1:
-        row = torch.arange(count, device=latents.device)
-        column = torch.arange(latents.shape[1], device=latents.device)
+        row, column = torch.arange(count), torch.arange(latents.shape[1])
         jitter = noise.uniform(*keys, row[:, None], column[None, :]).to(latents.dtype) - 0.5
         # where all latents are equal, enough of a spread to survive their rounding
         spread = latents.std(0, correction=0).clamp(min=1e-4).maximum(1e-4 * latents.abs().amax(0))
         picked = picked + 0.01 * spread * jitter * (row >= len(latents))[:, None]
-    return picked
+    return picked.to(device)
 
 
 class Upkeep(nn.Module):

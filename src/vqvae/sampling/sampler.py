@@ -110,8 +110,10 @@ def sample(
         previous = None
         for position in range(out.shape[1]):
             logits = prior.step(cache, previous)
+            if logits.device.type == "mps":  # no float64 there
+                logits = logits.cpu()
             probabilities = restrict(logits, temperature=temperature, top_k=top_k, top_p=top_p)
-            previous = draw(probabilities, seed, images, position)
+            previous = draw(probabilities, seed, images.to(logits.device), position).to(device)
             out[images, position] = previous
             progress(len(images))
     return out.view(num, h, w, prior.codes_per_position)

@@ -107,7 +107,7 @@ class PriorStage:
         nats = 0.0
         for part in rows.split(_BATCH):
             grid_of_codes = codes.codes[0, part].to(self.engine.device).long()
-            nats -= float(self.prior.log_prob(grid_of_codes, self._labels(codes, part)).double().sum())
+            nats -= float(self.prior.log_prob(grid_of_codes, self._labels(codes, part)).cpu().double().sum())
         return nats / codes.codes[0, rows].numel()
 
     def evaluate(self) -> dict[str, float]:

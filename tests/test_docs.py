@@ -1,0 +1,50 @@
+"""The docs are true: their commands parse, their links lead somewhere, their names exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from vqvae.cli import parse
+from vqvae.config import load_config
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _commands() -> list[str]:
+    found: list[str] = []
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            found += [line.split("#")[0].strip() for line in block.splitlines() if line.startswith("vqvae ")]
+    return found
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_every_command_is_understood(command: str) -> None:
+    arguments = parse(shlex.split(command)[1:])
+    if hasattr(arguments, "recipe"):
+        stage = "prior" if hasattr(arguments, "tokenizer") else "tokenizer"
+        load_config(arguments.recipe, stage, arguments.overrides)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_to_it(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_house_is_as_the_readme_draws_it() -> None:
+    drawn = set(re.findall(r"^      ([\w.]+/?) ", (ROOT / "README.md").read_text(), re.MULTILINE))
+    source = ROOT / "src" / "vqvae"
+    assert all((source / name).exists() for name in drawn)
+    folders = {f"{path.name}/" for path in source.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders <= drawn
+
+
+def test_nothing_pickles() -> None:
+    banned = re.compile(r"import pickle|pickle\.load|torch\.load\(|torch\.save\(|allow_pickle=True")
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        assert not banned.search(path.read_text()), path
