@@ -77,6 +77,27 @@ def test_images_that_do_not_fit_are_named(tmp_path: Path, capsys: pytest.Capture
     assert not (tmp_path / "run").exists()
 
 
+def test_a_file_that_cannot_be_decoded_is_named_and_skipped_or_stops_the_run(
+    recipes: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "images"
+    for split in ("train", "test"):
+        (folder / split).mkdir(parents=True)
+        for number in range(20):
+            Image.linear_gradient("L").resize((16, 16)).rotate(9 * number).save(folder / split / f"{number}.png")
+    (folder / "train" / "broken.png").write_bytes(b"not an image")
+    settings = ["--data", str(folder), "--data.limit", "null", "--steps", "2"]
+    strict = ["train", recipes["tokenizer"], *settings, "--out", str(tmp_path / "strict"), "--strict"]
+    assert "broken.png" in _fails(capsys, *strict)
+    assert not (tmp_path / "strict").exists()
+    main(["train", recipes["tokenizer"], *settings, "--out", str(tmp_path / "run")])
+    assert "broken.png" in caplog.text
+    [bad] = json.loads((tmp_path / "run" / "data.json").read_text())["bad"]
+    assert bad["path"].endswith("broken.png")
+    main(["report", str(tmp_path / "run")])
+    assert "broken.png" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_an_empty_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert str(tmp_path) in _fails(capsys, "train", "shapes", "--data", str(tmp_path))
 

@@ -89,6 +89,9 @@ def _add_training(command: Callable[..., argparse.ArgumentParser]) -> None:
             "--out", metavar="DIR", help="run directory (default: runs/RECIPE, or the next free name)"
         )
         sub.add_argument("--steps", metavar="N", help="optimizer steps")
+        sub.add_argument(
+            "--strict", action="store_const", const="true", help="stop at a file that cannot be decoded"
+        )
         sub.add_argument("--precision", choices=("auto", "bf16", "fp32"))
         sub.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps")
 
@@ -165,6 +168,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _settings(arguments: argparse.Namespace) -> dict[str, str]:
     short = {
         "data.spec": arguments.data,
+        "data.strict": arguments.strict,
         "training.steps": arguments.steps,
         "training.precision": arguments.precision,
         "training.device": arguments.device,

@@ -27,3 +27,28 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read the records of a JSON-lines file of metrics; those with no step in them are left out.
+
+    A crash cuts the last line short, and a resumed run then writes on behind it: a line that is not whole is
+    passed over. A file that is not there has no records.
+    """
+    records: list[dict[str, Any]] = []
+    for text in path.read_bytes().decode("utf-8", errors="replace").splitlines() if path.is_file() else ():
+        try:
+            record = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "step" in record:
+            records.append(record)  # pyright: ignore[reportArgumentType]
+    return records
+
+
+def first_free(path: Path) -> Path:
+    """Return the path, or the first of ``path-2``, ``path-3``, ... that does not exist."""
+    free, number = path, 2
+    while free.exists():
+        free, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return free

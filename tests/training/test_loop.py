@@ -10,10 +10,11 @@ from torch import nn
 
 from vqvae.config import TrainingConfig
 from vqvae.errors import UserError
+from vqvae.files import read_records
 from vqvae.training.average import AveragedWeights
 from vqvae.training.engine import Engine, choose_device
 from vqvae.training.loop import learning_rate
-from vqvae.training.run import Run, read_metrics
+from vqvae.training.run import Run
 
 
 def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
@@ -55,7 +56,7 @@ def test_micro_batches_train_as_one_batch(train_prior: Any, tokenizer_run: Run, 
     settings = {"training__steps": "4", "model__dropout": "0.0"}
     whole = train_prior(tmp_path / "whole", tokenizer_run, **settings)
     parts = train_prior(tmp_path / "parts", tokenizer_run, training__accumulate="4", **settings)
-    for one, other in zip(read_metrics(whole.metrics), read_metrics(parts.metrics), strict=True):
+    for one, other in zip(read_records(whole.metrics), read_records(parts.metrics), strict=True):
         for name in {"loss", "gradient_norm", "bits_per_code"} & one.keys():
             assert other[name] == pytest.approx(one[name], rel=1e-4)
 
@@ -76,14 +77,14 @@ def test_a_loss_that_is_not_finite_stops_before_a_checkpoint(train_tokenizer: An
 
 
 def test_training_reduces_the_loss_and_logs_each_term(tokenizer_run: Run) -> None:
-    records = [record for record in read_metrics(tokenizer_run.metrics) if record["split"] == "train"]
+    records = [record for record in read_records(tokenizer_run.metrics) if record["split"] == "train"]
     assert [record["step"] for record in records] == list(range(1, 13))
     assert {"loss", "reconstruction", "codebook", "commitment", "gradient_norm"} <= records[0].keys()
     assert records[-1]["loss"] < records[0]["loss"]
 
 
 def test_overfitting_is_measured_at_every_evaluation(prior_run: Run) -> None:
-    records = [record for record in read_metrics(prior_run.metrics) if record["split"] == "heldout"]
+    records = [record for record in read_records(prior_run.metrics) if record["split"] == "heldout"]
     assert [record["step"] for record in records] == [6, 12]
     for record in records:
         gap = record["bits_per_code"] - record["train_bits_per_code"]
@@ -93,8 +94,8 @@ def test_overfitting_is_measured_at_every_evaluation(prior_run: Run) -> None:
 
 def test_compiled_and_uncompiled_training_agree(train_tokenizer: Any, tmp_path: Path) -> None:
     settings = {"training__steps": "2", "training__log_every": "1"}
-    plain = list(read_metrics(train_tokenizer(tmp_path / "plain", **settings).metrics))
-    compiled = list(read_metrics(train_tokenizer(tmp_path / "fast", training__compile="true", **settings).metrics))
+    plain = list(read_records(train_tokenizer(tmp_path / "plain", **settings).metrics))
+    compiled = list(read_records(train_tokenizer(tmp_path / "fast", training__compile="true", **settings).metrics))
     for one, other in zip(plain, compiled, strict=True):
         assert other.get("loss", 0.0) == pytest.approx(one.get("loss", 0.0), rel=1e-3)
 

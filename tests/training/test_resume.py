@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from vqvae.errors import UserError
-from vqvae.files import write_json
+from vqvae.files import read_records, write_json
 from vqvae.training import Interrupted, Run, resume
 from vqvae.training.checkpoint import checkpoint_path, checkpoints
 from vqvae.training.loop import Trainer
-from vqvae.training.run import read_metrics
 
 STOPS = sorted(random.Random(0).sample(range(1, 12), 5))
 
@@ -34,7 +33,7 @@ class _SignalAt:
 
 
 def _outcome(run: Run) -> tuple[bytes, bytes, list[dict[str, Any]]]:
-    records = list(read_metrics(run.metrics))
+    records = list(read_records(run.metrics))
     for record in records:
         record.pop("images_per_second", None)
     return checkpoint_path(run.checkpoints, 12).read_bytes(), run.model.read_bytes(), records

@@ -15,7 +15,7 @@ import yaml
 from vqvae.errors import UserError
 from vqvae.evaluation.pictures import figures_over_time
 from vqvae.evaluation.plots import panel_figure, panels, usage_figure
-from vqvae.files import write_atomically
+from vqvae.files import read_records, write_atomically
 
 # result -> name, unit, the better direction, meaning
 _MEANINGS = {
@@ -114,7 +114,7 @@ def _read(run: Path) -> _Run:
     if not isinstance(config, dict):
         raise UserError(f"{run / 'config.yaml'}: holds no settings; restore it from the run's start")
     records = [_read_json(run / f"{name}.json") for name in ("environment", "data", "evaluation")]
-    return _Run(run, text, cast(dict[str, Any], config), *records, metrics=_read_metrics(run / "metrics.jsonl"))
+    return _Run(run, text, cast(dict[str, Any], config), *records, metrics=read_records(run / "metrics.jsonl"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -127,19 +127,6 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path}: not JSON; delete it, and `vqvae evaluate` or `resume` writes it again"
         ) from error
     return cast(dict[str, Any], found) if isinstance(found, dict) else {}
-
-
-def _read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read the lines that are whole: a crash cuts the last one, and a resumed run then writes on behind it."""
-    lines: list[dict[str, Any]] = []
-    for text in path.read_bytes().decode("utf-8", errors="replace").splitlines() if path.is_file() else ():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and "step" in line:
-            lines.append(cast(dict[str, Any], line))
-    return lines
 
 
 def _part(run: _Run, *, name: str, level: int) -> str:

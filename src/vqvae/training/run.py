@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import yaml
 
 from vqvae.config import RunConfig, config_from, to_yaml
 from vqvae.errors import UserError
-from vqvae.files import write_atomically, write_json
+from vqvae.files import first_free, read_records, write_atomically, write_json
 from vqvae.hub import MODEL_FILE
 
 
@@ -43,7 +42,7 @@ class Run:
         Raises:
             UserError: when ``out`` exists and is not an empty directory, or cannot be made.
         """
-        path = Path(out) if out else _first_free(Path("runs") / name)
+        path = Path(out) if out else first_free(Path("runs") / name)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             how = f"continue it with 'vqvae resume {path}' or " if (path / "config.yaml").exists() else ""
             raise UserError(f"{path} exists and is not overwritten: {how}choose another --out")
@@ -95,23 +94,5 @@ class Run:
 
     def keep_metrics_until(self, step: int) -> None:
         """Drop the metrics after a step: a run that resumes at it writes them again."""
-        kept = [json.dumps(record) for record in read_metrics(self.metrics) if record["step"] <= step]
+        kept = [json.dumps(record) for record in read_records(self.metrics) if record["step"] <= step]
         write_atomically(self.metrics, "".join(line + "\n" for line in kept).encode())
-
-
-def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a metrics file; a last line that a crash cut short is left out."""
-    if not path.exists():
-        return
-    for line in path.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            return
-
-
-def _first_free(path: Path) -> Path:
-    free, number = path, 2
-    while free.exists():
-        free, number = path.with_name(f"{path.name}-{number}"), number + 1
-    return free
