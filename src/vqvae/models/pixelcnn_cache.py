@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 def _bias(convolution: nn.Conv2d) -> Tensor:
     assert convolution.bias is not None
-    return convolution.bias.detach()
+    return convolution.bias
 
 
-def _halved(gates: Tensor) -> Tensor:
-    """Halve the second half of the last dimension, the gates' b."""
-    a, b = gates.chunk(2, -1)
-    return torch.cat([a, 0.5 * b], -1)
+def _halving(channels: int, like: Tensor) -> Tensor:
+    """Return the factors of the gates [a, b / 2], [2 * channels]."""
+    return torch.cat([like.new_ones(channels), like.new_full((channels,), 0.5)])
 
 
 def _gate(gates: Tensor, out: Tensor) -> None:
@@ -42,13 +41,14 @@ class _VerticalCache:
     def __init__(self, layer: GatedLayer, count: int, width: int, bias: Tensor, link_bias: Tensor) -> None:
         rows, kernel = layer.vertical.kernel_size
         channels, reach = layer.out.weight.shape[1], layer.reach
-        scale = 1.0 if layer.first else 0.5  # of what it reads: codes, or what _gate writes
-        weight = _halved(scale * layer.vertical.weight.detach().permute(2, 3, 1, 0))
+        halving = _halving(channels, bias)
+        read = 1.0 if layer.first else 0.5  # codes, or what _gate writes
+        weight = layer.vertical.weight.permute(2, 3, 1, 0) * (read * halving)
         self.weights = weight.flatten(1, 2).unbind()
-        link = layer.link.weight.detach()[:, :, 0, 0].T
-        self.link_weight = _halved(torch.cat([link[:channels], 2.0 * link[channels:]]))
+        link = layer.link.weight[:, :, 0, 0].T.contiguous()
+        self.link_weight = link * (halving / halving[:, None])  # it reads the gates as halved, too
         self.bias, self.link_bias = (
-            _halved(b)[:, None].expand(-1, width, -1).flatten(0, 1) for b in (bias, link_bias)
+            (b * halving)[:, None].expand(-1, width, -1).flatten(0, 1) for b in (bias, link_bias)
         )
         self.patches = [weight.new_zeros(count * width, kernel * channels) for _ in range(rows)]
         canvas = weight.new_zeros(count, reach + width + reach, channels)
@@ -76,8 +76,9 @@ class _HorizontalCache:
     def __init__(self, layer: GatedLayer, count: int, width: int, link: Tensor) -> None:
         channels, taps = layer.out.weight.shape[1], layer.horizontal.kernel_size[1]
         self.first, reach = layer.first, layer.reach
-        self.weight = _halved(layer.horizontal.weight.detach()[:, :, 0].permute(2, 1, 0)).flatten(0, 1)
-        out = 0.5 * layer.out.weight.detach()[:, :, 0, 0].T
+        weight = layer.horizontal.weight[:, :, 0].permute(2, 1, 0)
+        self.weight = (weight * _halving(channels, link)).flatten(0, 1)
+        out = 0.5 * layer.out.weight[:, :, 0, 0].T
         self.out_weight = torch.cat([out, _bias(layer.out)[None]])
         row = out.new_zeros(count, reach + width, channels)
         self.row = row[:, reach:]
@@ -107,6 +108,7 @@ class PixelCNNCache:
     Made for one number of grids of one shape; holds copies of the weights as they are now.
     """
 
+    @torch.no_grad()
     def __init__(self, model: PixelCNN, count: int, grid: tuple[int, int], labels: Tensor) -> None:
         self.width = width = grid[1]
         self.position = 0
@@ -114,8 +116,8 @@ class PixelCNNCache:
         self.horizontal: list[_HorizontalCache] = []
         layers: list[GatedLayer] = list(model.layers)  # pyright: ignore[reportAssignmentType]
         for layer in layers:
-            zero = layer.vertical.weight.new_zeros(count, len(layer.vertical.weight)).detach()
-            above, left = (bias.detach() if isinstance(bias, Tensor) else bias for bias in layer.biases(labels))
+            zero = layer.vertical.weight.new_zeros(count, len(layer.vertical.weight))
+            above, left = layer.biases(labels)
             link_bias = zero + _bias(layer.horizontal) + _bias(layer.link) + left
             self.vertical.append(
                 _VerticalCache(layer, count, width, zero + _bias(layer.vertical) + above, link_bias)
