@@ -136,6 +136,7 @@ def test_the_wrong_kind_of_model_is_named(
         (["--label", "99"], "--label 99: no such class"),
         (["--temperature", "-1"], "temperature -1.0: must be 0 or more"),
         (["--top-p", "2"], "top_p 2.0"),
+        (["--guidance", "inf"], "--guidance inf: must be a finite number"),
         (["--num", "0"], "--num 0: must be 1 or more"),
         (["--num", "many"], "invalid int value: 'many'"),
     ],
@@ -198,7 +199,18 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "train", "prior", "resume", "sample", "reconstruct", "evaluate", "report", "info"):
+    for command in (
+        "demo",
+        "train",
+        "prior",
+        "resume",
+        "sample",
+        "inpaint",
+        "reconstruct",
+        "evaluate",
+        "report",
+        "info",
+    ):
         assert command in done.stdout
 
 

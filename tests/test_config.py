@@ -6,14 +6,22 @@ from typing import Any
 import pytest
 import yaml
 
-from vqvae.config import TokenizerConfig, config_from, load_config, recipes, to_yaml
+from vqvae.config import (
+    PixelCNNConfig,
+    PriorConfig,
+    TokenizerConfig,
+    TransformerConfig,
+    config_from,
+    load_config,
+    recipes,
+    to_yaml,
+)
 from vqvae.errors import UserError
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_every_recipe_loads_and_survives_a_round_trip(name: str) -> None:
-    stage = "prior" if "prior" in name else "tokenizer"
-    config = load_config(name, stage)
+    config = load_config(name, yaml.safe_load(recipes()[name].read_text())["stage"])
     assert config_from(yaml.safe_load(to_yaml(config)), name) == config
     assert recipes()[name].read_text().startswith("# ")
 
@@ -36,6 +44,22 @@ def test_a_union_is_chosen_by_its_kind(tmp_path: Path) -> None:
     recipe.write_text("model: {quantizer: {kind: vq, decay: 0.9}}\n")
     with pytest.raises(UserError, match=r"unknown key 'model\.quantizer\.decay'"):
         load_config(str(recipe), "tokenizer")
+
+
+def test_a_prior_is_a_pixelcnn_unless_it_says_otherwise() -> None:
+    for model, kind in (({"width": 8}, PixelCNNConfig), ({"kind": "transformer", "heads": 2}, TransformerConfig)):
+        config = config_from({"stage": "prior", "model": model}, "here")
+        assert isinstance(config, PriorConfig) and isinstance(config.model, kind)
+        assert config_from(yaml.safe_load(to_yaml(config)), "here") == config
+    for model, says in (
+        ({"heads": 2}, "unknown key 'model.heads'"),
+        ({"kind": "transformer", "kernel": 3}, "unknown key 'model.kernel'"),
+        ({"kind": "lstm"}, "model: kind must be pixelcnn or transformer"),
+        ({"kind": "transformer", "width": 30}, "width 30 must be a multiple of 4 * heads, 16"),
+    ):
+        with pytest.raises(UserError, match="here: ") as error:
+            config_from({"stage": "prior", "model": model}, "here")
+        assert says in str(error.value) and "\n" not in str(error.value)
 
 
 def test_the_datas_base_fills_what_the_recipe_leaves_open(tmp_path: Path) -> None:

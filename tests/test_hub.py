@@ -9,8 +9,10 @@ import vqvae
 from vqvae.data import load
 from vqvae.errors import UserError
 from vqvae.hub import file_hash, model_file, read_model, save_model
+from vqvae.models import CodeTransformer
 from vqvae.tensors import images_from_pixels
 from vqvae.training import Run
+from vqvae.training.run import read_metrics
 
 
 def test_the_public_surface_as_documented(tokenizer_run: Run, prior_run: Run) -> None:
@@ -26,6 +28,26 @@ def test_the_public_surface_as_documented(tokenizer_run: Run, prior_run: Run) ->
     assert drawn.shape == (5, 8, 8, 1) and drawn.dtype == torch.int64
     assert prior.log_prob(codes, labels=None).shape == (6,)
     assert prior(codes, labels=None).shape == (6, 8, 8, 1, 16)
+
+
+def test_a_transformer_is_trained_and_loaded_as_a_pixelcnn_is(
+    tokenizer_run: Run, train_prior, tmp_path: Path
+) -> None:
+    run = train_prior(tmp_path / "run", tokenizer_run, model__kind="transformer", model__heads="2")
+    prior = vqvae.load_prior(run.path)
+    assert isinstance(prior, CodeTransformer) and not prior.training
+    losses = [record["loss"] for record in read_metrics(run.metrics) if record["split"] == "train"]
+    assert len(losses) == 12 and losses[-1] < losses[0]
+    codes = prior.sample(3, labels=torch.tensor([0, 1, prior.num_classes]), guidance=2.0)
+    assert codes.shape == (3, 8, 8, 1) and prior.log_prob(codes).isfinite().all()
+
+
+def test_a_card_that_names_no_kind_of_prior_is_a_pixelcnns(prior_run: Run, tmp_path: Path) -> None:
+    card, state = read_model(prior_run.path)
+    del card.build["model"]["kind"]
+    save_model(tmp_path / "model.safetensors", state, card)
+    codes = torch.zeros(1, 8, 8, 1, dtype=torch.int64)
+    assert torch.equal(vqvae.load_prior(tmp_path)(codes), vqvae.load_prior(prior_run.path)(codes))
 
 
 def test_a_file_and_its_run_are_the_same_model(tokenizer_run: Run, prior_run: Run) -> None:

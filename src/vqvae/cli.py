@@ -57,7 +57,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         return sub
 
     _add_training(command)
-    _add_use(command)
+    _add_pictures(command)
+    _add_measures(command)
     arguments, rest = parser.parse_known_args(argv)
     arguments.overrides = _overrides(rest, configurable=hasattr(arguments, "recipe"))
     return arguments
@@ -99,24 +100,40 @@ def _add_training(command: Callable[..., argparse.ArgumentParser]) -> None:
     resume.add_argument("run_path", metavar="RUN")
 
 
-def _add_use(command: Callable[..., argparse.ArgumentParser]) -> None:
+def _add_pictures(command: Callable[..., argparse.ArgumentParser]) -> None:
     sample = command("sample", _sample, "draw new images from a prior")
     sample.add_argument("prior", metavar="PRIOR", help="the prior's run directory")
     sample.add_argument("--num", type=int, default=64, help="images (default: 64)")
-    sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--label", help="a class, by name or number (default: all classes in turn)")
-    sample.add_argument("--temperature", type=float, default=1.0)
-    sample.add_argument("--top-k", type=int)
-    sample.add_argument("--top-p", type=float)
+
+    inpaint = command("inpaint", _inpaint, "draw a part of an image anew")
+    inpaint.add_argument("prior", metavar="PRIOR", help="the prior's run directory")
+    inpaint.add_argument("image", metavar="IMAGE", help="an image file")
+    hole = inpaint.add_mutually_exclusive_group(required=True)
+    hole.add_argument("--mask", metavar="PNG", help="as large as the image, white where it is drawn anew")
+    hole.add_argument("--box", metavar="TOP,LEFT,HEIGHT,WIDTH", help="what is drawn anew, in pixels")
+    inpaint.add_argument("--num", type=int, default=6, help="ways to fill it (default: 6)")
+    inpaint.add_argument(
+        "--candidates", type=int, default=8, help="of which each way is chosen by what follows it (default: 8)"
+    )
+    inpaint.add_argument("--label", help="a class, by name or number (default: none)")
 
     reconstruct = command("reconstruct", _reconstruct, "show images above their reconstructions")
     reconstruct.add_argument("tokenizer", metavar="TOKENIZER", help="a run directory")
     reconstruct.add_argument("images", metavar="IMAGES", nargs="+", help="image files, or one data SPEC")
 
-    for sub in (sample, reconstruct):
+    for sub in (sample, inpaint):
+        sub.add_argument("--seed", type=int, default=0)
+        sub.add_argument("--temperature", type=float, default=1.0)
+        sub.add_argument("--top-k", type=int)
+        sub.add_argument("--top-p", type=float)
+        sub.add_argument("--guidance", type=float, default=1.0, help="above 1 asks for more of the class")
+    for sub in (sample, inpaint, reconstruct):
         sub.add_argument("--out", metavar="PNG", required=True, help="the picture to write; must not exist")
         sub.add_argument("--device", default="auto")
 
+
+def _add_measures(command: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate = command("evaluate", _evaluate, "measure a tokenizer, and its prior where the run is one")
     evaluate.add_argument("run_path", metavar="RUN")
     evaluate.add_argument("--data", metavar="SPEC", required=True)
@@ -214,13 +231,35 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _sample(arguments: argparse.Namespace) -> None:
     from vqvae.evaluation import sample_picture
 
-    controls: dict[str, Any] = {
-        name: getattr(arguments, name) for name in ("seed", "temperature", "top_k", "top_p")
-    }
     picture = sample_picture(
-        arguments.prior, num=arguments.num, label=arguments.label, device=arguments.device, **controls
+        arguments.prior,
+        num=arguments.num,
+        label=arguments.label,
+        device=arguments.device,
+        **_controls(arguments),
     )
     _save(picture, arguments.out)
+
+
+def _inpaint(arguments: argparse.Namespace) -> None:
+    from vqvae.evaluation import inpaint_picture
+
+    picture = inpaint_picture(
+        arguments.prior,
+        arguments.image,
+        mask=arguments.mask,
+        box=arguments.box,
+        num=arguments.num,
+        candidates=arguments.candidates,
+        label=arguments.label,
+        device=arguments.device,
+        **_controls(arguments),
+    )
+    _save(picture, arguments.out)
+
+
+def _controls(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in ("seed", "temperature", "top_k", "top_p", "guidance")}
 
 
 def _reconstruct(arguments: argparse.Namespace) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from vqvae.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from vqvae.data import ImageSet
-    from vqvae.models import VQVAE, PixelCNN
+    from vqvae.models import VQVAE, CodeTransformer, PixelCNN
     from vqvae.quantizers import Quantizer
 
 _STRICT = ConfigDict(extra="forbid")
@@ -165,6 +165,49 @@ class PixelCNNConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TransformerConfig:
+    """``vqvae.models.CodeTransformer``."""
+
+    kind: Literal["transformer"] = "transformer"
+    width: Count = 128
+    layers: Count = 6
+    heads: Count = 4
+    head_width: Count = 256
+    dropout: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if self.width % (4 * self.heads):
+            raise ValueError(f"width {self.width} must be a multiple of 4 * heads, {4 * self.heads}")
+
+    def build(
+        self, *, num_codes: int, codes_per_position: int, grid: tuple[int, int], num_classes: int
+    ) -> CodeTransformer:
+        """Make the prior for codes of that shape."""
+        from vqvae.models import CodeTransformer
+
+        return CodeTransformer(
+            num_codes,
+            codes_per_position=codes_per_position,
+            grid=grid,
+            num_classes=num_classes,
+            **_settings(self),
+        )
+
+
+def _prior_kind(value: Any) -> Any:
+    """Return which prior a mapping or a config is; without a word, a PixelCNN."""
+    return value.get("kind", "pixelcnn") if isinstance(value, Mapping) else getattr(value, "kind", "pixelcnn")
+
+
+PriorModelConfig = Annotated[
+    Annotated[PixelCNNConfig, Tag("pixelcnn")] | Annotated[TransformerConfig, Tag("transformer")],
+    Discriminator(
+        _prior_kind, custom_error_type="prior_kind", custom_error_message="kind must be pixelcnn or transformer"
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TrainingConfig:
     """The loop, the same for both stages.
 
@@ -241,7 +284,7 @@ class PriorConfig:
     stage: Literal["prior"] = "prior"
     tokenizer: str = ""
     data: DataConfig = Field(default_factory=DataConfig)
-    model: PixelCNNConfig = Field(default_factory=PixelCNNConfig)
+    model: PriorModelConfig = Field(default_factory=PixelCNNConfig)
     classes: bool = False
     class_dropout: Share = 0.1
     training: TrainingConfig = Field(default_factory=TrainingConfig)
@@ -338,7 +381,7 @@ def _set(values: dict[str, Any], key: str, value: str) -> None:
 def _first_line(error: ValidationError) -> str:
     first = error.errors()[0]
     # the tags of unions ('tokenizer', 'ema') stand in pydantic's path, but in no YAML file
-    tags = {"tokenizer", "prior", "vq", "ema", "pixelcnn"}
+    tags = {"tokenizer", "prior", "vq", "ema", "pixelcnn", "transformer"}
     path = [
         str(part)
         for position, part in enumerate(first["loc"])

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vqvae.config import PixelCNNConfig, PriorConfig, TokenizerConfig, VQVAEConfig, config_from, to_mapping
+from vqvae.config import PriorConfig, PriorModelConfig, TokenizerConfig, VQVAEConfig, config_from, to_mapping
 from vqvae.errors import UserError
-from vqvae.models import VQVAE, PixelCNN
+from vqvae.models import VQVAE, CodePrior
 from vqvae.tensorfile import load_tensors, save_tensors
 
 M = TypeVar("M", bound=nn.Module)
@@ -107,7 +107,7 @@ def build_tokenizer(config: VQVAEConfig, *, channels: int, forwards_per_update: 
         return config.build(channels=channels, forwards_per_update=forwards_per_update, seed=seed)
 
 
-def build_prior(config: PixelCNNConfig, *, seed: int = 0, **shape: Any) -> PixelCNN:
+def build_prior(config: PriorModelConfig, *, seed: int = 0, **shape: Any) -> CodePrior:
     """Make an untrained prior; its weights are a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -122,7 +122,7 @@ def tokenizer_card(
 
 
 def prior_card(
-    config: PriorConfig, prior: PixelCNN, tokenizer: ModelCard, tokenizer_hash: str, step: int
+    config: PriorConfig, prior: CodePrior, tokenizer: ModelCard, tokenizer_hash: str, step: int
 ) -> ModelCard:
     """Return the card of a prior's file."""
     shape = {
@@ -153,7 +153,7 @@ def load_tokenizer(path: str | Path, *, device: torch.device | str = "cpu") -> V
     return _filled(build_tokenizer(config.model, channels=card.image_shape[0]), state, path).to(device)
 
 
-def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> PixelCNN:
+def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> CodePrior:
     """Load a trained prior, in eval mode, from a run directory or a model file.
 
     Raises:

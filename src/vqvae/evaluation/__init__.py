@@ -1,5 +1,6 @@
 """Evaluation: measurements, pictures, and the report page."""
 
+from vqvae.evaluation.editing import inpaint_picture as inpaint_picture
 from vqvae.evaluation.evaluate import Results as Results
 from vqvae.evaluation.evaluate import evaluate as evaluate
 from vqvae.evaluation.jobs import evaluate_run as evaluate_run

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from vqvae.data import ImageSet
 from vqvae.evaluation.metrics import CodeCounts, bits, psnr, ssim
-from vqvae.models import VQVAE, PixelCNN, pixel_nats, uniform_prior_bits
+from vqvae.models import VQVAE, CodePrior, pixel_nats, uniform_prior_bits
 from vqvae.tensors import images_from_pixels
 
 
@@ -79,7 +79,7 @@ def evaluate(
     tokenizer: VQVAE,
     images: ImageSet,
     *,
-    prior: PixelCNN | None = None,
+    prior: CodePrior | None = None,
     use_labels: bool = True,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
@@ -124,7 +124,7 @@ def _results(
     sums: _Sums,
     counts: CodeCounts,
     code_shape: tuple[int, ...],
-    prior: PixelCNN | None,
+    prior: CodePrior | None,
     labelled: bool,
     fit: str,
 ) -> Results:

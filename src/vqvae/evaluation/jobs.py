@@ -17,7 +17,7 @@ from vqvae.evaluation.evaluate import Results, evaluate
 from vqvae.evaluation.pictures import grid, pairs
 from vqvae.files import write_json
 from vqvae.hub import choose_device, load_prior, load_tokenizer, read_model
-from vqvae.sampling import check_controls, sample
+from vqvae.sampling import check_controls, check_guidance, sample
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
 
@@ -71,20 +71,19 @@ def sample_picture(
         num: how many.
         label: a class's name or number; None takes all classes in turn.
         device: where to run.
-        **controls: seed, temperature, top_k, top_p of ``vqvae.sampling.sample``.
+        **controls: seed, temperature, top_k, top_p, guidance of ``vqvae.sampling.sample``.
 
     Raises:
         UserError: for a path that is no prior's run, an unknown class, or a control out of its range.
     """
     if num < 1:
         raise UserError(f"--num {num}: must be 1 or more")
-    try:
-        check_controls(controls["temperature"], controls["top_k"], controls["top_p"])
-    except ValueError as error:
-        raise UserError(f"--{error}") from None
     on = choose_device(device)
     prior, tokenizer, (card, _) = load_prior(path, device=on), load_tokenizer(path, device=on), read_model(path)
-    labels = _labels(num, label, card.classes, prior.num_classes)
+    labels = label_rows(num, label, card.classes, prior.num_classes)
+    if labels is None and prior.num_classes:
+        labels = torch.arange(num) // 8 % prior.num_classes
+    check_flags(controls, labels)
     total = num * prior.grid[0] * prior.grid[1] * prior.codes_per_position
     with tqdm(total=total, desc="sample", unit="code", leave=False, disable=None) as bar:
         codes = sample(prior, num, labels=labels, device=on, progress=bar.update, **controls)
@@ -92,13 +91,25 @@ def sample_picture(
     return grid(torch.cat(pixels), columns=8 if num % 8 == 0 and num <= 64 else None)
 
 
-def _labels(num: int, label: str | None, classes: Sequence[str], num_classes: int) -> torch.Tensor | None:
-    if num_classes == 0:
-        if label is not None:
-            raise UserError(f"--label {label}: this prior was trained without classes")
-        return None
+def check_flags(controls: dict[str, Any], labels: torch.Tensor | None) -> None:
+    """Raise UserError, naming the flag, for a control of sampling out of its range."""
+    try:
+        check_controls(controls["temperature"], controls["top_k"], controls["top_p"], controls["guidance"])
+        check_guidance(controls["guidance"], classes=labels is not None)
+    except ValueError as error:
+        raise UserError(f"--{error}") from None
+
+
+def label_rows(num: int, label: str | None, classes: Sequence[str], num_classes: int) -> torch.Tensor | None:
+    """Return a class, by name or number, for each of ``num`` images, int64 [num]; None for no label.
+
+    Raises:
+        UserError: for an unknown class, or any where the prior knows none.
+    """
     if label is None:
-        return torch.arange(num) // 8 % num_classes
+        return None
+    if num_classes == 0:
+        raise UserError(f"--label {label}: this prior was trained without classes")
     if label in classes:
         return torch.full((num,), classes.index(label))
     if label.isdigit() and int(label) < num_classes:
@@ -120,7 +131,7 @@ def reconstruction_picture(path: str, names: Sequence[str], *, device: str = "au
     on = choose_device(device)
     tokenizer = load_tokenizer(path, device=on)
     if all(Path(name).is_file() for name in names):
-        pixels = _load_files(path, names)
+        pixels = load_files(path, names)
     elif len(names) == 1:
         pixels = load_for(path, names[0], "test")[0].pixels[:32]
     else:
@@ -130,7 +141,12 @@ def reconstruction_picture(path: str, names: Sequence[str], *, device: str = "au
     return pairs(pixels, pixels_from_images(tokenizer.decode(codes)).cpu())
 
 
-def _load_files(path: str, names: Sequence[str]) -> torch.Tensor:
+def load_files(path: str, names: Sequence[str]) -> torch.Tensor:
+    """Read image files as a run's own images were, uint8 [N, C, H, W].
+
+    Raises:
+        UserError: for a file that is no image, or that does not fit.
+    """
     # a folder of links, so that files are decoded and made to fit by the one reader that there is
     with TemporaryDirectory() as folder:
         train = Path(folder) / "train"

@@ -5,4 +5,7 @@ from vqvae.models.objective import Loss as Loss
 from vqvae.models.objective import objective as objective
 from vqvae.models.objective import uniform_prior_bits as uniform_prior_bits
 from vqvae.models.pixelcnn import PixelCNN as PixelCNN
+from vqvae.models.transformer import CodeTransformer as CodeTransformer
 from vqvae.models.vqvae import VQVAE as VQVAE
+
+CodePrior = PixelCNN | CodeTransformer

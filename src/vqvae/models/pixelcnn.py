@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqvae import sampling
 from vqvae.models.pixelcnn_cache import PixelCNNCache
-from vqvae.sampling import sample
+from vqvae.models.prior import CodeEmbedding, CodeHead, PriorCache, class_rows, code_nats
 
 
 def gate(x: Tensor, dim: int = 1) -> Tensor:
@@ -61,37 +62,6 @@ class GatedLayer(nn.Module):
         return gate(above), out if self.first else h + out
 
 
-class CodeHead(nn.Module):
-    """The codes within a position, each given the position's features and the codes before it.
-
-    The codes before are summed through an embedding of their own for each place, then mixed by a small network:
-    strictly causal in the place, and free for n = 1 (the depth transformer of arXiv 2203.01941, at its smallest).
-    """
-
-    def __init__(self, num_codes: int, codes_per_position: int, width: int, hidden: int) -> None:
-        super().__init__()
-        self.num_codes = num_codes
-        self.place = nn.Parameter(torch.zeros(codes_per_position, width))
-        self.before = nn.Embedding((codes_per_position - 1) * num_codes, width)
-        self.hidden = nn.Linear(width, hidden)
-        self.logits = nn.Linear(hidden, num_codes)
-
-    def embedded(self, codes: Tensor, place: int = 0) -> Tensor:
-        """Embed codes [..., m] of the places from ``place`` on, float [..., m, width]."""
-        places = torch.arange(place, place + codes.shape[-1], device=codes.device)
-        return self.before(codes + places * self.num_codes)
-
-    def answer(self, features: Tensor) -> Tensor:
-        """Return logits [..., K] of features [..., width] to which place and earlier codes were added."""
-        return self.logits(F.relu(self.hidden(F.relu(features))))
-
-    def forward(self, features: Tensor, codes: Tensor) -> Tensor:
-        """Return logits [B, h, w, n, K] of features [B, h, w, width] and codes [B, h, w, n]."""
-        earlier = self.embedded(codes[..., :-1]).cumsum(-2)
-        prefix = F.pad(earlier, (0, 0, 1, 0))  # the first code has none before it
-        return self.answer(features[..., None, :] + prefix + self.place)
-
-
 class PixelCNN(nn.Module):
     """p(codes) = product over positions in raster order, and over the n codes of each, of p(code | those before).
 
@@ -131,7 +101,7 @@ class PixelCNN(nn.Module):
         self.grid = grid
         self.num_classes = num_classes
         self.width = width
-        self.embedding = nn.Embedding(codes_per_position * num_codes, width)
+        self.embedding = CodeEmbedding(num_codes, codes_per_position, width)
         classes = num_classes + 1 if num_classes else 0  # one more: no class
         self.layers = nn.ModuleList(
             GatedLayer(width, kernel, first=layer == 0, classes=classes, dropout=dropout)
@@ -148,63 +118,28 @@ class PixelCNN(nn.Module):
         Raises:
             ValueError: for labels of another shape, or any label where the prior knows none.
         """
-        features = self.embed(codes).permute(0, 3, 1, 2)
+        features = self.embedding(codes).permute(0, 3, 1, 2)
         v = h = features.contiguous(memory_format=torch.channels_last)
-        labels = self.class_rows(labels, len(codes))
+        labels = class_rows(labels, len(codes), self.num_classes, codes.device)
         for layer in self.layers:
             v, h = layer(v, h, labels)
         return self.head(h.permute(0, 2, 3, 1), codes)
 
-    def embed(self, codes: Tensor) -> Tensor:
-        """Return the sum of the embeddings of a position's codes, float [..., width], for codes [..., n]."""
-        places = torch.arange(self.codes_per_position, device=codes.device)
-        return self.embedding(codes + places * self.num_codes).sum(-2)
-
-    def class_rows(self, labels: Tensor | None, count: int) -> Tensor:
-        """Return the class of each image, int64 [count], ``num_classes`` standing for none."""
-        if labels is None:
-            return torch.full((count,), self.num_classes, device=self.embedding.weight.device)
-        if self.num_classes == 0:
-            raise ValueError("labels were given, but this prior was trained without classes")
-        if labels.shape != (count,):
-            raise ValueError(f"labels {list(labels.shape)}: expected [{count}]")
-        return labels
+    def code_nats(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return -log p of each code given those before it and the label, in nats, float [B, h, w, n]."""
+        return code_nats(self(codes, labels), codes)
 
     def log_prob(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return log p(codes | labels) in nats, float [B]."""
-        logits = self(codes, labels).float()
-        return (
-            -F.cross_entropy(logits.flatten(0, 3), codes.flatten(), reduction="none").view(len(codes), -1).sum(1)
-        )
+        return -self.code_nats(codes, labels).flatten(1).sum(1)
 
-    def start(self, count: int, grid: tuple[int, int], labels: Tensor | None = None) -> PixelCNNCache:
+    def start(self, count: int, grid: tuple[int, int], labels: Tensor | None = None) -> PriorCache:
         """Return a fresh cache for ``count`` grids of (h, w) positions."""
-        return PixelCNNCache(self, count, grid, self.class_rows(labels, count))
+        rows = class_rows(labels, count, self.num_classes, self.embedding.weight.device)
+        return PriorCache(PixelCNNCache(self, count, grid, rows), self.embedding, self.head)
 
-    def step(self, cache: PixelCNNCache, previous: Tensor | None) -> Tensor:
+    def step(self, cache: PriorCache, previous: Tensor | None) -> Tensor:
         """Return the logits of the next code, float [B, K], after noting the one before it, int64 [B]."""
-        if previous is not None:
-            cache.note(previous)
-        return cache.next_logits()
+        return cache.step(previous)
 
-    def sample(
-        self,
-        num: int,
-        *,
-        seed: int = 0,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        labels: Tensor | None = None,
-    ) -> Tensor:
-        """Draw codes, int64 [num, h, w, n]: see ``vqvae.sampling.sample`` for the controls."""
-        return sample(
-            self,
-            num,
-            seed=seed,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            labels=labels,
-            device=self.embedding.weight.device,
-        )
+    sample = sampling.sample  # of this prior: its first argument

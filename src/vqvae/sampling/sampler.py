@@ -1,11 +1,13 @@
 """Drawing codes from a prior, one after the other."""
 
 from collections.abc import Callable, Iterator
+from math import isfinite
 
 import torch
 from torch import Tensor
 
 from vqvae import noise
+from vqvae.sampling.guidance import stepper
 from vqvae.sampling.protocol import Prior
 
 
@@ -36,6 +38,18 @@ def restrict(
     return probabilities
 
 
+def invert(weights: Tensor, u: Tensor) -> Tensor:
+    """Return the codes, int64 [B], at which the distribution function of weights passes u of its whole.
+
+    Args:
+        weights: float [B, K], not negative; they need not sum to one.
+        u: float64 [B] in (0, 1).
+    """
+    cumulative = weights.cumsum(1, dtype=torch.float64)
+    at = u[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, at, right=True).squeeze(1).clamp_(max=weights.shape[1] - 1)
+
+
 def draw(probabilities: Tensor, seed: int, images: Tensor, position: int) -> Tensor:
     """Draw a code for each image by inverting the distribution function at a uniform number.
 
@@ -51,19 +65,35 @@ def draw(probabilities: Tensor, seed: int, images: Tensor, position: int) -> Ten
     Returns:
         int64 [B].
     """
-    cumulative = probabilities.cumsum(1)
-    u = noise.uniform(seed, images, position)[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, u, right=True).squeeze(1).clamp_(max=probabilities.shape[1] - 1)
+    return invert(probabilities, noise.uniform(seed, images, position))
 
 
-def check_controls(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raise ValueError unless temperature >= 0, top_k >= 1 and 0 < top_p <= 1."""
+def numbers(length: int, *keys: int | Tensor) -> Iterator[Tensor]:
+    """Yield ``noise.uniform(*keys, position)`` for every position below ``length``; many are made at once."""
+    for positions in torch.arange(length).split(256):
+        yield from noise.uniform(*keys, positions[:, None])
+
+
+def pick(logits: Tensor, u: Tensor, *, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
+    """Draw codes, int64 [B], of logits [B, K] under the controls, each at its uniform number, float64 [B]."""
+    here = logits.cpu() if logits.device.type == "mps" else logits  # no float64 there
+    if temperature == 1.0 and top_k is None and top_p is None:
+        weights = (here - here.amax(1, keepdim=True)).exp_()  # in the logits' own precision: half the time
+    else:
+        weights = restrict(here, temperature=temperature, top_k=top_k, top_p=top_p)
+    return invert(weights, u.to(here.device)).to(logits.device)
+
+
+def check_controls(temperature: float, top_k: int | None, top_p: float | None, guidance: float = 1.0) -> None:
+    """Raise ValueError unless temperature >= 0, top_k >= 1, 0 < top_p <= 1 and guidance is a finite number."""
     if not temperature >= 0:
         raise ValueError(f"temperature {temperature}: must be 0 or more")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k {top_k}: must be 1 or more")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p {top_p}: must be above 0 and at most 1")
+    if not isfinite(guidance):
+        raise ValueError(f"guidance {guidance}: must be a finite number")
 
 
 @torch.no_grad()
@@ -78,8 +108,9 @@ def sample(
     labels: Tensor | None = None,
     grid: tuple[int, int] | None = None,
     batch_size: int = 64,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     progress: Callable[[int], object] = lambda positions: None,
+    guidance: float = 1.0,
 ) -> Tensor:
     """Draw ``num`` grids of codes from a prior, through its cache.
 
@@ -96,37 +127,44 @@ def sample(
         labels: int64 [num] classes, or None.
         grid: (h, w); the prior's own by default.
         batch_size: images drawn side by side.
-        device: the prior's.
+        device: where the codes are put; by default where the prior is.
         progress: called with the number of codes drawn in each step, for a progress bar.
+        guidance: how strongly the labels act, see ``stepper``; 1 is the prior itself.
 
     Returns:
         int64 [num, h, w, n].
+
+    Raises:
+        ValueError: for a control out of its range, or guidance without labels.
     """
-    check_controls(temperature, top_k, top_p)
+    check_controls(temperature, top_k, top_p, guidance)
     h, w = grid or prior.grid
-    out = torch.empty(num, h * w * prior.codes_per_position, dtype=torch.int64, device=device)
-    for images in torch.arange(num, device=device).split(batch_size):
-        cache = prior.start(len(images), (h, w), None if labels is None else labels.to(device)[images])
-        previous = None
-        for position in range(out.shape[1]):
-            logits = prior.step(cache, previous)
-            if logits.device.type == "mps":  # no float64 there
-                logits = logits.cpu()
-            probabilities = restrict(logits, temperature=temperature, top_k=top_k, top_p=top_p)
-            previous = draw(probabilities, seed, images.to(logits.device), position).to(device)
-            out[images, position] = previous
+    batches: list[Tensor] = []
+    for images in torch.arange(num).split(batch_size):
+        part = None if labels is None else labels.cpu()[images]
+        step = stepper(prior, len(images), (h, w), labels=part, guidance=guidance)
+        codes: list[Tensor] = []
+        for u in numbers(h * w * prior.codes_per_position, seed, images):
+            logits = step(codes[-1] if codes else None)
+            codes.append(pick(logits, u, temperature=temperature, top_k=top_k, top_p=top_p))
             progress(len(images))
-    return out.view(num, h, w, prior.codes_per_position)
+        batches.append(torch.stack(codes, 1).view(-1, h, w, prior.codes_per_position))
+    return torch.cat(batches).to(device)
 
 
 @torch.no_grad()
-def sample_naively(prior: Prior, num: int, *, seed: int = 0, labels: Tensor | None = None) -> Tensor:
+def sample_naively(
+    prior: Prior, num: int, *, seed: int = 0, labels: Tensor | None = None, batch_size: int = 64
+) -> Tensor:
     """Draw as ``sample`` does with a whole forward pass for every code: slow, and the judge of the cache."""
     h, w = prior.grid
     codes = torch.zeros(num, h, w, prior.codes_per_position, dtype=torch.int64)
-    for position, (row, column, depth) in enumerate(_raster(h, w, prior.codes_per_position)):
-        logits = prior(codes, labels)[:, row, column, depth]
-        codes[:, row, column, depth] = draw(restrict(logits), seed, torch.arange(num), position)
+    for images in torch.arange(num).split(batch_size):
+        part, own_labels = codes[images], None if labels is None else labels[images]
+        for place, u in zip(_raster(*part.shape[1:]), numbers(part[0].numel(), seed, images), strict=True):
+            logits = prior(part, own_labels)[:, *place]
+            part[:, *place] = pick(logits, u, temperature=1.0, top_k=None, top_p=None)
+        codes[images] = part
     return codes
 
 

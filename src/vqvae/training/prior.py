@@ -23,7 +23,7 @@ from vqvae.hub import (
     read_model,
     save_model,
 )
-from vqvae.models import PixelCNN
+from vqvae.models import CodePrior
 from vqvae.sampling import sample
 from vqvae.tensors import pixels_from_images
 from vqvae.training.codes import CodeSet
@@ -63,7 +63,7 @@ class PriorStage:
         self.tokenizer_card, _ = read_model(tokenizer)
         self.tokenizer_hash = file_hash(model_file(tokenizer))
         height, width, n = train.codes.shape[2:]
-        self.prior: PixelCNN = build_prior(
+        self.prior: CodePrior = build_prior(
             config.model,
             seed=config.training.seed,
             num_codes=self.tokenizer.num_codes,

@@ -1,0 +1,153 @@
+"""Editing: some codes are kept and the others drawn anew."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqvae import noise
+from vqvae.sampling.guidance import Step, stepper
+from vqvae.sampling.protocol import Prior
+from vqvae.sampling.sampler import check_controls, invert, numbers, pick
+
+
+@torch.no_grad()
+def inpaint(
+    prior: Prior,
+    codes: Tensor,
+    keep: Tensor,
+    *,
+    seed: int = 0,
+    candidates: int = 1,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    labels: Tensor | None = None,
+    guidance: float = 1.0,
+    batch_size: int = 64,
+    progress: Callable[[int], object] = lambda positions: None,
+) -> Tensor:
+    """Draw the codes that are not kept, given those that are.
+
+    A prior in raster order draws each code from what comes before it and knows nothing of the kept codes that
+    follow. So ``candidates`` M are drawn a image, and one is chosen by how well the kept codes follow from it:
+    candidate m with probability ``w_m / sum w`` of the weights
+
+        w_m = exp(sum over the kept codes k after the first drawn one of log p(k | what precedes k, of m)),
+
+    importance resampling. At temperature 1, without top_k and top_p, the codes drawn have for M to infinity the
+    prior's exact distribution given all kept codes; with M = 1 they have that given the kept codes before each.
+
+    Candidate 0 of image i is drawn with the numbers of image i of ``sample``, so nothing kept and one candidate
+    is ``sample``. A larger M costs M times the time and shows the more, the more codes are kept after the hole.
+
+    Args:
+        prior: in eval mode.
+        codes: int64 [B, h, w, n]; what stands where nothing is kept does not matter.
+        keep: bool [h, w], [B, h, w] or [B, h, w, n], where codes stay as they are.
+        seed: of everything random.
+        candidates: M.
+        temperature: 1 samples the distribution itself, 0 takes the likeliest code.
+        top_k: keep the k likeliest codes alone.
+        top_p: keep the likeliest codes up to this mass.
+        labels: int64 [B] classes, or None.
+        guidance: how strongly the labels act; the weights are of the guided distribution too.
+        batch_size: grids drawn side by side, candidates counted, though all those of an image go together.
+        progress: called with the number of codes passed in each step, for a progress bar.
+
+    Returns:
+        int64 [B, h, w, n].
+
+    Raises:
+        ValueError: for a control out of its range, fewer candidates than one, or a mask that does not fit.
+    """
+    check_controls(temperature, top_k, top_p, guidance)
+    if candidates < 1:
+        raise ValueError(f"candidates {candidates}: must be 1 or more")
+    grid, length, kept = (codes.shape[1], codes.shape[2]), codes.shape[1:].numel(), _mask_like(codes, keep)
+
+    def choose(logits: Tensor, u: Tensor) -> Tensor:
+        return pick(logits, u, temperature=temperature, top_k=top_k, top_p=top_p)
+
+    out = [codes[:0]]
+    for images in torch.arange(len(codes)).split(max(1, batch_size // candidates)):
+        rows = images.repeat_interleave(candidates)
+        own_labels = None if labels is None else labels.cpu()[rows]
+        step = stepper(prior, len(rows), grid, labels=own_labels, guidance=guidance)
+        given = codes.flatten(1)[rows], kept[rows]
+        drawn, log_weights = _fill(step, choose, *given, _numbers(length, seed, images, candidates), progress)
+        best = invert(log_weights.view(-1, candidates).softmax(1), noise.uniform(seed, images, length))
+        out.append(drawn.view(-1, candidates, *codes.shape[1:])[torch.arange(len(images)), best])
+    return torch.cat(out)
+
+
+def outpaint(
+    prior: Prior, codes: Tensor, grid: tuple[int, int], *, at: tuple[int, int] = (0, 0), **controls: Any
+) -> Tensor:
+    """Place codes in a larger grid and draw the rest around them.
+
+    Args:
+        prior: in eval mode.
+        codes: int64 [B, h, w, n].
+        grid: (H, W), at least (h, w).
+        at: (row, column) of the codes' upper left corner in it.
+        **controls: of ``inpaint``; codes that lie before the given ones are drawn without sight of them, so
+            ``candidates`` matters wherever ``at`` is not (0, 0).
+
+    Returns:
+        int64 [B, H, W, n].
+
+    Raises:
+        ValueError: when the codes do not lie inside the grid, and as ``inpaint``.
+    """
+    (top, left), (h, w) = at, codes.shape[1:3]
+    if top < 0 or left < 0 or top + h > grid[0] or left + w > grid[1]:
+        raise ValueError(f"codes {h}x{w} at {top},{left} do not lie inside the grid {grid[0]}x{grid[1]}")
+    canvas, keep = codes.new_zeros(len(codes), *grid, codes.shape[3]), torch.zeros(grid, dtype=torch.bool)
+    canvas[:, top : top + h, left : left + w] = codes
+    keep[top : top + h, left : left + w] = True
+    return inpaint(prior, canvas, keep, **controls)
+
+
+def _numbers(length: int, seed: int, images: Tensor, candidates: int) -> Iterator[Tensor]:
+    """Yield the uniform numbers of each position, float64 [B * M]: each candidate has a seed of its own."""
+    seeds = noise.random_bits(seed, torch.arange(candidates))
+    seeds[0] = seed  # as ``sample`` draws
+    return numbers(length, seeds.repeat(len(images)), images.repeat_interleave(candidates))
+
+
+def _fill(
+    step: Step,
+    choose: Callable[[Tensor, Tensor], Tensor],
+    codes: Tensor,
+    kept: Tensor,
+    uniform: Iterator[Tensor],
+    progress: Callable[[int], object],
+) -> tuple[Tensor, Tensor]:
+    """Return codes, int64 [R, T], with those not kept drawn, and the log p of all that are kept, float64 [R].
+
+    The kept codes before the first drawn one count too: they add the same to every candidate.
+    """
+    all_kept, any_kept = kept.all(0).tolist(), kept.any(0).tolist()
+    drawn, previous = codes.clone(), None
+    log_weights = torch.zeros(len(codes), dtype=torch.float64)
+    for position, u in enumerate(uniform):
+        logits = step(previous)
+        known, keep = codes[:, position].to(logits.device), kept[:, position].to(logits.device)
+        if any_kept[position]:
+            log_p = logits.log_softmax(1).gather(1, known[:, None])[:, 0]
+            log_weights += log_p.where(keep, 0.0).cpu()
+        previous = known if all_kept[position] else torch.where(keep, known, choose(logits, u))
+        drawn[:, position] = previous
+        progress(len(codes))
+    return drawn, log_weights
+
+
+def _mask_like(codes: Tensor, keep: Tensor) -> Tensor:
+    """Return ``keep`` for every code, bool [B, h * w * n]."""
+    shapes = {2: codes.shape[1:3], 3: codes.shape[:3], 4: codes.shape}
+    if keep.dtype != torch.bool or keep.shape != shapes.get(keep.ndim):
+        h, w = codes.shape[1:3]
+        raise ValueError(f"keep {keep.dtype} {list(keep.shape)}: expected bool [{h}, {w}] or [B, {h}, {w}]")
+    return (keep if keep.ndim == 4 else keep[..., None]).expand(codes.shape).flatten(1)
