@@ -92,3 +92,49 @@ def test_numbers_out_of_range_are_refused_in_python_too() -> None:
     values: dict[str, Any] = {"stage": "tokenizer", "training": {"clip": -1}}
     with pytest.raises(UserError, match=r"here: training\.clip"):
         config_from(values, "here")
+
+
+def test_another_kind_keeps_the_settings_it_has_and_drops_the_others() -> None:
+    kinds = {name: load_config("shapes", "tokenizer", {"model.quantizer.kind": name}) for name in ("vq", "fsq")}
+    vq, fsq = (config.model.quantizer for config in kinds.values() if isinstance(config, TokenizerConfig))
+    assert (vq.kind, getattr(vq, "num_codes", None), getattr(vq, "dim", None)) == ("vq", 128, 16)
+    assert (fsq.kind, getattr(fsq, "levels", None)) == ("fsq", (8, 5, 5, 5))
+    both = {"model.quantizer.levels": "[7, 5]", "model.quantizer.kind": "fsq"}  # in any order
+    config = load_config("shapes", "tokenizer", both)
+    assert isinstance(config, TokenizerConfig) and getattr(config.model.quantizer, "levels", None) == (7, 5)
+    with pytest.raises(UserError, match=r"unknown key 'model\.quantizer\.decay'"):
+        load_config("shapes", "tokenizer", {"model.quantizer.kind": "fsq", "model.quantizer.decay": "0.9"})
+    with pytest.raises(UserError, match=r"unknown key 'model\.quantizer\.decax'"):
+        load_config("shapes", "tokenizer", {"model.quantizer.kind": "ema", "model.quantizer.decax": "0.9"})
+
+
+def test_quantizers_inside_quantizers_are_read_and_their_mistakes_named() -> None:
+    quantizer: dict[str, Any] = {
+        "kind": "projected",
+        "channels": 8,
+        "inner": {"kind": "residual", "depth": 3, "inner": {"kind": "cosine", "num_codes": 32, "dim": 3}},
+    }
+    values: dict[str, Any] = {"stage": "tokenizer", "model": {"quantizer": quantizer}}
+    config = config_from(values, "here")
+    assert config_from(yaml.safe_load(to_yaml(config)), "here") == config
+    assert isinstance(config, TokenizerConfig)
+    built = config.model.quantizer.build()
+    assert (built.num_codes, built.codes_per_position, built.channels) == (32, 3, 8)
+    quantizer["inner"]["inner"]["dims"] = 3
+    with pytest.raises(UserError, match=r"unknown key 'model\.quantizer\.inner\.inner\.dims'; did you mean 'dim'"):
+        config_from(values, "here")
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "says"),
+    [
+        ({"kind": "fsq", "levels": [8, 2]}, "model.quantizer.levels.1"),
+        ({"kind": "lfq", "bits": 63}, "model.quantizer.bits"),
+        ({"kind": "ema", "estimator": "rotate"}, "model.quantizer.estimator"),
+        ({"kind": "residual", "inner": {"kind": "residual"}}, "model.quantizer.inner"),
+    ],
+)
+def test_a_mistake_in_a_quantizer_names_its_key(quantizer: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError) as error:
+        config_from({"stage": "tokenizer", "model": {"quantizer": quantizer}}, "here")
+    assert says in str(error.value) and "\n" not in str(error.value)

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from vqvae import quantizer_config
+from vqvae.config_fields import STRICT, Count, CountOrZero, NotNegative, Positive, Share, settings
+from vqvae.config_yaml import parse_yaml, set_key
 from vqvae.errors import UserError, did_you_mean
+from vqvae.quantizer_config import EMAQuantizerConfig, QuantizerConfig
 
 if TYPE_CHECKING:
     from vqvae.data import ImageSet
     from vqvae.models import VQVAE, CodeTransformer, PixelCNN
-    from vqvae.quantizers import Quantizer
-
-_STRICT = ConfigDict(extra="forbid")
-Count = Annotated[int, Field(gt=0)]
-CountOrZero = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _height_and_width(value: Any) -> Any:
@@ -35,7 +31,7 @@ def _height_and_width(value: Any) -> Any:
     return [value, value] if isinstance(value, int | str) else value
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataConfig:
     """Which images, and how they are made to fit.
 
@@ -73,44 +69,7 @@ class DataConfig:
         )
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class VectorQuantizerConfig:
-    """``vqvae.quantizers.VectorQuantizer``."""
-
-    kind: Literal["vq"] = "vq"
-    num_codes: Annotated[int, Field(gt=1)] = 512
-    dim: Count = 64
-    codes_per_position: Count = 1
-    revive_every: CountOrZero = 20
-    revive_below: Share = 0.05
-
-    def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
-        """Make the quantizer."""
-        from vqvae.quantizers import VectorQuantizer
-
-        return VectorQuantizer(**_settings(self), forwards_per_update=forwards_per_update, seed=seed)
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class EMAQuantizerConfig:
-    """``vqvae.quantizers.EMAQuantizer``."""
-
-    kind: Literal["ema"] = "ema"
-    num_codes: Annotated[int, Field(gt=1)] = 512
-    dim: Count = 64
-    codes_per_position: Count = 1
-    decay: Share = 0.99
-    revive_every: CountOrZero = 20
-    revive_below: Share = 0.05
-
-    def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
-        """Make the quantizer."""
-        from vqvae.quantizers import EMAQuantizer
-
-        return EMAQuantizer(**_settings(self), forwards_per_update=forwards_per_update, seed=seed)
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class VQVAEConfig:
     """``vqvae.models.VQVAE``."""
 
@@ -119,9 +78,7 @@ class VQVAEConfig:
     residual_width: Count = 32
     residual_blocks: CountOrZero = 2
     factor: Literal[2, 4, 8, 16, 32] = 4
-    quantizer: Annotated[VectorQuantizerConfig | EMAQuantizerConfig, Field(discriminator="kind")] = Field(
-        default_factory=EMAQuantizerConfig
-    )
+    quantizer: QuantizerConfig = Field(default_factory=EMAQuantizerConfig)
 
     def build(self, *, channels: int, forwards_per_update: int = 1, seed: int = 0) -> VQVAE:
         """Make the tokenizer for images of so many channels."""
@@ -138,7 +95,7 @@ class VQVAEConfig:
         )
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class PixelCNNConfig:
     """``vqvae.models.PixelCNN``."""
 
@@ -160,11 +117,11 @@ class PixelCNNConfig:
             codes_per_position=codes_per_position,
             grid=grid,
             num_classes=num_classes,
-            **_settings(self),
+            **settings(self),
         )
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TransformerConfig:
     """``vqvae.models.CodeTransformer``."""
 
@@ -190,7 +147,7 @@ class TransformerConfig:
             codes_per_position=codes_per_position,
             grid=grid,
             num_classes=num_classes,
-            **_settings(self),
+            **settings(self),
         )
 
 
@@ -207,7 +164,7 @@ PriorModelConfig = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingConfig:
     """The loop, the same for both stages.
 
@@ -252,7 +209,7 @@ class TrainingConfig:
     tensorboard: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TokenizerConfig:
     """A tokenizer's training.
 
@@ -270,7 +227,7 @@ class TokenizerConfig:
     training: TrainingConfig = Field(default_factory=TrainingConfig)
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class PriorConfig:
     """A prior's training over the codes of a tokenizer.
 
@@ -292,10 +249,6 @@ class PriorConfig:
 
 RunConfig = TokenizerConfig | PriorConfig
 _ADAPTER: TypeAdapter[RunConfig] = TypeAdapter(Annotated[RunConfig, Field(discriminator="stage")])
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    return {field.name: getattr(config, field.name) for field in fields(config) if field.name != "kind"}
 
 
 def recipes() -> dict[str, Path]:
@@ -328,12 +281,13 @@ def load_config(
         raise UserError(f"recipe '{name}'{did_you_mean(name, recipes())}; or give the path of a .yaml file")
     if not path.is_file():
         raise UserError(f"recipe {path}: no such file; the shipped ones: {', '.join(recipes())}")
-    values = _parse(path.read_text(), str(path))
+    values = parse_yaml(path.read_text(), str(path))
     values.setdefault("stage", stage)
     if base is not None:
         values["data"] = {**base, **(values.get("data") or {})}
-    for key, value in (overrides or {}).items():
-        _set(values, key, value)
+    # a kind first: it says which of the recipe's settings stay, and the other overrides are for it
+    for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith(".kind")):
+        set_key(values, key, value, kinds=_kinds())
     if values["stage"] != stage:
         command = "train" if values["stage"] == "tokenizer" else "prior"
         raise UserError(f"recipe '{name}' is for stage '{values['stage']}': use vqvae {command}")
@@ -358,44 +312,29 @@ def to_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(to_mapping(config), sort_keys=False)
 
 
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise UserError(f"{where}: not YAML: {problem}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{where}: expected keys and values, such as 'training: {{steps: 3000}}'")
-    return values  # pyright: ignore[reportUnknownVariableType]
-
-
-def _set(values: dict[str, Any], key: str, value: str) -> None:
-    *groups, last = key.split(".")
-    for group in groups:
-        values = values.setdefault(group, {})
-        if not isinstance(values, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UserError(f"--{key}: '{group}' is a value, not a group of keys")
-    values[last] = yaml.safe_load(value)
-
-
 def _first_line(error: ValidationError) -> str:
     first = error.errors()[0]
     # the tags of unions ('tokenizer', 'ema') stand in pydantic's path, but in no YAML file
-    tags = {"tokenizer", "prior", "vq", "ema", "pixelcnn", "transformer"}
-    path = [
-        str(part)
-        for position, part in enumerate(first["loc"])
-        if position == len(first["loc"]) - 1 or part not in tags
-    ]
-    key = ".".join(path[1:] if path and path[0] in tags else path)
+    tags = {"tokenizer", "prior", "pixelcnn", "transformer", *_kinds()}
+    *groups, last = [str(part) for part in first["loc"]]
+    path = [part for part in groups if part not in tags] + [last]
+    key = ".".join(path[1:] if path[0] in tags else path)
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key '{key}'{did_you_mean(path[-1], _known_keys())}"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{key}: {message}, got {first['input']!r}"
 
 
-def _known_keys() -> Iterator[str]:
-    for name in list(vars(sys.modules[__name__])):
-        kind = getattr(sys.modules[__name__], name)
-        if name.endswith("Config") and hasattr(kind, "__dataclass_fields__"):
-            yield from (field.name for field in fields(kind))
+def _configs() -> list[Any]:
+    found = {**vars(quantizer_config), **vars(sys.modules[__name__])}
+    return [kind for name, kind in found.items() if name.endswith("Config") and is_dataclass(kind)]
+
+
+def _known_keys() -> list[str]:
+    return [field.name for config in _configs() for field in fields(config)]
+
+
+def _kinds() -> dict[str, set[str]]:
+    """Return the keys of each kind by its name."""
+    keys = [{field.name: field for field in fields(config)} for config in _configs()]
+    return {str(found["kind"].default): set(found) for found in keys if "kind" in found}

@@ -13,7 +13,8 @@ class Quantized(NamedTuple):
         z_q: float [B, D, h, w], the chosen codebook vectors, bit for bit; the gradient passes straight through.
         codes: int64 [B, h, w, n], indices into the codebook, ``n`` codes a position.
         codebook_loss: scalar, ``mean (sg[z_e] - e)^2``: trains the codebook alone; 0 where it is not learned
-            by gradient.
+            by gradient. Without a codebook, what keeps the codes in use instead, weighted by the quantizer: the
+            entropies of LFQ and BSQ, the KL of a Gumbel posterior. The objective adds it as it is.
         commitment_loss: scalar, ``mean (z_e - sg[e])^2``: trains the encoder alone; beta is not in it.
     """
 

@@ -106,3 +106,23 @@ def test_the_kl_of_the_one_hot_posterior_to_a_uniform_prior_is_log_k_for_any_cod
     expected = uniform_prior_bits(tuple(codes.shape[1:]), model.num_codes, tuple(images().shape[1:]))
     assert expected == codes[0].numel() * log2(16) / (3 * 16 * 16)
     torch.testing.assert_close(bits, torch.full_like(bits, expected))
+
+
+def test_a_model_cast_to_bf16_trains_and_its_codebook_stays_in_float32(model):
+    model.to(torch.bfloat16)
+    assert {p.dtype for p in model.encoder.parameters()} == {torch.bfloat16}
+    assert model.quantizer.codebook.dtype == torch.float32
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    totals = []
+    for _ in range(60):
+        loss = loss_of(model)
+        loss.total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        model.quantizer.update()
+        totals.append(loss.reconstruction.item())
+    assert sum(totals[-5:]) < 0.95 * sum(totals[:5]), totals
+    model.eval()
+    codes = model.encode(images().bfloat16())
+    assert torch.equal(model.quantizer.embed(codes), model(images())[1].z_q)
+    assert model.decode(codes).isfinite().all()

@@ -51,11 +51,18 @@ def _interrupted(start: Any, out: Path, patch: pytest.MonkeyPatch) -> Run:
     return resume(str(out))
 
 
-@pytest.mark.parametrize("kind", ["ema", "vq"])
+RESIDUAL = {"depth": "2", "dropout": "1.0", "inner.kind": "cosine", "inner.num_codes": "16"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "others"),
+    [("ema", {}), ("vq", {"estimator": "rotation"}), ("gumbel", {}), ("projected", {}), ("residual", RESIDUAL)],
+)
 def test_a_tokenizer_stopped_at_five_random_steps_ends_bit_identical(
-    kind: str, train_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, others: dict[str, str], train_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"model__quantizer__kind": kind, "training__accumulate": "2"}
+    settings = {f"model__quantizer__{key}": value for key, value in {"kind": kind, **others}.items()}
+    settings["training__accumulate"] = "2"
     whole = train_tokenizer(tmp_path / "whole", **settings)
     parts = _interrupted(lambda out: train_tokenizer(out, **settings), tmp_path / "parts", monkeypatch)
     assert _outcome(parts) == _outcome(whole)

@@ -1,5 +1,7 @@
 """Encoder and decoder of arXiv 1711.00937, section 4.1: strided convolutions and residual blocks."""
 
+from typing import cast
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -65,6 +67,10 @@ class Encoder(nn.Sequential):
             nn.Conv2d(width, latent_channels, 1),
         )
 
+    def forward(self, input: Tensor) -> Tensor:
+        """Return z_e of images, cast to the precision of the weights."""
+        return super().forward(input.to(cast(nn.Conv2d, self[0]).weight.dtype))
+
 
 class Decoder(nn.Sequential):
     """z_q, float [B, D, h, w], to images, float [B, C, h*factor, w*factor]: the encoder mirrored.
@@ -100,3 +106,7 @@ class Decoder(nn.Sequential):
             layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
             before = after
         super().__init__(*layers[:-1])
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return images of z_q, cast to the precision of the weights: quantizers answer in float32."""
+        return super().forward(input.to(cast(nn.Conv2d, self[0]).weight.dtype))

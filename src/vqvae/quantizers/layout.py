@@ -1,10 +1,14 @@
 """Between feature maps [B, n*D, h, w] and lists of vectors [B*h*w*n, D], and the gradient's straight way."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+Estimator = Callable[[Tensor, Tensor], Tensor]
+"""(z_e, z_q), vectors float [..., D] each, to z_q bit for bit, with a gradient for z_e."""
 
 
 def vectors_of(z: Tensor, codes_per_position: int) -> Tensor:
@@ -13,9 +17,35 @@ def vectors_of(z: Tensor, codes_per_position: int) -> Tensor:
     return channels_last.reshape(-1, z.shape[1] // codes_per_position).float()
 
 
+def map_of(vectors: Tensor, like: Tensor) -> Tensor:
+    """Return vectors [B*h*w*n, D] as a map [B, n*D, h, w] of the shape of ``like``: ``vectors_of`` undone."""
+    batch, channels, height, width = like.shape
+    return vectors.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
 def embed_codes(codes: Tensor, codebook: Tensor) -> Tensor:
     """Return the map of codes, float [B, n*D, h, w], for codes int64 [B, h, w, n] and a codebook [K, D]."""
     return F.embedding(codes, codebook).flatten(3).permute(0, 3, 1, 2)
+
+
+def rows_of(mask: Tensor | None, vectors: Tensor) -> Tensor | None:
+    """Return a mask of positions, bool [B, h, w], for the vectors [B*h*w*n, D] there: bool [B*h*w*n]."""
+    return None if mask is None else mask.flatten().repeat_interleave(len(vectors) // max(1, mask.numel()))
+
+
+def rows_that_count(vectors: Tensor, mask: Tensor | None) -> Tensor:
+    """Say which vectors [B*h*w*n, D] enter statistics, bool: those unmasked and without a NaN or infinity."""
+    finite = vectors.detach().sum(1).isfinite()  # a NaN or an infinity outlives its sum
+    rows = rows_of(mask, vectors)
+    return finite if rows is None else finite & rows
+
+
+def mean_square(a: Tensor, b: Tensor, rows: Tensor | None) -> Tensor:
+    """Return the mean of (a - b)^2 over all elements [N, D] of the rows marked, bool [N]; 0 over none."""
+    if rows is None:
+        return F.mse_loss(a, b, reduction="sum") / max(1, a.numel())
+    difference = torch.where(rows[:, None], a - b, 0.0)  # not a product: 0 * NaN is NaN
+    return difference.square().sum() / (rows.sum() * a.shape[1]).clamp(min=1)
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -21,8 +21,11 @@ class Quantizer(Protocol):
     codes_per_position: int
     channels: int
 
-    def __call__(self, z_e: Tensor, /) -> Quantized:
-        """Quantize z_e, float [B, D, h, w]; in training mode also note the batch's statistics."""
+    def __call__(self, z_e: Tensor, mask: Tensor | None = None, /) -> Quantized:
+        """Quantize z_e, float [B, D, h, w]; in training mode also note the batch's statistics.
+
+        Positions where mask, bool [B, h, w], is False get codes, but are in no loss and no statistic.
+        """
         ...
 
     def embed(self, codes: Tensor, /) -> Tensor:

@@ -1,5 +1,7 @@
 """What keeps a codebook from collapsing: it starts from data, and codes that nothing chooses start again."""
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -36,26 +38,62 @@ class Upkeep(nn.Module):
         revive_every: updates between revivals; 0 never revives.
         revive_below: a code dies when, since the last revival, it was chosen less often than this share of
             the mean over codes.
+        forwards_per_update: training forwards that one update spans (gradient accumulation).
+
+    Attributes:
+        frozen: bool [K], codes that nothing may move: no start, no learning, no revival.
     """
 
     started: Tensor
     updates: Tensor
     recent: Tensor
+    frozen: Tensor
 
-    def __init__(self, num_codes: int, *, seed: int, revive_every: int, revive_below: float) -> None:
+    def __init__(
+        self,
+        num_codes: int,
+        *,
+        seed: int,
+        revive_every: int,
+        revive_below: float,
+        forwards_per_update: int = 1,
+    ) -> None:
         super().__init__()
         self.seed = seed
         self.revive_every = revive_every
         self.revive_below = revive_below
+        self.forwards_per_update = forwards_per_update
         self.register_buffer("started", torch.tensor(False))
         self.register_buffer("updates", torch.tensor(0))
         self.register_buffer("recent", torch.zeros(num_codes, dtype=torch.int64))
+        self.register_buffer("frozen", torch.zeros(num_codes, dtype=torch.bool))
+        self.register_load_state_dict_pre_hook(_with_nothing_frozen)
+        self._noted: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def due(self) -> bool:
+        """Whether an update should come before the next training forward."""
+        return len(self._noted) >= self.forwards_per_update
+
+    def note(self, latents: Tensor, codes: Tensor, counted: Tensor) -> None:
+        """Keep latents [N, D] and their codes [N] for the next update, those marked in bool [N]."""
+        latents = latents.detach()
+        self._noted.append((latents, codes) if counted.all() else (latents[counted], codes[counted]))
+
+    def take(self) -> tuple[Tensor, Tensor] | None:
+        """Return the noted latents and codes, and forget them; None where nothing was noted."""
+        if not self._noted:
+            return None
+        latents, codes = (torch.cat(parts) for parts in zip(*self._noted, strict=True))
+        self._noted.clear()
+        return latents, codes
 
     def start(self, codebook: Tensor, latents: Tensor) -> bool:
         """On the first batch, copy starting codes from it into the codebook in place; say whether it did."""
-        if self.started or not len(latents):
+        if self.started or not len(latents) or self.frozen.all():
             return False
-        codebook.data.copy_(starting_codes(latents.detach(), len(codebook), self.seed, 0))
+        starts = starting_codes(latents.detach(), len(codebook), self.seed, 0)
+        codebook.data.copy_(torch.where(self.frozen[:, None], codebook.data, starts))
         self.started.fill_(True)
         return True
 
@@ -71,5 +109,10 @@ class Upkeep(nn.Module):
             return self.updates.new_empty(0), latents[:0]
         dead = self.recent < self.revive_below * self.recent.sum() / len(self.recent)
         self.recent.zero_()
-        codes = dead.nonzero().squeeze(1)
+        codes = (dead & ~self.frozen).nonzero().squeeze(1)
         return codes, starting_codes(latents, len(codes), self.seed, updates) if len(codes) else latents[:0]
+
+
+def _with_nothing_frozen(upkeep: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    # a file from before codes could be frozen
+    state.setdefault(prefix + "frozen", torch.zeros_like(cast(Upkeep, upkeep).frozen))

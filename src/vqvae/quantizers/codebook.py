@@ -1,0 +1,120 @@
+"""What quantizers with a codebook of their own share: the search, the notes of a batch, and the upkeep."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vqvae.quantizers.clock import learns
+from vqvae.quantizers.layout import (
+    Estimator,
+    embed_codes,
+    map_of,
+    mean_square,
+    rows_of,
+    rows_that_count,
+    vectors_of,
+)
+from vqvae.quantizers.nearest import nearest_code
+from vqvae.quantizers.precision import InFloat32
+from vqvae.quantizers.upkeep import Upkeep
+from vqvae.tensors import Quantized
+
+
+class CodebookQuantizer(InFloat32, ABC):
+    """Nearest code and its embedding (arXiv 1711.00937, equations 1 to 3); a subclass says what moves the codes.
+
+    ``forward`` in training mode notes which codes were chosen; ``update``, once an optimizer step, applies
+    what was noted. The codebook never changes between a ``forward`` and its ``update``, so ``embed(codes)``
+    equals ``z_q`` in training too. A loop that never calls ``update`` gets it at the next training ``forward``.
+    A batch that activation checkpointing runs twice is noted once.
+
+    A latent with a NaN or an infinity gets a code but enters neither the codebook's loss nor any statistic; it
+    shows in the commitment loss.
+
+    Args:
+        num_codes: K.
+        codes_per_position: n.
+        dim: D.
+        estimator: of the gradient.
+        upkeep: starts the codebook, revives and freezes codes.
+    """
+
+    codebook: Tensor
+
+    def __init__(
+        self, num_codes: int, codes_per_position: int, dim: int, estimator: Estimator, upkeep: Upkeep
+    ) -> None:
+        super().__init__()
+        self.num_codes = num_codes
+        self.codes_per_position = codes_per_position
+        self.channels = codes_per_position * dim
+        self.estimator = estimator
+        self.upkeep = upkeep
+
+    def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
+        """Quantize z_e, float [B, n*D, h, w]; positions where mask, bool [B, h, w], is False count for nothing."""
+        latents = self.latents_of(z_e)
+        counted = rows_that_count(latents, mask)
+        if learns(self):
+            if self.upkeep.due:
+                self.update()
+            if not self.upkeep.started and self.upkeep.start(self.codebook, latents.detach()[counted]):
+                self._restart(~self.upkeep.frozen)
+        codes = nearest_code(latents, self.codebook)  # equation 1
+        e = F.embedding(codes, self.codebook)
+        if learns(self):
+            self.upkeep.note(latents, codes, counted)
+        return Quantized(
+            z_q=map_of(self.estimator(latents, e), z_e),  # equation 2
+            codes=codes.view(len(z_e), *z_e.shape[2:], self.codes_per_position),
+            codebook_loss=self._codebook_loss(latents.detach(), codes, e, counted),  # equation 3, second term
+            # equation 3, third term without beta
+            commitment_loss=mean_square(latents, e.detach(), rows_of(mask, latents)),
+        )
+
+    def latents_of(self, z_e: Tensor) -> Tensor:
+        """Return the vectors that are compared with codes, float32 [B*h*w*n, D]."""
+        return vectors_of(z_e, self.codes_per_position)
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """Return z_q, float [B, n*D, h, w], of codes, int64 [B, h, w, n]; no gradient reaches the codebook."""
+        return embed_codes(codes, self.codebook.detach())
+
+    def freeze(self, codes: Tensor | None = None) -> None:
+        """Let nothing move these codes, int64 [R] or bool [K], any more; None: the whole codebook.
+
+        What is frozen is saved with the state. An optimizer with weight decay, or with momentum from before,
+        also moves what has no gradient: leave a learned codebook out of both.
+        """
+        self.upkeep.frozen[slice(None) if codes is None else codes] = True
+
+    @torch.no_grad()
+    def update(self, *, revive: bool = True) -> dict[str, Tensor]:
+        """Learn from what was noted and revive dead codes; nothing noted, nothing done. Returns ``revived``."""
+        noted = self.upkeep.take()
+        if noted is None or self.upkeep.frozen.all():
+            return {}
+        latents, codes = noted
+        n = torch.bincount(codes, minlength=self.num_codes)
+        if not n.any():  # empty, or masked throughout
+            return {}
+        self.upkeep.count(n)
+        self._learn(latents, codes, n)
+        if not revive:
+            return {}
+        dead, restart = self.upkeep.revivals(latents)
+        self.codebook[dead] = restart
+        self._restart(dead)
+        return {"revived": torch.tensor(len(dead))}
+
+    @abstractmethod
+    def _codebook_loss(self, latents: Tensor, codes: Tensor, e: Tensor, counted: Tensor) -> Tensor:
+        """Return the loss that trains the codebook by gradient."""
+
+    def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
+        """Move the codebook to latents [N, D] that chose codes [N], n int64 [K] of them each."""
+
+    def _restart(self, codes: Tensor) -> None:
+        """Forget the past of codes, int64 [R] or bool [K], that have just been placed anew."""

@@ -1,0 +1,112 @@
+"""The discrete VAE's quantizer: a relaxed sample of a categorical posterior (arXiv 1611.01144, 2102.12092)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqvae import noise
+from vqvae.quantizers.clock import Clock, learns
+from vqvae.quantizers.layout import embed_codes, map_of, rows_that_count, straight_through, vectors_of
+from vqvae.quantizers.precision import InFloat32
+from vqvae.tensors import Quantized
+
+
+class GumbelQuantizer(InFloat32):
+    """Logits from a 1x1 map, a code drawn by Gumbel noise in training and the likeliest one in eval.
+
+    With l = W z_e + b and Gumbel noise g, drawn as a function of (seed, updates)::
+
+        k   = argmax_j (l_j + g_j)              a sample of softmax(l); g = 0 in eval
+        z_q = e_k                               with the gradient of sum_j softmax((l + g) / T)_j e_j
+        codebook_loss = kl_weight KL(softmax(l) || uniform) = kl_weight (log K - H)
+        T(t) = start (final / start)^min(1, t / anneal_updates)    t the number of updates
+
+    z_q is a code in training too (the straight-through form), so the decoder sees what it will see. The KL, in
+    nats a code, stands in ``codebook_loss`` with its own weight, since it is no commitment: beta 0.25 of it would
+    drown the reconstruction, which is a mean over elements. commitment_loss is 0. Micro-batches of one update see
+    the same noise. When to choose it: to compare with a dVAE, or where a posterior with a width is wanted;
+    its N x K relaxation is slower and larger than any other quantizer here.
+
+    Args:
+        num_codes: K.
+        dim: D, of a code and of z_e.
+        kl_weight: of the KL.
+        start_temperature: T at the first update.
+        final_temperature: T from ``anneal_updates`` on.
+        anneal_updates: updates of the fall.
+        forwards_per_update: training forwards that one update spans (gradient accumulation).
+        seed: of the noise.
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        kl_weight: float = 5e-4,
+        start_temperature: float = 1.0,
+        final_temperature: float = 1 / 16,
+        anneal_updates: int = 10_000,
+        forwards_per_update: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.num_codes = num_codes
+        self.codes_per_position = 1
+        self.channels = dim
+        self.kl_weight = kl_weight
+        self.start_temperature = start_temperature
+        self.final_temperature = final_temperature
+        self.anneal_updates = anneal_updates
+        self.seed = seed
+        self.to_logits = nn.Linear(dim, num_codes)
+        self.codebook = nn.Parameter(torch.randn(num_codes, dim))
+        self.clock = Clock(forwards_per_update)
+
+    @property
+    def temperature(self) -> float:
+        """T after the updates so far."""
+        progress = min(1.0, int(self.clock.updates) / self.anneal_updates)
+        return self.start_temperature * (self.final_temperature / self.start_temperature) ** progress
+
+    def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
+        """Quantize z_e, float [B, D, h, w]; positions where mask, bool [B, h, w], is False are not in the KL."""
+        if learns(self):
+            if self.clock.due:
+                self.update()
+            self.clock.forwards += 1
+        latents = vectors_of(z_e, 1)
+        counted = rows_that_count(latents, mask)
+        with torch.autocast(z_e.device.type, enabled=False):
+            # 0 for what does not count: a NaN there would reach the map's gradient, 0 * NaN being NaN
+            logits = self.to_logits(torch.where(latents.isfinite(), latents, 0.0))
+            noisy = logits + self._gumbel(logits) if self.training else logits
+            codes = noisy.argmax(1)
+            soft = F.softmax(noisy / self.temperature, dim=1) @ self.codebook
+        return Quantized(
+            z_q=map_of(straight_through(soft, F.embedding(codes, self.codebook)), z_e),
+            codes=codes.view(len(z_e), *z_e.shape[2:], 1),
+            codebook_loss=self.kl_weight * self._kl(logits, counted),
+            commitment_loss=logits.new_zeros(()),
+        )
+
+    def _gumbel(self, like: Tensor) -> Tensor:
+        key = int(noise.random_bits(self.seed, int(self.clock.updates)))
+        generator = torch.Generator(like.device).manual_seed(key)
+        waits = torch.empty_like(like).exponential_(generator=generator)
+        return -waits.clamp_(min=torch.finfo(waits.dtype).tiny).log_()
+
+    def _kl(self, logits: Tensor, counted: Tensor) -> Tensor:
+        log_p = F.log_softmax(logits, dim=1)
+        kl = (log_p.exp() * log_p).sum(1) + math.log(self.num_codes)
+        return torch.where(counted, kl, 0.0).sum() / counted.sum().clamp(min=1)
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """Return z_q, float32 [B, D, h, w], of codes, int64 [B, h, w, 1]; no gradient reaches the codebook."""
+        return embed_codes(codes, self.codebook.detach())
+
+    def update(self, *, revive: bool = True) -> dict[str, Tensor]:
+        """Count the update: noise and temperature are functions of the count. Returns the ``temperature``."""
+        return {"temperature": torch.tensor(self.temperature)} if self.clock.tick() else {}

@@ -1,0 +1,52 @@
+"""Codes of few dimensions between two linear maps (ViT-VQGAN, arXiv 2110.04627, section 3.2)."""
+
+import torch
+from torch import Tensor, nn
+
+from vqvae.quantizers.protocol import Quantizer
+from vqvae.tensors import Quantized
+
+
+class ProjectedQuantizer(nn.Module):
+    """Any quantizer of low dimension, with a linear map down to it and one back up.
+
+    ``z_q = U quantize(V z_e) + b``: the search, and both losses, are in the low dimension. When to choose it:
+    with K of some thousands, where few dimensions (4 to 16) matter more for the share of codes in use than any
+    other choice; and to give ``FSQ``, ``LFQ`` or ``BSQ``, whose channels are few, a network of any width.
+
+    The maps run in float32 whatever autocast says, so that codes do not depend on it.
+
+    Args:
+        inner: between the maps; its ``channels`` is the low dimension, its codes are the codes.
+        channels: D of z_e and z_q.
+    """
+
+    inner: Quantizer
+
+    def __init__(self, inner: Quantizer, channels: int) -> None:
+        super().__init__()
+        self.num_codes = inner.num_codes
+        self.codes_per_position = inner.codes_per_position
+        self.channels = channels
+        self.down = nn.Linear(channels, inner.channels)
+        self.inner = inner
+        self.up = nn.Linear(inner.channels, channels)
+
+    def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
+        """Quantize z_e, float [B, D, h, w]; the mask, bool [B, h, w], is the inner quantizer's."""
+        quantized = self.inner(_mapped(z_e, self.down), mask)
+        return quantized._replace(z_q=_mapped(quantized.z_q, self.up))
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """Return z_q, float32 [B, D, h, w], of codes, int64 [B, h, w, n]."""
+        return _mapped(self.inner.embed(codes), self.up)
+
+    def update(self, *, revive: bool = True) -> dict[str, Tensor]:
+        """Update the inner quantizer."""
+        return self.inner.update(revive=revive)
+
+
+def _mapped(z: Tensor, linear: nn.Linear) -> Tensor:
+    with torch.autocast(z.device.type, enabled=False):
+        rows = z.permute(0, 2, 3, 1).contiguous().to(linear.weight.dtype)
+        return linear(rows).permute(0, 3, 1, 2).float()
