@@ -8,11 +8,11 @@ import torch
 import vqvae
 from vqvae.data import load
 from vqvae.errors import UserError
+from vqvae.files import read_records
 from vqvae.hub import file_hash, model_file, read_model, save_model
 from vqvae.models import CodeTransformer
 from vqvae.tensors import images_from_pixels
 from vqvae.training import Run
-from vqvae.training.run import read_metrics
 
 
 def test_the_public_surface_as_documented(tokenizer_run: Run, prior_run: Run) -> None:
@@ -36,7 +36,7 @@ def test_a_transformer_is_trained_and_loaded_as_a_pixelcnn_is(
     run = train_prior(tmp_path / "run", tokenizer_run, model__kind="transformer", model__heads="2")
     prior = vqvae.load_prior(run.path)
     assert isinstance(prior, CodeTransformer) and not prior.training
-    losses = [record["loss"] for record in read_metrics(run.metrics) if record["split"] == "train"]
+    losses = [record["loss"] for record in read_records(run.metrics) if record["split"] == "train"]
     assert len(losses) == 12 and losses[-1] < losses[0]
     codes = prior.sample(3, labels=torch.tensor([0, 1, prior.num_classes]), guidance=2.0)
     assert codes.shape == (3, 8, 8, 1) and prior.log_prob(codes).isfinite().all()

@@ -7,7 +7,7 @@ import torch
 
 from vqvae import load_tokenizer
 from vqvae.config import load_config
-from vqvae.training.run import read_metrics
+from vqvae.files import read_records
 
 KINDS = [
     "vq", "ema", "cosine", "simvq", "gumbel", "fsq", "lfq", "bsq", "projected", "residual", "grouped",
@@ -17,7 +17,7 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_trains_by_name_and_loads_again(kind: str, train_tokenizer: Any, tmp_path: Any) -> None:
     run = train_tokenizer(tmp_path / kind, model__quantizer__kind=kind)
-    records = list(read_metrics(run.metrics))
+    records = list(read_records(run.metrics))
     losses = [record["reconstruction"] for record in records if "reconstruction" in record]
     assert losses and losses[-1] < losses[0], losses
     heldout = [record for record in records if "usage" in record][-1]
