@@ -133,3 +133,9 @@ def test_an_existing_run_is_never_overwritten(tokenizer_run: Run, train_tokenize
     with pytest.raises(UserError, match="exists and is not overwritten: continue it with 'vqvae resume"):
         train_tokenizer(tokenizer_run.path)
     assert _outcome(tokenizer_run) == before
+
+
+def test_a_directory_whose_owner_died_before_the_run_began_is_free(train_tokenizer: Any, tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / ".lock").touch()
+    assert train_tokenizer(tmp_path / "run", training__steps="1").model.exists()

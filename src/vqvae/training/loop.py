@@ -17,10 +17,10 @@ from vqvae import noise
 from vqvae.config import TrainingConfig
 from vqvae.data import rows_at_step
 from vqvae.errors import UserError
+from vqvae.interruption import Interrupted, stop_on_signals
 from vqvae.training.average import AveragedWeights
 from vqvae.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from vqvae.training.engine import Engine
-from vqvae.training.interruption import Interrupted, stop_on_signals
 from vqvae.training.metrics import JsonLines, Progress, Sink, TensorBoard
 from vqvae.training.run import Run
 
@@ -120,8 +120,7 @@ class Trainer:
                         self._check_finite(metrics)
                         self._save()
                     if stop and self.step < self.config.steps:
-                        how = f"vqvae resume {self.run.path}"
-                        raise Interrupted(stop.signum, f"stopped and saved at step {self.step}; go on with: {how}")
+                        raise Interrupted(stop.signum, f"stopped and saved at step {self.step}")
         finally:
             for sink in sinks:
                 sink.close()

@@ -1,6 +1,5 @@
 """The second stage: a prior over the codes of a trained tokenizer."""
 
-import shutil
 from math import log
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from vqvae import noise
 from vqvae.config import PriorConfig
 from vqvae.data import flips
 from vqvae.evaluation.pictures import grid, save_png
+from vqvae.files import write_atomically
 from vqvae.hub import (
     MODEL_FILE,
     TOKENIZER_FOLDER,
@@ -40,7 +40,7 @@ def keep_tokenizer(source: str, run: Run) -> None:
     """Copy the tokenizer's file into a prior's run, so that the run decodes its own samples."""
     folder = run.path / TOKENIZER_FOLDER
     folder.mkdir(exist_ok=True)
-    shutil.copyfile(model_file(source), folder / MODEL_FILE)
+    write_atomically(folder / MODEL_FILE, model_file(source).read_bytes())
 
 
 class PriorStage:
