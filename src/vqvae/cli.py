@@ -3,16 +3,20 @@
 import argparse
 import json
 import logging
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from vqvae.errors import UserError, did_you_mean, what_failed
+from vqvae.errors import RankLost, UserError, did_you_mean, what_failed
 from vqvae.interruption import Interrupted, interrupt_on_signals
 
 if TYPE_CHECKING:
     from vqvae.training import Run
+
+_RANK_0_FIRST = 5.0  # seconds
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,22 +28,40 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; exit 0, 2 for what the user can mend (one line says how), 130 or 143 after a signal."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    # of torchrun's processes one speaks, for all say the same
+    logging.basicConfig(format="%(message)s", level=logging.ERROR if _rank() else logging.WARNING)
     try:
         with interrupt_on_signals():
             arguments = parse(sys.argv[1:] if argv is None else argv)
             arguments.run(arguments)
     except UserError as error:
-        print(f"vqvae: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error), 2)
+    except RankLost as error:
+        _end(str(error), 1)
     except Interrupted as stop:
-        print(f"vqvae: {stop}", file=sys.stderr)
-        sys.exit(stop.exit_code)
+        _end(str(stop), stop.exit_code)
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:  # a full disk, a directory that is not ours to write in, a broken device
-        print(f"vqvae: {what_failed(error)}", file=sys.stderr)
-        sys.exit(2)
+        _end(what_failed(error), 2)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def _end(message: str, code: int) -> NoReturn:
+    """Say why in one line and exit.
+
+    Of torchrun's processes rank 0 says it, and torchrun then ends the others; only what befell another rank alone
+    is left to say after a while.
+    """
+    if _rank():
+        time.sleep(_RANK_0_FIRST)
+        message = f"rank {_rank()}: {message}"
+    if not _rank() or code in (1, 2):
+        print(f"vqvae: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -220,7 +242,8 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 
 def _finish(run: "Run") -> None:
-    print(f"done: {run.path}; next: vqvae evaluate {run.path} --data SPEC, vqvae report {run.path}")
+    if not _rank():
+        print(f"done: {run.path}; next: vqvae evaluate {run.path} --data SPEC, vqvae report {run.path}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

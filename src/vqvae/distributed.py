@@ -13,17 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vqvae.errors import RankLost
+
 _PATIENCE = timedelta(minutes=30)  # the longest that ranks wait for one: for it to measure, save or encode
-
-
-class RankLost(Exception):
-    """Another rank is gone or did not answer; its own message says why.
-
-    Attributes:
-        exit_code: 1.
-    """
-
-    exit_code = 1
 
 
 def world() -> int:
@@ -59,6 +51,11 @@ def max_over_ranks(value: int) -> int:
     with _answered():
         dist.all_reduce(largest, dist.ReduceOp.MAX)
     return int(largest)
+
+
+def own_rows(rows: Tensor) -> Tensor:
+    """Return this rank's part of rows [N, ...]: in rank order they make up all rows, and differ by at most one."""
+    return rows.tensor_split(world())[rank()]
 
 
 def gather_rows(tensor: Tensor) -> Tensor:

@@ -15,6 +15,10 @@ class FormatError(UserError):
     """A file of the project's own is damaged: cut short, changed, or not what its header says."""
 
 
+class RankLost(Exception):
+    """Another rank of a training is gone or did not answer; its own message says why."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known word, or the known words where none is close."""
     known = sorted(known)

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vqvae import noise
-from vqvae.distributed import gather_rows, process_group, rank, sum_over_ranks, world
+from vqvae.data import rows_at_step
+from vqvae.distributed import gather_rows, own_rows, process_group, rank, sum_over_ranks, world
 from vqvae.quantizers import (
     BSQ,
     FSQ,
@@ -34,6 +35,7 @@ STEPS, BATCH, GRID = 7, 12, (3, 5)
 KEPT = {"revive_every": 2, "revive_below": 0.6}  # updates 2, 4 and 6 revive
 NAN_STEP, EMPTY_STEP = 3, 5
 WORLDS = (1, 2, 4)
+ROWS, ORDER_BATCH = 101, 18  # neither 2 nor 4 ranks divide the batch
 
 
 def ema(dim=4, **changes):
@@ -129,6 +131,9 @@ def work(folder: Path) -> None:
             quantizer = make()
             for step in range(STEPS):
                 held |= {f"{kind}/{step}/{what}": value for what, value in learn(quantizer, step).items()}
+        for step in range(3 * ROWS // ORDER_BATCH + 1):
+            rows, epochs = rows_at_step(step, batch_size=ORDER_BATCH, num_rows=ROWS, seed=5)
+            held[f"order/{step}/rows.of_the_data"] = own_rows(torch.stack([rows, epochs], dim=1))
         bits = noise.random_bits(rank(), torch.arange(5 * rank()))  # 0, 5, 10, ... rows
         held["gathered"] = gather_rows(bits)
         held["summed"] = sum_over_ranks(torch.tensor([1.0, rank()]))

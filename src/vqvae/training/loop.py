@@ -1,6 +1,7 @@
 """The one loop, for both stages.
 
-Its state is model, averaged weights, optimizer and step; everything else is a function of the step.
+Its state is model, averaged weights, optimizer and step, the same on every rank; everything else is a function of
+the step. Rank 0 alone measures, draws, logs and writes.
 """
 
 import math
@@ -16,11 +17,13 @@ from torch.optim import AdamW
 from vqvae import noise
 from vqvae.config import TrainingConfig
 from vqvae.data import rows_at_step
+from vqvae.distributed import max_over_ranks, own_rows, rank
 from vqvae.errors import UserError
 from vqvae.interruption import Interrupted, stop_on_signals
 from vqvae.training.average import AveragedWeights
 from vqvae.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from vqvae.training.engine import Engine
+from vqvae.training.gradients import sum_gradients
 from vqvae.training.metrics import JsonLines, Progress, Sink, TensorBoard
 from vqvae.training.run import Run
 
@@ -39,7 +42,10 @@ class Stage(Protocol):
     num_rows: int
 
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
-        """Return the scalar to minimise for the rows of a batch, int64 [B], in their epochs, and metrics."""
+        """Return the scalar to minimise for the rows of a batch, int64 [B], in their epochs, and metrics.
+
+        All are means over the rows, finite where there are none.
+        """
         ...
 
     def after_step(self, step: int) -> Metrics:
@@ -89,6 +95,9 @@ class Trainer:
         found = checkpoints(run.checkpoints)
         if found:
             self.step = load_checkpoint(found[-1], stage.model, self.average, self.optimizer)
+        if max_over_ranks(self.step) != -max_over_ranks(-self.step):
+            raise UserError(f"{run.path}: not the same on all ranks: put it on a disk that all hosts share")
+        if found and rank() == 0:
             run.keep_metrics_until(self.step)
 
     def train(self) -> None:
@@ -99,8 +108,8 @@ class Trainer:
             UserError: when the loss is no longer finite; the last checkpoint is from before.
         """
         progress = Progress(self.step, self.config.steps)
-        sinks: list[Sink] = [JsonLines(self.run.metrics), progress]
-        if self.config.tensorboard:
+        sinks: list[Sink] = [JsonLines(self.run.metrics), progress] if rank() == 0 else []
+        if self.config.tensorboard and rank() == 0:
             sinks.append(TensorBoard(self.run.path / "tensorboard"))
         try:
             with stop_on_signals() as stop:
@@ -116,11 +125,13 @@ class Trainer:
                     if self._due(self.config.evaluate_every) and not stop:
                         self._evaluate(sinks)
                         since, started = self.step, time.perf_counter()
-                    if self._due(self.config.checkpoint_every) or stop:
+                    signum = max_over_ranks(stop.signum)  # any rank's, so that all leave at the same step
+                    if self._due(self.config.checkpoint_every) or signum:
                         self._check_finite(metrics)
                         self._save()
-                    if stop and self.step < self.config.steps:
-                        raise Interrupted(stop.signum, f"stopped and saved at step {self.step}")
+                        signum = max_over_ranks(stop.signum)  # the others wait here while rank 0 saves
+                    if signum and self.step < self.config.steps:
+                        raise Interrupted(signum, f"stopped and saved at step {self.step}")
         finally:
             for sink in sinks:
                 sink.close()
@@ -128,17 +139,21 @@ class Trainer:
     def _step(self) -> Metrics:
         """Run one optimizer step over its micro-batches."""
         config, model = self.config, self.stage.model
-        torch.manual_seed(int(noise.random_bits(config.seed, self.step)))  # dropout: of (seed, step)
+        torch.manual_seed(
+            int(noise.random_bits(config.seed, self.step)) + rank()
+        )  # dropout: of (seed, step, rank)
         rows, epochs = rows_at_step(
             self.step, batch_size=config.batch_size, num_rows=self.stage.num_rows, seed=config.seed
         )
         metrics: Metrics = {}
         for part, when in zip(rows.chunk(config.accumulate), epochs.chunk(config.accumulate), strict=True):
+            part, when = own_rows(part), own_rows(when)
             loss, found = self.stage.loss(part, when)
             share = len(part) / len(rows)
             (loss * share).backward()
             for name, value in {"loss": loss, **found}.items():
                 metrics[name] = metrics.get(name, 0.0) + value.detach() * share
+        metrics = sum_gradients(model.parameters(), metrics)
         limit = config.clip or math.inf
         metrics["gradient_norm"] = nn.utils.clip_grad_norm_(model.parameters(), limit)
         rate = learning_rate(self.step, config)
@@ -179,6 +194,8 @@ class Trainer:
                 self.stage.model.train()
 
     def _evaluate(self, sinks: list[Sink]) -> None:
+        if rank():
+            return
         with self._averaged():
             values = self.stage.evaluate()
             self.stage.draw(self.run, self.step)
@@ -186,6 +203,8 @@ class Trainer:
             sink.write(self.step, "heldout", values)
 
     def _save(self) -> None:
+        if rank():
+            return
         config = self.config
         save_checkpoint(
             self.run.checkpoints, self.step, self.stage.model, self.average, self.optimizer, keep=config.keep

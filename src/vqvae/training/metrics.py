@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from vqvae.distributed import rank
 from vqvae.errors import UserError
 
 _SHOWN = ("loss", "bits_per_code", "nmse", "psnr", "perplexity", "usage", "images_per_second")
@@ -46,7 +47,7 @@ class Progress:
     def __init__(self, start: int, steps: int) -> None:
         self.steps = steps
         self.bar: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and rank() == 0:
             self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
 
     def advance(self) -> None:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from vqvae import noise
 from vqvae.config import PriorConfig
 from vqvae.data import flips
+from vqvae.distributed import own_rows
 from vqvae.evaluation.pictures import grid, save_png
 from vqvae.files import write_atomically
 from vqvae.hub import (
@@ -72,7 +73,7 @@ class PriorStage:
             num_classes=len(self.tokenizer_card.classes) if config.classes else 0,
         ).to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.model: nn.Module = self.prior
-        batch = config.training.batch_size // config.training.accumulate
+        batch = len(own_rows(torch.arange(config.training.batch_size // config.training.accumulate)))
         example = torch.zeros(batch, height, width, n, dtype=torch.int64, device=engine.device)
         labels = [torch.zeros(batch, dtype=torch.int64, device=engine.device)] if config.classes else []
         self.network = engine.compile(self.prior, example, *labels)
@@ -90,7 +91,8 @@ class PriorStage:
             labels = labels.masked_fill(hidden.to(labels.device), self.prior.num_classes)
         with self.engine.autocast():
             logits = self.network(codes) if labels is None else self.network(codes, labels)
-        loss = F.cross_entropy(logits.float().flatten(0, 3), codes.flatten())
+        nats = F.cross_entropy(logits.float().flatten(0, 3), codes.flatten(), reduction="sum")
+        loss = nats / max(1, codes.numel())
         return loss, {"bits_per_code": loss / log(2)}
 
     def _labels(self, codes: CodeSet, rows: Tensor) -> Tensor | None:

@@ -14,6 +14,7 @@ import torch
 
 from vqvae.config import RunConfig, config_from, to_yaml
 from vqvae.config_yaml import parse_yaml
+from vqvae.distributed import rank
 from vqvae.errors import UserError, what_failed
 from vqvae.files import make_first_free, read_records, remove_leftovers, write_atomically, write_json
 from vqvae.hub import MODEL_FILE
@@ -70,7 +71,8 @@ class Run:
         """
         run = cls(check_is_run(path))
         with owned(run.path):
-            remove_leftovers(run.path)
+            if rank() == 0:
+                remove_leftovers(run.path)
             yield run, run.read_config()
 
     def read_config(self) -> RunConfig:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from vqvae.config import TokenizerConfig
 from vqvae.data import ImageSet, flips
+from vqvae.distributed import own_rows
 from vqvae.evaluation.metrics import CodeCounts, psnr
 from vqvae.evaluation.pictures import pairs, save_png
 from vqvae.hub import build_tokenizer, save_model, tokenizer_card
@@ -53,7 +54,8 @@ class TokenizerStage:
             memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
         )
         self.model: nn.Module = self.tokenizer
-        self.encoder, self.decoder = self._compiled(training.batch_size // training.accumulate)
+        batch = own_rows(torch.arange(training.batch_size // training.accumulate))
+        self.encoder, self.decoder = self._compiled(len(batch))
 
     def _compiled(self, batch: int) -> tuple[Network, Network]:
         # the quantizer stays out of the graph: its search is exact in eager float32, and already tiled

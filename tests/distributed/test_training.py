@@ -1,0 +1,111 @@
+"""Training does not depend on the number of ranks, and resumes when it changes: through the real commands."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vqvae.files import read_records
+from vqvae.training import Run
+
+SCRIPT = Path(__file__).parent / "command_ranks.py"
+RECIPE = """
+data: {spec: shapes, limit: 96, flip: true}
+model:
+  width: 16
+  outer_width: 8
+  residual_width: 8
+  residual_blocks: 1
+  quantizer: {kind: ema, num_codes: 16, dim: 4, revive_every: 3}
+training:
+  {steps: 8, batch_size: 18, accumulate: 2, warmup: 2, log_every: 1, evaluate_every: 8, checkpoint_every: 8,
+   compile: false, precision: fp32, learning_rate: 3.0e-3}
+"""
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory):
+    """One process, four ranks, and 2 -> 4 -> 1 ranks stopped by a signal at one of them: folder and exit codes."""
+    folder = tmp_path_factory.mktemp("trials")
+    (folder / "small.yaml").write_text(RECIPE)
+
+    def train(out, world, **more):
+        argv = ["train", str(folder / "small.yaml"), "--out", str(folder / out)]
+        return {"world": world, "argv": argv, **more}
+
+    def resume(world, **more):
+        return {"world": world, "argv": ["resume", str(folder / "changing")], **more}
+
+    jobs = [
+        train("alone", 1, dump=str(folder / "1")),
+        train("four", 4, dump=str(folder / "4")),
+        train("changing", 2, signal=[1, 3]),
+        resume(4, signal=[2, 6]),
+        resume(1, dump=str(folder / "changed")),
+    ]
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    done = subprocess.run(
+        [sys.executable, SCRIPT, folder / "jobs.json"], capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, json.loads(done.stdout.splitlines()[-1]), done
+
+
+def _records(run):
+    records = read_records(Run(run).metrics)
+    return [{name: value for name, value in record.items() if name != "images_per_second"} for record in records]
+
+
+@pytest.mark.parametrize("run", ["four", "changing"])
+def test_any_number_of_ranks_logs_the_losses_of_one_process(trials, run):
+    folder, _, _ = trials
+    alone, others = _records(folder / "alone"), _records(folder / run)
+    assert [record["step"] for record in others] == [record["step"] for record in alone]
+    assert any(record.get("revived") for record in alone)
+    for one, other in zip(alone, others, strict=True):
+        assert other == {name: pytest.approx(value, rel=1e-5, abs=1e-5) for name, value in one.items()}
+
+
+def test_all_ranks_end_with_the_same_bits(trials):
+    folder, _, _ = trials
+    first, *others = (load_file(folder / "4" / f"{rank}.safetensors") for rank in range(4))
+    assert all(torch.equal(first[name], other[name]) for other in others for name in first)
+
+
+@pytest.mark.parametrize("dump", ["4", "changed"])
+def test_the_weights_are_those_of_one_process(trials, dump):
+    folder, _, _ = trials
+    alone, other = (load_file(folder / name / "0.safetensors") for name in ("1", dump))
+    for name, weights in alone.items():
+        torch.testing.assert_close(other[name], weights, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_signal_at_one_rank_stops_all_after_its_step(trials):
+    folder, codes, done = trials
+    assert codes == [[0], [0] * 4, [143] * 2, [143] * 4, [0]]
+    for step in (3, 6):
+        assert done.stderr.count(f"stopped and saved at step {step}; go on with: vqvae resume") == 1
+    assert done.stdout.count(f"done: {folder / 'changing'};") == 1
+
+
+def _torchrun(*argv, cwd):
+    port_of_its_own = ["--nnodes=1", "--nproc-per-node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
+    command = [sys.executable, "-m", "torch.distributed.run", *port_of_its_own, "-m", "vqvae", *argv]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=cwd, env={**os.environ})
+
+
+def test_torchrun_trains_a_prior_and_says_a_mistake_once(tokenizer_run, recipes, tmp_path):
+    argv = ["prior", str(tokenizer_run.path), recipes["prior"], "--out", str(tmp_path / "prior"), "--steps", "4"]
+    done = _torchrun(*argv, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = Run(tmp_path / "prior")
+    assert [r["step"] for r in read_records(run.metrics) if r["split"] == "train"] == [1, 2, 3, 4]
+    assert json.loads(run.environment.read_text())["ranks"] == 2
+    again = _torchrun(*argv, cwd=tmp_path)
+    assert again.returncode != 0
+    assert again.stderr.count("exists and is not overwritten") == 1
