@@ -1,7 +1,7 @@
 """Run commands of vqvae on several ranks each, one after the other, in forks of one interpreter.
 
-python command_ranks.py JOBS.json: a list of {"world", "argv"}, and perhaps "signal": [RANK, STEP], which sends that
-rank SIGTERM during that step, and "dump": FOLDER, where each rank writes its model after training.
+python command_ranks.py JOBS.json: a list of {"world", "argv"}, and perhaps "signal": [RANK, STEP], which sends
+that rank SIGTERM during that step, and "dump": FOLDER, where each rank writes its model when training ends.
 Prints the exit codes of each job's ranks as JSON.
 """
 
@@ -27,9 +27,11 @@ def work(job: dict[str, Any]) -> None:
     train, step = Trainer.train, Trainer._step
 
     def dumped(trainer: Trainer) -> None:
-        train(trainer)
-        state = {name: tensor.contiguous() for name, tensor in trainer.stage.model.state_dict().items()}
-        save_file(state, Path(job["dump"]) / f"{rank()}.safetensors")
+        try:
+            train(trainer)
+        finally:
+            state = {name: tensor.contiguous() for name, tensor in trainer.stage.model.state_dict().items()}
+            save_file(state, Path(job["dump"]) / f"{rank()}.safetensors")
 
     def signalled(trainer: Trainer) -> Any:
         if [rank(), trainer.step + 1] == job["signal"]:

@@ -86,10 +86,9 @@ def test_rows_are_gathered_in_the_order_of_ranks_and_sums_are_sums(held, world):
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_the_order_of_rows_is_the_same_at_any_number_of_ranks(held, world):
-    steps = {
-        name: torch.cat([own[name] for own in held[world]]) for name in held[1][0] if name.startswith("order/")
-    }
-    assert all(torch.equal(rows, held[1][0][name]) for name, rows in steps.items())
+    alone = {name: rows for name, rows in held[1][0].items() if name.startswith("order/")}
+    steps = {name: torch.cat([own[name] for own in held[world]]) for name in alone}
+    assert all(torch.equal(rows, alone[name]) for name, rows in steps.items())
     stream = torch.cat([steps[f"order/{step}/rows.of_the_data"] for step in range(len(steps))])
     for epoch in range(3):
         assert sorted(stream[stream[:, 1] == epoch, 0].tolist()) == list(range(101))
