@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from vqvae.errors import UserError, did_you_mean
+from vqvae.errors import UserError, did_you_mean, what_failed
+from vqvae.interruption import Interrupted, interrupt_on_signals
 
 if TYPE_CHECKING:
     from vqvae.training import Run
@@ -25,20 +26,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; exit 0, 2 for what the user can mend (one line says how), 130 or 143 after a signal."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
-        arguments.run(arguments)
+        with interrupt_on_signals():
+            arguments = parse(sys.argv[1:] if argv is None else argv)
+            arguments.run(arguments)
     except UserError as error:
         print(f"vqvae: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except Interrupted as stop:
+        print(f"vqvae: {stop}", file=sys.stderr)
+        sys.exit(stop.exit_code)
     except BrokenPipeError:
         sys.exit(1)
-    except Exception as error:
-        if (code := getattr(error, "exit_code", None)) is None:
-            raise
-        print(f"vqvae: {error}", file=sys.stderr)
-        sys.exit(code)
+    except OSError as error:  # a full disk, a directory that is not ours to write in, a broken device
+        print(f"vqvae: {what_failed(error)}", file=sys.stderr)
+        sys.exit(2)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -210,9 +211,12 @@ def _prior(arguments: argparse.Namespace) -> None:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    from vqvae.training import resume
+    from vqvae.ownership import check_is_run, owned
 
-    _finish(resume(arguments.run_path))
+    with owned(check_is_run(arguments.run_path)):  # before torch is imported: a second process hears it at once
+        from vqvae.training import resume
+
+        _finish(resume(arguments.run_path))
 
 
 def _finish(run: "Run") -> None:

@@ -178,6 +178,8 @@ class TrainingConfig:
         weight_decay: of AdamW; 0 is Adam.
         clip: the largest norm of the gradient; 0 for no limit.
         average: decay of the averaged weights that are evaluated and kept.
+        non_finite: at a loss, gradient or statistic that is not finite, ``stop`` before anything is changed,
+            ``skip`` the step, or ``back_off``: skip it and halve the learning rate from there on.
         seed: of everything random.
         precision: ``auto`` is bf16 where a measurement at the start finds it faster, else fp32.
         compile: ``auto`` compiles where it works and the run is long enough to gain.
@@ -185,7 +187,7 @@ class TrainingConfig:
         log_every: steps between lines of metrics.
         evaluate_every: steps between held-out measurements and pictures.
         checkpoint_every: steps between checkpoints.
-        keep: checkpoints kept, the newest ones.
+        keep: checkpoints kept, the newest ones; the model that measured best is kept too.
         tensorboard: whether to write TensorBoard events beside the JSON lines.
     """
 
@@ -198,6 +200,7 @@ class TrainingConfig:
     weight_decay: NotNegative = 0.0
     clip: NotNegative = 1.0
     average: Share = 0.999
+    non_finite: Literal["stop", "skip", "back_off"] = "stop"
     seed: int = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool | Literal["auto"] = "auto"

@@ -46,9 +46,31 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def first_free(path: Path) -> Path:
-    """Return the path, or the first of ``path-2``, ``path-3``, ... that does not exist."""
+def make_first_free(path: Path) -> Path:
+    """Make the directory ``path``, or the first of ``path-2``, ``path-3``, ... that does not exist; return it."""
     free, number = path, 2
-    while free.exists():
-        free, number = path.with_name(f"{path.name}-{number}"), number + 1
-    return free
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            free.mkdir()  # making decides, not looking: of several processes, each gets a directory of its own
+            return free
+        except FileExistsError:
+            free, number = path.with_name(f"{path.name}-{number}"), number + 1
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what ``write_atomically`` of processes that were killed left in a folder and those below it."""
+    for path in folder.rglob(".*.tmp"):
+        pid = path.name.split(".")[-2]
+        if not (pid.isdigit() and int(pid) != os.getpid() and _lives(int(pid))):
+            path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True

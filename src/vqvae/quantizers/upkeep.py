@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vqvae import noise
+from vqvae.quantizers.clock import Clock
 
 
 def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
@@ -88,6 +89,14 @@ class Upkeep(nn.Module):
         self._noted.clear()
         return latents, codes
 
+    def forget(self) -> None:
+        """Forget what was noted."""
+        self._noted.clear()
+
+    def noted(self) -> list[Tensor]:
+        """Return the latents noted since the last update."""
+        return [latents for latents, _ in self._noted]
+
     def start(self, codebook: Tensor, latents: Tensor) -> bool:
         """On the first batch, copy starting codes from it into the codebook in place; say whether it did."""
         if self.started or not len(latents) or self.frozen.all():
@@ -111,6 +120,24 @@ class Upkeep(nn.Module):
         self.recent.zero_()
         codes = (dead & ~self.frozen).nonzero().squeeze(1)
         return codes, starting_codes(latents, len(codes), self.seed, updates) if len(codes) else latents[:0]
+
+
+def forget(model: nn.Module) -> None:
+    """Undo what a model's quantizers noted in training forwards since their last update."""
+    for part in model.modules():
+        if isinstance(part, Upkeep | Clock):
+            part.forget()
+
+
+def statistic_of(model: nn.Module) -> Tensor:
+    """Return a scalar that is finite if a model's buffers and all that was noted for their update are.
+
+    It is the sum of all magnitudes, so sums that the next update makes of them cannot overflow either.
+    """
+    held = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    for part in model.modules():
+        held += part.noted() if isinstance(part, Upkeep) else []
+    return torch.stack(torch._foreach_norm(held, 1)).sum()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _with_nothing_frozen(upkeep: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

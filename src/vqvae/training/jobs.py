@@ -44,11 +44,13 @@ def train(config: RunConfig, *, out: str | None, name: str) -> Run:
         )
     engine = Engine.of(config.training)
     config = dataclasses.replace(_with_whole_paths(config), training=engine.settle(config.training))
-    images = _load(config)
-    run = Run.create(out, name, config)
-    if isinstance(config, PriorConfig):
-        keep_tokenizer(config.tokenizer, run)
-    return _train(run, config, engine, *images)
+    with Run.claimed(out, name) as run, run.accounted_for():
+        images = _load(config)
+        if isinstance(config, PriorConfig):
+            keep_tokenizer(config.tokenizer, run)
+        run.begin(config)
+        _train(run, config, engine, *images)
+    return run
 
 
 def prior_config(tokenizer: str, recipe: str, overrides: Mapping[str, str]) -> RunConfig:
@@ -62,7 +64,7 @@ def prior_config(tokenizer: str, recipe: str, overrides: Mapping[str, str]) -> R
         raise UserError(f"{tokenizer}: a {card.stage}, not a tokenizer; give the tokenizer's run")
     base: dict[str, Any] = {}
     if (Path(tokenizer) / "config.yaml").is_file():
-        base = to_mapping(Run.open(tokenizer)[1].data)
+        base = to_mapping(Run(Path(tokenizer)).read_config().data)
     base["channels"] = card.image_shape[0]
     return load_config(recipe, "prior", {"tokenizer": tokenizer, **overrides}, base=base)
 
@@ -74,8 +76,9 @@ def resume(path: str) -> Run:
         UserError: when there is no run at the path, its data have changed, or its checkpoint does not fit.
         Interrupted: after a signal, with everything saved.
     """
-    run, config = Run.open(path)
-    return _train(run, config, Engine.of(config.training), *_load(config))
+    with Run.opened(path) as (run, config), run.accounted_for():
+        _train(run, config, Engine.of(config.training), *_load(config))
+    return run
 
 
 def _with_whole_paths(config: RunConfig) -> RunConfig:
@@ -106,7 +109,7 @@ def _load(config: RunConfig) -> tuple[ImageSet, ImageSet]:
     return train, heldout
 
 
-def _train(run: Run, config: RunConfig, engine: Engine, train: ImageSet, heldout: ImageSet) -> Run:
+def _train(run: Run, config: RunConfig, engine: Engine, train: ImageSet, heldout: ImageSet) -> None:
     _check_same_data(run, train)
     write_json(run.data, _describe(train, heldout))
     precision = "bf16" if engine.bf16 else "fp32"
@@ -123,7 +126,6 @@ def _train(run: Run, config: RunConfig, engine: Engine, train: ImageSet, heldout
         flush=True,
     )
     Trainer(stage, config.training, engine, run).train()
-    return run
 
 
 def _prior_stage(run: Run, config: PriorConfig, train: ImageSet, heldout: ImageSet, engine: Engine) -> PriorStage:

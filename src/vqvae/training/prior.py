@@ -1,6 +1,6 @@
 """The second stage: a prior over the codes of a trained tokenizer."""
 
-import shutil
+from dataclasses import replace
 from math import log
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from vqvae import noise
 from vqvae.config import PriorConfig
 from vqvae.data import flips
 from vqvae.evaluation.pictures import grid, save_png
+from vqvae.files import write_atomically
 from vqvae.hub import (
     MODEL_FILE,
     TOKENIZER_FOLDER,
@@ -40,7 +41,7 @@ def keep_tokenizer(source: str, run: Run) -> None:
     """Copy the tokenizer's file into a prior's run, so that the run decodes its own samples."""
     folder = run.path / TOKENIZER_FOLDER
     folder.mkdir(exist_ok=True)
-    shutil.copyfile(model_file(source), folder / MODEL_FILE)
+    write_atomically(folder / MODEL_FILE, model_file(source).read_bytes())
 
 
 class PriorStage:
@@ -53,6 +54,8 @@ class PriorStage:
         engine: where it runs.
         tokenizer: its run directory or file, for decoding samples.
     """
+
+    criterion = "bits_per_code"
 
     def __init__(
         self, config: PriorConfig, train: CodeSet, heldout: CodeSet, engine: Engine, tokenizer: Path
@@ -98,6 +101,13 @@ class PriorStage:
             return None
         return codes.labels[rows].to(self.engine.device)
 
+    def statistic(self) -> Tensor:
+        """Return a finite scalar: a prior has no statistics."""
+        return torch.zeros((), device=self.engine.device)
+
+    def drop_step(self) -> None:
+        """Nothing was noted."""
+
     def after_step(self, step: int) -> Metrics:
         """Nothing follows a step."""
         return {}
@@ -127,7 +137,7 @@ class PriorStage:
         pixels = pixels_from_images(self.tokenizer.decode(codes)).cpu()
         save_png(grid(pixels, columns=8), run.samples / f"samples-{step:08d}.png")
 
-    def save(self, run: Run, step: int) -> None:
+    def save(self, path: Path, step: int, *, heldout: float | None = None) -> None:
         """Write the prior."""
         card = prior_card(self.config, self.prior, self.tokenizer_card, self.tokenizer_hash, step)
-        save_model(run.model, self.prior.state_dict(), card)
+        save_model(path, self.prior.state_dict(), replace(card, heldout=heldout))

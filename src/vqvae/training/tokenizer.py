@@ -1,5 +1,8 @@
 """The first stage: images to codes and back."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +12,7 @@ from vqvae.evaluation.metrics import CodeCounts, psnr
 from vqvae.evaluation.pictures import pairs, save_png
 from vqvae.hub import build_tokenizer, save_model, tokenizer_card
 from vqvae.models import VQVAE, objective
+from vqvae.quantizers.upkeep import forget, statistic_of
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.training.engine import Engine, Network
 from vqvae.training.loop import Metrics
@@ -37,6 +41,8 @@ class TokenizerStage:
         engine: where it runs.
     """
 
+    criterion = "nmse"
+
     def __init__(self, config: TokenizerConfig, train: ImageSet, heldout: ImageSet, engine: Engine) -> None:
         self.config, self.train, self.heldout, self.engine = config, train, heldout, engine
         self.num_rows = len(train)
@@ -53,6 +59,7 @@ class TokenizerStage:
             memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
         )
         self.model: nn.Module = self.tokenizer
+        self._noise = -1, 0.0  # the step that the noise variance was last estimated at, and its value
         self.encoder, self.decoder = self._compiled(training.batch_size // training.accumulate)
 
     def _compiled(self, batch: int) -> tuple[Network, Network]:
@@ -92,6 +99,14 @@ class TokenizerStage:
         terms = loss._asdict()
         return terms.pop("total"), terms
 
+    def statistic(self) -> Tensor:
+        """Return a scalar that is finite if the codebook and all that it is about to learn from are."""
+        return statistic_of(self.tokenizer)
+
+    def drop_step(self) -> None:
+        """Forget what the codebook was about to learn from."""
+        forget(self.tokenizer)
+
     def after_step(self, step: int) -> Metrics:
         """Update the codebook."""
         revive = step < self.config.revive_until * self.config.training.steps
@@ -123,13 +138,15 @@ class TokenizerStage:
         reconstruction = pixels_from_images(self._reconstruct(pixels)[1])
         save_png(pairs(pixels, reconstruction), run.samples / f"reconstructions-{step:08d}.png")
 
-    def save(self, run: Run, step: int) -> None:
+    def save(self, path: Path, step: int, *, heldout: float | None = None) -> None:
         """Write the tokenizer with its noise variance, estimated anew on the first training rows."""
-        error, pixels = 0.0, self.train.pixels[:NOISE_ROWS]
-        for part in pixels.split(_BATCH):
-            error += float((self._reconstruct(part)[1] - images_from_pixels(part)).square().sum())
+        if self._noise[0] != step:
+            error, pixels = 0.0, self.train.pixels[:NOISE_ROWS]
+            for part in pixels.split(_BATCH):
+                error += float((self._reconstruct(part)[1] - images_from_pixels(part)).square().sum())
+            self._noise = step, error / pixels.numel()
         # beside the state, not in it: what a run is must not depend on when it was saved
-        measured = {"noise_variance": torch.tensor(max(error / pixels.numel(), 1e-6))}
+        measured = {"noise_variance": torch.tensor(max(self._noise[1], 1e-6))}
         c, h, w = self.train.pixels.shape[1:]
         card = tokenizer_card(self.config, classes=self.train.classes, image_shape=(c, h, w), step=step)
-        save_model(run.model, {**self.tokenizer.state_dict(), **measured}, card)
+        save_model(path, {**self.tokenizer.state_dict(), **measured}, replace(card, heldout=heldout))
