@@ -221,6 +221,17 @@ def test_a_loss_that_is_zero_throughout_is_not_drawn() -> None:
     assert [panel.key for panel in panels(lines)] == ["loss"]
 
 
+def test_the_health_of_the_codes_is_drawn(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "run")
+    health = {"quantization_error": 0.1, "gradient_reconstruction": 0.2, "gradient_commitment": 0.3}
+    levels = {f"usage_{level}": 0.5 for level in (1, 2, 3, 4)}
+    write_metrics(run, [{"step": step, "split": "heldout", "usage": 0.7, **health, **levels} for step in (1, 2)])
+    text = Page(write_report(run)).text
+    for words in ("Usage", "Usage by level", "Quantization error", "Gradients of the three terms"):
+        assert words in text
+    assert text.count("later") == 1  # one key for the third and the fourth level
+
+
 def test_two_runs_on_one_page_share_no_id(tmp_path: Path) -> None:
     run, also = full_run(tmp_path / "demo" / "prior", "prior"), full_run(tmp_path / "demo" / "tokenizer")
     page = Page(write_report(run, also=also))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from vqvae import noise
 from vqvae.config import PriorConfig
 from vqvae.data import flips
+from vqvae.evaluation.metrics import unigram_nats
 from vqvae.evaluation.pictures import grid, save_png
 from vqvae.files import write_atomically
 from vqvae.hub import (
@@ -75,6 +76,8 @@ class PriorStage:
             num_classes=len(self.tokenizer_card.classes) if config.classes else 0,
         ).to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.model: nn.Module = self.prior
+        measured = heldout.codes[0, :MEASURED_ROWS]
+        self.unigram_nats = unigram_nats(train.codes[0], measured, self.tokenizer.num_codes)
         batch = config.training.batch_size // config.training.accumulate
         example = torch.zeros(batch, height, width, n, dtype=torch.int64, device=engine.device)
         labels = [torch.zeros(batch, dtype=torch.int64, device=engine.device)] if config.classes else []
@@ -128,6 +131,7 @@ class PriorStage:
             "bits_per_code": nats / log(2),
             "train_bits_per_code": train_nats / log(2),
             "overfit_bits": (nats - train_nats) / log(2),
+            "unigram_bits_per_code": self.unigram_nats / log(2),
         }
 
     def draw(self, run: Run, step: int) -> None:
