@@ -13,6 +13,7 @@ from vqvae.config import DataConfig, RunConfig, config_from
 from vqvae.data import ImageSet
 from vqvae.errors import UserError, did_you_mean
 from vqvae.evaluation.evaluate import Results, evaluate
+from vqvae.evaluation.floors import load_counts
 from vqvae.evaluation.pictures import grid, pairs
 from vqvae.files import write_json
 from vqvae.hub import choose_device, load_prior, load_tokenizer, read_model
@@ -33,9 +34,12 @@ def evaluate_run(
     tokenizer = load_tokenizer(path, device=on)
     prior = load_prior(path, device=on) if card.stage == "prior" else None
     images, fit = load_for(path, spec, split)
-    results, counts = evaluate(tokenizer, images, prior=prior, device=on, progress=progress, fit=fit)
+    counts = load_counts(Path(path)) if prior is not None else None
+    results, chosen = evaluate(
+        tokenizer, images, prior=prior, counts=counts, device=on, progress=progress, fit=fit
+    )
     if Path(path).is_dir():
-        write_json(Path(path) / "evaluation.json", {"results": results.to_dict(), "counts": counts.tolist()})
+        write_json(Path(path) / "evaluation.json", {"results": results.to_dict(), "counts": chosen.tolist()})
     return results
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from vqvae.config import PriorConfig, RunConfig, TokenizerConfig, load_config, to_mapping
 from vqvae.data import ImageSet
 from vqvae.errors import UserError
+from vqvae.evaluation.floors import save_counts
 from vqvae.files import write_json
 from vqvae.hub import file_hash, load_tokenizer, model_file, read_model
 from vqvae.training.codes import code_set
@@ -137,7 +138,11 @@ def _prior_stage(run: Run, config: PriorConfig, train: ImageSet, heldout: ImageS
     mirrored = config.data.flip
     codes = code_set(tokenizer, name, train, mirrored=mirrored, device=engine.device)
     heldout_codes = code_set(tokenizer, name, heldout, mirrored=False, device=engine.device)
-    return PriorStage(config, codes, heldout_codes, engine, Path(folder))
+    stage = PriorStage(config, codes, heldout_codes, engine, Path(folder))
+    save_counts(run.path, stage.counts)
+    floors = ", ".join(f"{name.removesuffix('_bits_per_code')} {bits:.4g}" for name, bits in stage.floors.items())
+    print(f"bits a code that a prior must get below: {floors}", file=sys.stderr, flush=True)
+    return stage
 
 
 def _describe(train: ImageSet, heldout: ImageSet) -> dict[str, Any]:

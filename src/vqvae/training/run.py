@@ -21,7 +21,8 @@ class Run:
     """The names of what a run directory holds.
 
     ``config.yaml``, ``environment.json``, ``data.json``, ``metrics.jsonl``, ``checkpoints/``, ``samples/``,
-    ``model.safetensors`` (the averaged weights at the last checkpoint), ``evaluation.json``, ``report.html``.
+    ``model.safetensors`` (the averaged weights at the last checkpoint), ``evaluation.json``, ``report.html``; a
+    prior's also ``tokenizer/`` and ``code-counts.safetensors``.
     """
 
     def __init__(self, path: Path) -> None:
