@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from vqvae import noise
 from vqvae.config import PriorConfig
-from vqvae.data import flips
 from vqvae.evaluation.floors import count_codes, pooled, unigram_nats
 from vqvae.evaluation.pictures import grid, save_png
 from vqvae.hub import (
@@ -92,10 +91,9 @@ class PriorStage:
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
         """Return the mean negative log-likelihood of a code, in nats, on the rows of a batch."""
         seed = self.config.training.seed
-        view = torch.zeros_like(rows)
-        if len(self.train.codes) > 1:
-            view = flips(rows, epochs, seed=seed).long()
-        codes = self.train.codes[view, rows].to(self.engine.device).long()
+        codes = (
+            self.train.codes[self.config.data.views(seed).choose(rows, epochs), rows].to(self.engine.device).long()
+        )
         labels = self._labels(self.train, rows)
         if labels is not None:
             hidden = noise.uniform(seed, 1, epochs, rows) < self.config.class_dropout
