@@ -8,7 +8,7 @@ import torch
 
 from vqvae.data import load
 from vqvae.evaluation.health import Health, gradient_norms
-from vqvae.evaluation.metrics import CodeCounts, unigram_nats
+from vqvae.evaluation.metrics import CodeCounts
 from vqvae.files import read_records
 from vqvae.models import VQVAE
 from vqvae.quantizer_config import (
@@ -138,12 +138,3 @@ def test_counts_hold_no_more_than_the_codes_in_use() -> None:
     assert counts.counted == 5 and counts.dead == 2**62 - 3 and counts.times.tolist() == [3, 1, 1]
     assert counts.perplexity == pytest.approx(5 / 3 ** (3 / 5))
     assert len(counts.counts) == 0
-
-
-def test_the_unigrams_cost_is_the_cross_entropy_with_each_code_counted_once_more() -> None:
-    train = torch.tensor([0, 0, 0, 1]).view(4, 1, 1, 1)
-    cost = unigram_nats(train, torch.tensor([0, 2]).view(2, 1, 1, 1), 3)
-    assert cost == pytest.approx(-float(torch.tensor([4 / 7, 1 / 7]).log().mean()))
-    # each of several codes a position has frequencies of its own
-    both = torch.cat([train, 2 - train], dim=3)
-    assert unigram_nats(both, both, 3) == pytest.approx(unigram_nats(train, train, 3))

@@ -14,6 +14,7 @@ from vqvae.errors import UserError
 from vqvae.evaluation.pictures import grid, save_png
 from vqvae.evaluation.plots import panels, series
 from vqvae.evaluation.report import write_report
+from vqvae.files import read_records
 
 NASTY = "cats/<script>alert('1')</script>&\".png"
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -158,6 +159,16 @@ def test_every_picture_has_words(tmp_path: Path) -> None:
     assert len(images) == 2 * (1 + 2)
     assert all(attributes["alt"] for attributes in images)
     assert drawings and all(attributes["role"] == "img" and attributes["aria-label"] for attributes in drawings)
+
+
+def test_what_a_code_costs_without_learning_is_drawn_beside_the_curves(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run", "prior")
+    floors = {"unigram_bits_per_code": 1.81, "position_unigram_bits_per_code": 1.64}
+    write_metrics(run, [{"step": 3, "split": "heldout", "bits_per_code": 1.2, **floors}])
+    text = Page(write_report(run)).text
+    assert "uniform, 2" in text and "unigram, 1.81" in text and "unigram by position, 1.64" in text
+    [bits] = [panel for panel in panels(read_records(run / "metrics.jsonl")) if panel.key == "bits"]
+    assert bits.levels == (("unigram", 1.81), ("unigram by position", 1.64))
 
 
 @pytest.mark.parametrize("stage", ["tokenizer", "prior"])

@@ -93,23 +93,6 @@ class CodeCounts:
         return len(self.codes) / self.num_codes
 
 
-def unigram_nats(train: Tensor, codes: Tensor, num_codes: int) -> float:
-    """Return the cost of a code, in nats, to who knows only how often each was chosen in training.
-
-    Every code is taken to have been chosen once more than it was, so that new ones cost something finite.
-
-    Args:
-        train: the training codes, integers [N, h, w, n]; each of the n is counted by itself.
-        codes: those whose cost is measured, [M, h, w, n].
-        num_codes: K.
-    """
-    nats = 0.0
-    for known, measured in zip(train.unbind(-1), codes.unbind(-1), strict=True):
-        counts = torch.bincount(known.flatten().int(), minlength=num_codes) + 1.0
-        nats -= float((counts / counts.sum()).double().log()[measured.flatten().long()].sum())
-    return nats / codes.numel()
-
-
 def bits(nats: float) -> float:
     """Convert nats to bits."""
     return nats / log(2)

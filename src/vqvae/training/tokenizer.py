@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vqvae.config import TokenizerConfig
-from vqvae.data import ImageSet, flips
+from vqvae.data import ImageSet
 from vqvae.evaluation.health import Health, gradient_norms
 from vqvae.evaluation.metrics import psnr
 from vqvae.evaluation.pictures import pairs, save_png
@@ -81,11 +81,8 @@ class TokenizerStage:
 
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
         """Return the objective on the rows of a batch and its three terms."""
-        pixels = self.train.pixels[rows]
-        if self.config.data.flip:
-            mirrored = flips(rows, epochs, seed=self.config.training.seed)
-            pixels[mirrored] = pixels[mirrored].flip(-1)
-        images = self._images(pixels)
+        views = self.config.data.views(self.config.training.seed)
+        images = self._images(views.of(self.train.pixels[rows], rows, views.choose(rows, epochs)))
         with self.engine.autocast():
             z_e = self.encoder(images)
             quantized = self.tokenizer.quantizer(z_e)
