@@ -107,12 +107,19 @@ def _add_pictures(command: Callable[..., argparse.ArgumentParser]) -> None:
     sample.add_argument("--num", type=int, default=64, help="images (default: 64)")
     sample.add_argument("--label", help="a class, by name or number (default: all classes in turn)")
 
-    inpaint = command("inpaint", _inpaint, "draw a part of an image anew")
+    inpaint = command("inpaint", _inpaint, "draw a part of an image, or its details, anew")
     inpaint.add_argument("prior", metavar="PRIOR", help="the prior's run directory")
     inpaint.add_argument("image", metavar="IMAGE", help="an image file")
-    hole = inpaint.add_mutually_exclusive_group(required=True)
+    hole = inpaint.add_mutually_exclusive_group()
     hole.add_argument("--mask", metavar="PNG", help="as large as the image, white where it is drawn anew")
     hole.add_argument("--box", metavar="TOP,LEFT,HEIGHT,WIDTH", help="what is drawn anew, in pixels")
+    inpaint.add_argument(
+        "--depth",
+        type=int,
+        metavar="D",
+        default=0,
+        help="keep the first D codes of each position, there or everywhere",
+    )
     inpaint.add_argument("--num", type=int, default=6, help="ways to fill it (default: 6)")
     inpaint.add_argument(
         "--candidates", type=int, default=8, help="of which each way is chosen by what follows it (default: 8)"
@@ -253,6 +260,7 @@ def _inpaint(arguments: argparse.Namespace) -> None:
         arguments.image,
         mask=arguments.mask,
         box=arguments.box,
+        depth=arguments.depth,
         num=arguments.num,
         candidates=arguments.candidates,
         label=arguments.label,
@@ -263,7 +271,10 @@ def _inpaint(arguments: argparse.Namespace) -> None:
 
 
 def _controls(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(arguments, name) for name in ("seed", "temperature", "top_k", "top_p", "guidance")}
+    from vqvae.sampling import Controls
+
+    controls = Controls(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance)
+    return {"seed": arguments.seed, "controls": controls}
 
 
 def _reconstruct(arguments: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from vqvae.errors import UserError, did_you_mean
 from vqvae.quantizer_config import EMAQuantizerConfig, QuantizerConfig
 
 if TYPE_CHECKING:
-    from vqvae.data import ImageSet
+    from vqvae.data import ImageSet, Views
     from vqvae.models import VQVAE, CodeTransformer, PixelCNN
 
 
@@ -41,6 +41,8 @@ class DataConfig:
         fit: ``strict`` refuses images of another size, ``crop`` scales and centre-crops them.
         channels: 1 or 3; None: 1 where every image is grey.
         flip: whether training sees each image mirrored half the time.
+        crops: shifted views of each image that training sees as often as the image itself; a prior's are encoded
+            once and stored, so each costs one pass of the tokenizer over the data.
         strict: whether a file that cannot be decoded stops the run.
         limit: the first so many images of a split only.
     """
@@ -50,6 +52,7 @@ class DataConfig:
     fit: Literal["strict", "crop"] = "strict"
     channels: Literal[1, 3] | None = None
     flip: bool = False
+    crops: CountOrZero = 0
     strict: bool = False
     limit: Count | None = None
 
@@ -67,6 +70,12 @@ class DataConfig:
             strict=self.strict,
             limit=self.limit,
         )
+
+    def views(self, seed: int) -> Views:
+        """Return the views of a training image, a function of the run's seed."""
+        from vqvae.data import Views
+
+        return Views(self.flip, self.crops, seed)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -72,11 +72,13 @@ def test_a_tokenizer_stopped_at_five_random_steps_ends_bit_identical(
     assert _outcome(parts) == _outcome(whole)
 
 
-def test_a_prior_with_dropout_stopped_at_five_random_steps_ends_bit_identical(
+def test_a_prior_with_dropout_and_shifted_views_stopped_at_five_random_steps_ends_bit_identical(
     train_prior: Any, tokenizer_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_prior(tmp_path / "whole", tokenizer_run)
-    parts = _interrupted(lambda out: train_prior(out, tokenizer_run), tmp_path / "parts", monkeypatch)
+    whole = train_prior(tmp_path / "whole", tokenizer_run, data__crops="2")
+    parts = _interrupted(
+        lambda out: train_prior(out, tokenizer_run, data__crops="2"), tmp_path / "parts", monkeypatch
+    )
     assert _outcome(parts) == _outcome(whole)
 
 

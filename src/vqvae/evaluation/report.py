@@ -27,6 +27,8 @@ _MEANINGS = {
     "usage": ("Usage", "share", "higher", "codes chosen at least once, of all K"),
     "bits_per_code": ("Bits a code", "bits", "lower", "to write one code, with the prior if there is one"),
     "bits_per_code_uniform": ("Bits a code, uniform", "bits", "lower", "to write one code with no prior: log₂ K"),
+    "bits_per_code_unigram": ("Bits a code, unigram", "bits", "lower", "by how often training had each"),
+    "bits_per_code_position_unigram": ("Bits a code, by position", "bits", "lower", "the same at each position"),
     "bits_per_code_prior": ("Bits a code, prior", "bits", "lower", "to write one code with the prior"),
     "kl_bits_per_dim_uniform": ("KL, uniform", "bits", "lower", "an image's codes with no prior, over C·H·W"),
     "bits_per_dim_uniform": ("Bits a dimension, uniform", "bits", "lower", "codes and pixels over C·H·W"),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqvae.distributed import sum_over_ranks
 from vqvae.quantizers.clock import learns
 from vqvae.quantizers.layout import (
     Estimator,
@@ -29,6 +30,9 @@ class CodebookQuantizer(InFloat32, ABC):
     what was noted. The codebook never changes between a ``forward`` and its ``update``, so ``embed(codes)``
     equals ``z_q`` in training too. A loop that never calls ``update`` gets it at the next training ``forward``.
     A batch that activation checkpointing runs twice is noted once.
+
+    Several ranks learn as one process would from all their batches, and hold the same codebook to the bit: in
+    training every rank must call, one without latents too.
 
     A latent with a NaN or an infinity gets a code but enters neither the codebook's loss nor any statistic; it
     shows in the commitment loss.
@@ -71,7 +75,7 @@ class CodebookQuantizer(InFloat32, ABC):
             codes=codes.view(len(z_e), *z_e.shape[2:], self.codes_per_position),
             codebook_loss=self._codebook_loss(latents.detach(), codes, e, counted),  # equation 3, second term
             # equation 3, third term without beta
-            commitment_loss=mean_square(latents, e.detach(), rows_of(mask, latents)),
+            commitment_loss=mean_square(latents, e.detach(), rows_of(mask, latents), training=self.training),
         )
 
     def latents_of(self, z_e: Tensor) -> Tensor:
@@ -97,8 +101,8 @@ class CodebookQuantizer(InFloat32, ABC):
         if noted is None or self.upkeep.frozen.all():
             return {}
         latents, codes = noted
-        n = torch.bincount(codes, minlength=self.num_codes)
-        if not n.any():  # empty, or masked throughout
+        n = sum_over_ranks(torch.bincount(codes, minlength=self.num_codes))
+        if not n.any():  # empty, or masked throughout, on every rank
             return {}
         self.upkeep.count(n)
         self._learn(latents, codes, n)
@@ -114,7 +118,7 @@ class CodebookQuantizer(InFloat32, ABC):
         """Return the loss that trains the codebook by gradient."""
 
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
-        """Move the codebook to latents [N, D] that chose codes [N], n int64 [K] of them each."""
+        """Move the codebook to latents [N, D] that chose codes [N], n int64 [K] of them each on all ranks."""
 
     def _restart(self, codes: Tensor) -> None:
         """Forget the past of codes, int64 [R] or bool [K], that have just been placed anew."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqvae.distributed import sum_over_ranks
 from vqvae.quantizers.codebook import CodebookQuantizer
 from vqvae.quantizers.layout import Estimator, straight_through, vectors_of
 from vqvae.quantizers.upkeep import Upkeep
@@ -71,7 +72,7 @@ class CosineQuantizer(CodebookQuantizer):
         return latents.new_zeros(())
 
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
-        z = torch.zeros_like(self.sums).index_add_(0, codes, latents)
+        z = sum_over_ranks(torch.zeros_like(self.sums).index_add_(0, codes, latents))
         self.sums.lerp_(z, (1 - self.decay) * ~self.upkeep.frozen[:, None])
         # an unused code keeps its direction to the bit, however short its sum becomes; and opposite latents
         # that cancel to nothing give none

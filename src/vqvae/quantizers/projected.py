@@ -34,8 +34,12 @@ class ProjectedQuantizer(nn.Module):
 
     def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
         """Quantize z_e, float [B, D, h, w]; the mask, bool [B, h, w], is the inner quantizer's."""
-        quantized = self.inner(_mapped(z_e, self.down), mask)
+        quantized = self.inner(self.low(z_e), mask)
         return quantized._replace(z_q=_mapped(quantized.z_q, self.up))
+
+    def low(self, z_e: Tensor) -> Tensor:
+        """Return what the inner quantizer sees of z_e: float32 [B, inner.channels, h, w]."""
+        return _mapped(z_e, self.down)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q, float32 [B, D, h, w], of codes, int64 [B, h, w, n]."""

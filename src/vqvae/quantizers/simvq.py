@@ -71,8 +71,8 @@ class SimVQ(InFloat32):
         return Quantized(
             z_q=map_of(self.estimator(latents, e), z_e),
             codes=codes.view(len(z_e), *z_e.shape[2:], self.codes_per_position),
-            codebook_loss=mean_square(e, latents.detach(), rows_that_count(latents, mask)),
-            commitment_loss=mean_square(latents, e.detach(), rows_of(mask, latents)),
+            codebook_loss=mean_square(e, latents.detach(), rows_that_count(latents, mask), training=self.training),
+            commitment_loss=mean_square(latents, e.detach(), rows_of(mask, latents), training=self.training),
         )
 
     def embed(self, codes: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from vqvae.config import PriorConfig, RunConfig, TokenizerConfig, load_config, to_mapping
-from vqvae.data import ImageSet
+from vqvae.data import ImageSet, Views
 from vqvae.errors import UserError
+from vqvae.evaluation.floors import save_counts
 from vqvae.files import write_json
 from vqvae.hub import file_hash, load_tokenizer, model_file, read_model
 from vqvae.training.codes import code_set
@@ -136,10 +137,14 @@ def _prior_stage(run: Run, config: PriorConfig, train: ImageSet, heldout: ImageS
             f"{config.data.spec}: images of {train.pixels.shape[1]} channels, but the tokenizer is for "
             f"{tokenizer.channels}: set --data.channels {tokenizer.channels}"
         )
-    mirrored = config.data.flip
-    codes = code_set(tokenizer, name, train, mirrored=mirrored, device=engine.device)
-    heldout_codes = code_set(tokenizer, name, heldout, mirrored=False, device=engine.device)
-    return PriorStage(config, codes, heldout_codes, engine, Path(folder))
+    views = config.data.views(config.training.seed)
+    codes = code_set(tokenizer, name, train, views=views, device=engine.device)
+    heldout_codes = code_set(tokenizer, name, heldout, views=Views(), device=engine.device)
+    stage = PriorStage(config, codes, heldout_codes, engine, Path(folder))
+    save_counts(run.path, stage.counts)
+    floors = ", ".join(f"{name.removesuffix('_bits_per_code')} {bits:.4g}" for name, bits in stage.floors.items())
+    print(f"bits a code that a prior must get below: {floors}", file=sys.stderr, flush=True)
+    return stage
 
 
 def _describe(train: ImageSet, heldout: ImageSet) -> dict[str, Any]:

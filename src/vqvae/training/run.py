@@ -26,7 +26,8 @@ class Run:
 
     ``config.yaml``, ``environment.json``, ``data.json``, ``metrics.jsonl``, ``checkpoints/``, ``samples/``,
     ``model.safetensors`` (the averaged weights at the last checkpoint), ``best.safetensors`` (those that measured
-    best on held-out rows), ``evaluation.json``, ``report.html``.
+    best on held-out rows), ``evaluation.json``, ``report.html``; a prior's also ``tokenizer/`` and
+    ``code-counts.safetensors``.
     """
 
     def __init__(self, path: Path) -> None:

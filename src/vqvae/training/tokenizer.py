@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from vqvae.config import TokenizerConfig
-from vqvae.data import ImageSet, flips
-from vqvae.evaluation.metrics import CodeCounts, psnr
+from vqvae.data import ImageSet
+from vqvae.evaluation.health import Health, gradient_norms
+from vqvae.evaluation.metrics import psnr
 from vqvae.evaluation.pictures import pairs, save_png
 from vqvae.hub import build_tokenizer, save_model, tokenizer_card
 from vqvae.models import VQVAE, objective
@@ -80,11 +81,8 @@ class TokenizerStage:
 
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
         """Return the objective on the rows of a batch and its three terms."""
-        pixels = self.train.pixels[rows]
-        if self.config.data.flip:
-            mirrored = flips(rows, epochs, seed=self.config.training.seed)
-            pixels[mirrored] = pixels[mirrored].flip(-1)
-        images = self._images(pixels)
+        views = self.config.data.views(self.config.training.seed)
+        images = self._images(views.of(self.train.pixels[rows], rows, views.choose(rows, epochs)))
         with self.engine.autocast():
             z_e = self.encoder(images)
             quantized = self.tokenizer.quantizer(z_e)
@@ -117,19 +115,21 @@ class TokenizerStage:
         return codes, self.tokenizer.decode(codes).cpu()
 
     def evaluate(self) -> dict[str, float]:
-        """Measure the first held-out rows."""
-        error, quality, counts = 0.0, 0.0, CodeCounts(self.tokenizer.num_codes)
+        """Measure the first held-out rows; the gradients on the first batch of them."""
+        error, quality, health = 0.0, 0.0, Health(self.tokenizer)
         pixels = self.heldout.pixels[:HELD_OUT_ROWS]
         for part in pixels.split(_BATCH):
-            codes, reconstruction = self._reconstruct(part)
-            counts.add(codes)
+            z_e = self.tokenizer.encoder(self._images(part))
+            quantized = self.tokenizer.quantizer(z_e)
+            reconstruction = self.tokenizer.decoder(quantized.z_q).float().clamp(-1.0, 1.0).cpu()
+            health.add(z_e, quantized.codes)
             error += float((reconstruction - images_from_pixels(part)).square().sum())
             quality += float(psnr(part, reconstruction).sum())
         return {
             "nmse": error / pixels.numel() / float(self.tokenizer.pixel_variance),
             "psnr": quality / len(pixels),
-            "perplexity": counts.perplexity,
-            "usage": counts.usage,
+            **health.metrics(),
+            **gradient_norms(self.tokenizer, self._images(pixels[:_BATCH]), beta=self.config.beta),
         }
 
     def draw(self, run: Run, step: int) -> None:
