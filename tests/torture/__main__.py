@@ -1,7 +1,7 @@
 """The long checks: ``python -m tests.torture [NAME ...] [--count N] [--seed S]``, one line of figures each.
 
-A check is a module here: its docstring says what it proves, ``COUNT`` how often by default, and
-``check(count, seed)`` returns the line, or raises AssertionError.
+A check is a module here that has ``check``: its docstring says what it proves, ``COUNT`` how often by default, and
+``check(count, seed)`` returns the line, or raises.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 
 # before torch is imported: a process of one thread may fork, and 8 of them share a core without waiting in turns
@@ -17,7 +18,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THR
 
 def main() -> None:
     here = Path(__file__).parent
-    known = sorted(path.stem for path in here.glob("*.py") if not path.stem.startswith("_"))
+    known = sorted(path.stem for path in here.glob("*.py") if "\ndef check(" in path.read_text())
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)} (default: all)")
     parser.add_argument("--count", type=int, help="how often (default: each check's own)")
@@ -31,7 +32,8 @@ def main() -> None:
         started = time.monotonic()
         try:
             line = module.check(arguments.count or module.COUNT, arguments.seed)
-        except AssertionError as error:
+        except Exception as error:
+            traceback.print_exc()
             failed, line = True, f"FAILED: {error}"
         print(f"{name}: {line} ({time.monotonic() - started:.0f} s)", flush=True)
     sys.exit(failed)

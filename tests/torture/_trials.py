@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 import vqvae.evaluation
 import vqvae.training  # noqa: F401
@@ -81,17 +82,28 @@ class Trial:
         os.read(ready, 1)
         os.close(ready)
         self.started = time.monotonic()
+        self.code: int | None = None
 
     def signal(self, signum: int) -> None:
         os.kill(self.pid, signum)
 
     def ended(self) -> int | None:
         """Return its exit code if it has ended, negative where a signal killed it."""
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        return os.waitstatus_to_exitcode(status) if pid else None
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code
 
     def wait(self) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        if self.code is None:
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code
+
+    def lives_for(self, seconds: float) -> bool:
+        """Wait until it is so old; say whether it still runs."""
+        while self.ended() is None and time.monotonic() < self.started + seconds:
+            time.sleep(0.001)
+        return self.code is None
 
     @property
     def output(self) -> str:
@@ -130,6 +142,7 @@ class TwoStages:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
+        self.longest = 0.0
         self.runs = [folder / "tokenizer", folder / "prior"]
         os.environ["VQVAE_CACHE"] = str(folder / "cache")
         for name, recipe in (("t.yaml", TOKENIZER), ("p.yaml", PRIOR)):
@@ -147,9 +160,11 @@ class TwoStages:
         return Trial(self.argv(stage, *more), self.folder / "log", **how)
 
     def finish(self) -> "TwoStages":
+        """Run both stages to their ends, noting how long the longer one took."""
         for stage in (0, 1):
             trial = self.start(stage)
             assert trial.wait() == 0, trial.output
+            self.longest = max(self.longest, time.monotonic() - trial.started)
         return self
 
     def outcome(self, *stages: int) -> list[Any]:
@@ -165,14 +180,13 @@ class TwoStages:
     def check_files(self) -> int:
         """Read every file of tensors: each whole, of its kind, and finite. Return how many there are."""
         files = list(self.folder.rglob("*.safetensors"))
-        kinds = {"checkpoints": "vqvae-checkpoint", "cache": "vqvae-codes"}
         for path in files:
-            place = path.relative_to(self.folder).parts
-            kind = next((kind for name, kind in kinds.items() if name in place), "vqvae-model")
             try:
-                _, tensors = load_tensors(path, kind, 1)
-            except FormatError as error:
-                raise AssertionError(str(error)) from None
+                with safe_open(path, framework="pt") as content:
+                    header = json.loads(content.metadata()["vqvae"])
+                _, tensors = load_tensors(path, header["kind"], header["version"])
+            except (SafetensorError, FormatError) as error:
+                raise AssertionError(f"{path}: {error}") from None
             assert all(bool(tensor.isfinite().all()) for tensor in tensors.values()), f"{path}: not finite"
         for path in [*self.folder.rglob("config.yaml"), *self.folder.rglob("*.json")]:
             assert path.read_text().strip(), path
