@@ -120,7 +120,8 @@ class Trainer:
                 if self.step and self._due(self.config.evaluate_every) and not self.run.measured_at(self.step):
                     self._evaluate(sinks, stop)  # what a signal had cut short
                 since, started = self.step, time.perf_counter()
-                while self.step < self.config.steps and not stop:
+                stopping = bool(stop)
+                while self.step < self.config.steps and not stopping:
                     metrics = self._step()
                     progress.advance()
                     if self._due(self.config.log_every):
@@ -131,7 +132,8 @@ class Trainer:
                     if self._due(self.config.evaluate_every) and not stop:
                         self._evaluate(sinks, stop)
                         since, started = self.step, time.perf_counter()
-                    if self._due(self.config.checkpoint_every) or stop:
+                    stopping = bool(stop)  # asked once: a signal from here on is for the next step
+                    if self._due(self.config.checkpoint_every) or stopping:
                         lines.sync()
                         self._save()
                 if stop:

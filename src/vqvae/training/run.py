@@ -56,6 +56,7 @@ class Run:
         path, made = _make(out, name)
         with owned(path):
             _check_free(path)
+            remove_leftovers(path)
             run = cls(path)
             try:
                 yield run
