@@ -16,7 +16,7 @@ from vqvae.models import VQVAE, CodePrior
 from vqvae.tensorfile import load_tensors, save_tensors
 
 M = TypeVar("M", bound=nn.Module)
-KIND, VERSION = "vqvae-model", 1
+KIND, VERSION = "vqvae-model", 2
 MODEL_FILE = "model.safetensors"
 TOKENIZER_FOLDER = "tokenizer"  # of a prior's run: a copy of the tokenizer whose codes it knows
 

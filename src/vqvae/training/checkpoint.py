@@ -10,7 +10,7 @@ from vqvae.errors import UserError
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.training.average import AveragedWeights
 
-KIND, VERSION = "vqvae-checkpoint", 1
+KIND, VERSION = "vqvae-checkpoint", 2
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
