@@ -23,7 +23,7 @@ def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     if x.device.type == "mps":  # no float64 there
         return nearest_code(x.cpu(), codebook.cpu()).to(x.device)
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        points, centres = _centred(x, codebook)
+        points, centres, _ = _centred(x, codebook)
         half_squares = centres.square().sum(1).div_(2)
         best, second, codes = _search(points, centres, half_squares)
         tolerance = _rounding_bound(points, centres)
@@ -35,13 +35,43 @@ def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     return codes
 
 
-def _centred(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
+def unsure_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
+    """Say which vectors could have another nearest code if they moved a little.
+
+    The code of x is sure while x is farther than that from every bisector of its code and another.
+
+    Args:
+        x: float [N, D].
+        codebook: float [K, D].
+        tolerance: float [N], the longest way that each may move.
+
+    Returns:
+        bool [N]; vectors within the rounding of the search are unsure too.
+    """
+    if x.device.type == "mps":  # no float64 there
+        return unsure_codes(x.cpu(), codebook.cpu(), tolerance.cpu()).to(x.device)
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        points, centres, scale = _centred(x, codebook)
+        half_squares = centres.square().sum(1).div_(2)
+        best, second, codes = _search(points, centres, half_squares)
+        rounding, reach = _rounding_bound(points, centres), (tolerance / scale).float()
+        diameter = 2 * centres.norm(dim=1).amax()
+        unsure = ~(second - best > rounding + reach * diameter)  # a NaN is unsure
+        for rows in unsure.nonzero().squeeze(1).split(max(1, _SETTLE // codebook.numel())):
+            scores = torch.addmm(half_squares, points[rows], centres.T, alpha=-1)
+            apart = torch.cdist(centres[codes[rows]], centres)  # equal codes tie wherever x is
+            sure = scores - best[rows, None] > rounding[rows, None] + reach[rows, None] * apart
+            unsure[rows] = ~(sure | (apart == 0)).all(1)
+    return unsure
+
+
+def _centred(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # |x|^2 - 2 x.e + |e|^2 cancels when the data lie far from the origin, and overflows when they are huge:
     # move the origin to the codebook's mean and the scale to one, in float64, which changes no argmin
     centre = codebook.double().mean(0)
     points, centres = x.double() - centre, codebook.double() - centre
     scale = centres.abs().amax().clamp(min=torch.finfo(torch.float64).tiny)
-    return (points / scale).float().clamp_(-1e15, 1e15), (centres / scale).float()
+    return (points / scale).float().clamp_(-1e15, 1e15), (centres / scale).float(), scale
 
 
 def _search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
