@@ -98,14 +98,14 @@ def _frame(source: Source, wanted: Wanted, where: str) -> Strict | Crop:
 
 
 def _usual_size(source: Source, wanted: Wanted, where: str) -> Size:
-    sizes = Counter(size for item in source.items() if (size := measure(item.content)) is not None)
+    sizes = Counter(size for item in source.items(0, source.count) if (size := measure(item.content)) is not None)
     return most_common(sizes) if sizes else _first_size(source, wanted, where)[0]
 
 
 def _first_size(source: Source, wanted: Wanted, where: str) -> tuple[Size, str]:
     """Return the size and the name of the first image that decodes."""
     bad: list[BadFile] = []
-    for item in source.items():
+    for item in source.items(0, source.count):
         try:
             image = decode(item.content, wanted.channels)
         except UndecodableError as error:
@@ -126,7 +126,7 @@ def _fill(
     bad: list[BadFile] = []
     # disable=None: silent where stderr is no terminal.
     with tqdm(total=source.count, desc=title, leave=False, disable=None) as progress:
-        for batch in _decoded(source.items(), frame, wanted):
+        for batch in _decoded(source.items(0, source.count), frame, wanted):
             progress.update(len(batch.rows) + len(batch.bad))
             bad += batch.bad
             if batch.rows:

@@ -1,7 +1,6 @@
 """From what the user names to images in memory."""
 
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from vqvae.data.assemble import Fit, Wanted, assemble
@@ -108,4 +107,4 @@ def _directory_source(folder: Path, split: str) -> Source:
 
 def _first(source: Source, limit: int) -> Source:
     labels = None if source.labels is None else source.labels[:limit]
-    return replace(source, count=limit, items=lambda: islice(source.items(), limit), labels=labels)
+    return replace(source, count=limit, labels=labels)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from vqvae.quantizers import Quantizer
 
-# The error of a float32 encoder, over the size of its output, is within a factor of 3 for all images of a data set;
-# it is observed on two of a batch, and what lies within so many times it is settled.
+# The error of a float32 encoder, over the size of its output, is within a factor of 3 for all images of a data
+# set; it is observed on two of a batch, and what lies within so many times it is settled.
 _SAFETY = 16.0
 _OBSERVED = 2
 
