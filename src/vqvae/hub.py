@@ -78,6 +78,16 @@ def model_file(path: str | Path) -> Path:
     return path / MODEL_FILE
 
 
+def tokenizer_file(path: str | Path) -> Path:
+    """Return the tokenizer's file of a tokenizer's or a prior's run, or the file itself.
+
+    Raises:
+        UserError: where there is none.
+    """
+    kept = Path(path) / TOKENIZER_FOLDER
+    return model_file(kept if kept.is_dir() else path)
+
+
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal: a model's name for what was made with it."""
     with open(path, "rb") as file:
@@ -143,9 +153,7 @@ def load_tokenizer(path: str | Path, *, device: torch.device | str = "cpu") -> V
     Raises:
         UserError: when there is none at the path, or the file is another kind of model or damaged.
     """
-    if (Path(path) / TOKENIZER_FOLDER).is_dir():
-        path = Path(path) / TOKENIZER_FOLDER
-    card, state = read_model(path)
+    card, state = read_model(path := tokenizer_file(path))
     if card.stage != "tokenizer":
         raise UserError(f"{path}: a {card.stage}, not a tokenizer; give the tokenizer's run")
     config = config_from({"stage": "tokenizer", **card.build}, str(path))

@@ -57,11 +57,13 @@ def unsure_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
         rounding, reach = _rounding_bound(points, centres), (tolerance / scale).float()
         diameter = 2 * centres.norm(dim=1).amax()
         unsure = ~(second - best > rounding + reach * diameter)  # a NaN is unsure
+        exact = codebook.double() - codebook.double().mean(0)
         for rows in unsure.nonzero().squeeze(1).split(max(1, _SETTLE // codebook.numel())):
-            scores = torch.addmm(half_squares, points[rows], centres.T, alpha=-1)
-            apart = torch.cdist(centres[codes[rows]], centres)  # equal codes tie wherever x is
-            sure = scores - best[rows, None] > rounding[rows, None] + reach[rows, None] * apart
-            unsure[rows] = ~(sure | (apart == 0)).all(1)
+            # without the rounding and with the true distances of codes, most of these are sure after all
+            scores = exact.square().sum(1) / 2 - (x[rows].double() - codebook.double().mean(0)) @ exact.T
+            apart = torch.cdist(exact[codes[rows]], exact, compute_mode="donot_use_mm_for_euclid_dist")
+            sure = scores - scores.gather(1, codes[rows, None]) > tolerance[rows, None] * apart
+            unsure[rows] = ~(sure | (apart == 0)).all(1)  # equal codes tie wherever x is
     return unsure
 
 

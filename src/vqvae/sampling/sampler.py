@@ -111,6 +111,7 @@ def sample(
     device: torch.device | str | None = None,
     progress: Callable[[int], object] = lambda positions: None,
     guidance: float = 1.0,
+    first: int = 0,
 ) -> Tensor:
     """Draw ``num`` grids of codes from a prior, through its cache.
 
@@ -130,6 +131,7 @@ def sample(
         device: where the codes are put; by default where the prior is.
         progress: called with the number of codes drawn in each step, for a progress bar.
         guidance: how strongly the labels act, see ``stepper``; 1 is the prior itself.
+        first: the index of the first image in the set; those drawn are first .. first + num - 1.
 
     Returns:
         int64 [num, h, w, n].
@@ -144,7 +146,7 @@ def sample(
         part = None if labels is None else labels.cpu()[images]
         step = stepper(prior, len(images), (h, w), labels=part, guidance=guidance)
         codes: list[Tensor] = []
-        for u in numbers(h * w * prior.codes_per_position, seed, images):
+        for u in numbers(h * w * prior.codes_per_position, seed, first + images):
             logits = step(codes[-1] if codes else None)
             codes.append(pick(logits, u, temperature=temperature, top_k=top_k, top_p=top_p))
             progress(len(images))

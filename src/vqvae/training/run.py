@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from vqvae.config import RunConfig, config_from, to_yaml
+from vqvae.config_yaml import read_yaml
 from vqvae.errors import UserError
 from vqvae.files import first_free, read_records, write_atomically, write_json
 from vqvae.hub import MODEL_FILE
@@ -67,11 +67,7 @@ class Run:
             raise UserError(f"{path}: no such run directory")
         if not run.config.is_file():
             raise UserError(f"{path}: not a run directory: it has no config.yaml")
-        try:
-            values = yaml.safe_load(run.config.read_text())
-        except yaml.YAMLError as error:
-            raise UserError(f"{run.config}: not YAML: {' '.join(str(error).split())}") from None
-        return run, config_from(values, str(run.config))
+        return run, config_from(read_yaml(run.config), str(run.config))
 
     def write_environment(self, **more: Any) -> None:
         """Record what the run was made with."""
