@@ -109,7 +109,6 @@ def test_decode_makes_a_folder_of_the_reconstructions(tokenizer_run: Run, pictur
 
 def test_samples_of_a_store_are_those_of_the_sampler(prior_run: Run, tmp_path: Path) -> None:
     job = partial(sample_to_store, str(prior_run.path), num=20, shard_rows=8, seed=3)
-    job = partial(job, temperature=1.0, top_k=None, top_p=None, guidance=1.0)
     store = job(str(tmp_path / "store"))
     labels = torch.arange(20) % 8
     expected = load_prior(prior_run.path).sample(20, seed=3, labels=labels)

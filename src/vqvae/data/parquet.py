@@ -95,7 +95,7 @@ def _images(shard: _Shard, rows: NDArray[np.int64]) -> Iterator[tuple[int, bytes
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         ends = np.cumsum(sizes)
         groups = np.unique(np.searchsorted(ends, rows, side="right"))
-        numbers = np.concatenate([np.arange(ends[group] - sizes[group], ends[group]) for group in groups])
+        numbers = np.concatenate([np.arange(sizes[group]) + ends[group] - sizes[group] for group in groups])
         wanted, at = np.isin(numbers, rows), 0
         for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=groups.tolist(), columns=[shard.image]):
             images = batch.column(0).field("bytes")

@@ -1,5 +1,6 @@
 """New codes of a prior into a store."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tqdm import tqdm
 from vqvae.errors import UserError
 from vqvae.evaluation import check_flags, label_rows
 from vqvae.hub import choose_device, file_hash, load_prior, model_file, read_model
-from vqvae.sampling import sample
+from vqvae.sampling import PLAIN, Controls, sample
 from vqvae.tokens.claims import work_through
 from vqvae.tokens.store import LOCK_FILE, Shard, Store, StoreHeader
 
@@ -23,9 +24,10 @@ def sample_to_store(
     *,
     num: int,
     label: str | None = None,
+    seed: int = 0,
+    controls: Controls = PLAIN,
     shard_rows: int = SHARD_ROWS,
     device: str = "auto",
-    **controls: Any,
 ) -> Store:
     """Draw codes into a store, or go on where it stopped; ``vqvae decode`` makes images of them.
 
@@ -36,9 +38,10 @@ def sample_to_store(
         out: the store's directory.
         num: how many images.
         label: a class's name or number; None takes all classes in turn: image i is of class i % classes.
+        seed: of the whole set.
+        controls: of the drawing.
         shard_rows: images a shard.
         device: where to run.
-        **controls: seed, temperature, top_k, top_p, guidance of ``vqvae.sampling.sample``.
 
     Raises:
         UserError: for a path that is no prior's run, an unknown class, a control out of its range, or a store of
@@ -62,14 +65,16 @@ def sample_to_store(
         rows_per_shard=shard_rows,
         classes=card.classes if prior.num_classes else (),
         labelled=prior.num_classes > 0,
-        origin={"prior": file_hash(model_file(path)), "label": label, **controls},
+        origin={"prior": file_hash(model_file(path)), "label": label, "seed": seed, **asdict(controls)},
     )
     store = Store.create(Path(out), header)
 
     def make(shard: int) -> None:
         rows = store.header.rows_of(shard)
         labels = label_rows(len(rows), label, card.classes, prior.num_classes) if label else _in_turn(rows, prior)
-        codes = sample(prior, len(rows), first=rows.start, labels=labels, device="cpu", **controls)
+        codes = sample(
+            prior, len(rows), first=rows.start, seed=seed, controls=controls, labels=labels, device="cpu"
+        )
         store.write(shard, Shard(torch.arange(rows.start, rows.stop), codes, labels))
 
     with tqdm(total=num, desc="sample", unit="image", leave=False, disable=None) as bar:
