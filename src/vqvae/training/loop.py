@@ -3,6 +3,7 @@
 Its state is model, averaged weights, optimizer and step; everything else is a function of the step.
 """
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -17,13 +18,16 @@ from vqvae import noise
 from vqvae.config import TrainingConfig
 from vqvae.data import rows_at_step
 from vqvae.errors import UserError
+from vqvae.files import read_records
 from vqvae.training.average import AveragedWeights
 from vqvae.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from vqvae.training.engine import Engine
 from vqvae.training.interruption import Interrupted, stop_on_signals
 from vqvae.training.metrics import JsonLines, Progress, Sink, TensorBoard
+from vqvae.training.patience import Patience
 from vqvae.training.run import Run
 
+_LOG = logging.getLogger(__name__)
 Metrics = dict[str, Tensor]
 
 
@@ -90,6 +94,7 @@ class Trainer:
         if found:
             self.step = load_checkpoint(found[-1], stage.model, self.average, self.optimizer)
             run.keep_metrics_until(self.step)
+        self.patience = Patience(config.patience, read_records(run.metrics) if found else [])
 
     def train(self) -> None:
         """Train to the last step.
@@ -104,8 +109,10 @@ class Trainer:
             sinks.append(TensorBoard(self.run.path / "tensorboard"))
         try:
             with stop_on_signals() as stop:
+                if self.step and self._due(self.config.evaluate_every) and self.step not in self.patience.steps:
+                    self._evaluate(sinks)  # the signal that stopped the run here skipped it
                 since, started = self.step, time.perf_counter()
-                while self.step < self.config.steps:
+                while self.step < self.config.steps and not self.patience.over:
                     metrics = self._step()
                     progress.advance()
                     if self._due(self.config.log_every):
@@ -116,12 +123,14 @@ class Trainer:
                     if self._due(self.config.evaluate_every) and not stop:
                         self._evaluate(sinks)
                         since, started = self.step, time.perf_counter()
-                    if self._due(self.config.checkpoint_every) or stop:
+                    if self._due(self.config.checkpoint_every) or stop or self.patience.over:
                         self._check_finite(metrics)
                         self._save()
-                    if stop and self.step < self.config.steps:
+                    if stop and self.step < self.config.steps and not self.patience.over:
                         how = f"vqvae resume {self.run.path}"
                         raise Interrupted(stop.signum, f"stopped and saved at step {self.step}; go on with: {how}")
+            if self.patience.over:
+                _LOG.warning("%s: ended at step %d: out of training.patience", self.run.path, self.step)
         finally:
             for sink in sinks:
                 sink.close()
@@ -183,6 +192,7 @@ class Trainer:
         with self._averaged():
             values = self.stage.evaluate()
             self.stage.draw(self.run, self.step)
+        self.patience.note(self.step, values)
         for sink in sinks:
             sink.write(self.step, "heldout", values)
 
