@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from vqvae import load_prior, load_tokenizer, noise
 from vqvae.data import ImageSet, load
 from vqvae.evaluation.pictures import grid, save_png
-from vqvae.sampling import sample
+from vqvae.sampling import Controls, sample
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
 STEPS, BATCH = 1200, 64
@@ -67,8 +67,8 @@ def main() -> None:
     print(f"held-out real shapes named right: {100 * real:.2f} % of {len(test)}")
     asked = torch.arange(arguments.num) % len(test.classes)
     prior, tokenizer = load_prior(arguments.prior), load_tokenizer(arguments.prior)
-    controls = {key: getattr(arguments, key) for key in ("temperature", "top_p", "guidance")}
-    codes = sample(prior, arguments.num, labels=asked, **controls)
+    controls = Controls(arguments.temperature, top_p=arguments.top_p, guidance=arguments.guidance)
+    codes = sample(prior, arguments.num, controls=controls, labels=asked)
     pixels = torch.cat([pixels_from_images(tokenizer.decode(part)) for part in codes.split(250)])
     right = named(network, pixels) == asked
     for label, name in enumerate(test.classes):

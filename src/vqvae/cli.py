@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vqvae.cli_tokens import add_tokens, sample_into_store
 from vqvae.errors import UserError, did_you_mean, what_failed
 from vqvae.interruption import Interrupted, interrupt_on_signals
 
@@ -60,6 +61,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     _add_training(command)
     _add_pictures(command)
     _add_measures(command)
+    add_tokens(command)
     arguments, rest = parser.parse_known_args(argv)
     arguments.overrides = _overrides(rest, configurable=hasattr(arguments, "recipe"))
     return arguments
@@ -136,8 +138,11 @@ def _add_pictures(command: Callable[..., argparse.ArgumentParser]) -> None:
         sub.add_argument("--top-k", type=int)
         sub.add_argument("--top-p", type=float)
         sub.add_argument("--guidance", type=float, default=1.0, help="above 1 asks for more of the class")
+    where = sample.add_mutually_exclusive_group(required=True)
+    where.add_argument("--store", metavar="DIR", help="a store of codes instead of a picture, for any --num")
+    for sub in (where, inpaint, reconstruct):
+        sub.add_argument("--out", metavar="PNG", required=sub is not where, help="the picture; must not exist")
     for sub in (sample, inpaint, reconstruct):
-        sub.add_argument("--out", metavar="PNG", required=True, help="the picture to write; must not exist")
         sub.add_argument("--device", default="auto")
 
 
@@ -240,6 +245,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
+    if arguments.store is not None:
+        sample_into_store(arguments, _controls(arguments))
+        return
     from vqvae.evaluation import sample_picture
 
     picture = sample_picture(

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from vqvae import quantizer_config
 from vqvae.config_fields import STRICT, Count, CountOrZero, NotNegative, Positive, Share, settings
-from vqvae.config_yaml import parse_yaml, set_key
+from vqvae.config_yaml import read_yaml, set_key
 from vqvae.errors import UserError, did_you_mean
 from vqvae.quantizer_config import EMAQuantizerConfig, QuantizerConfig
 
@@ -195,6 +195,8 @@ class TrainingConfig:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         log_every: steps between lines of metrics.
         evaluate_every: steps between held-out measurements and pictures.
+        patience: held-out measurements without a new best that end the run; 0 for none. What judges is
+            bits_per_code of a prior and nmse of a tokenizer.
         checkpoint_every: steps between checkpoints.
         keep: checkpoints kept, the newest ones; the model that measured best is kept too.
         tensorboard: whether to write TensorBoard events beside the JSON lines.
@@ -216,6 +218,7 @@ class TrainingConfig:
     device: str = "auto"
     log_every: Count = 50
     evaluate_every: Count = 500
+    patience: CountOrZero = 0
     checkpoint_every: Count = 500
     keep: Count = 2
     tensorboard: bool = False
@@ -293,10 +296,11 @@ def load_config(
         raise UserError(f"recipe '{name}'{did_you_mean(name, recipes())}; or give the path of a .yaml file")
     if not path.is_file():
         raise UserError(f"recipe {path}: no such file; the shipped ones: {', '.join(recipes())}")
-    values = parse_yaml(path.read_text(), str(path))
+    values = read_yaml(path)
     values.setdefault("stage", stage)
     if base is not None:
-        values["data"] = {**base, **(values.get("data") or {})}
+        own = values.get("data") or {}
+        values["data"] = {**base, **own} if isinstance(own, dict) else own
     # a kind first: it says which of the recipe's settings stay, and the other overrides are for it
     for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith(".kind")):
         set_key(values, key, value, kinds=_kinds())
@@ -328,13 +332,21 @@ def _first_line(error: ValidationError) -> str:
     first = error.errors()[0]
     # the tags of unions ('tokenizer', 'ema') stand in pydantic's path, but in no YAML file
     tags = {"tokenizer", "prior", "pixelcnn", "transformer", *_kinds()}
-    *groups, last = [str(part) for part in first["loc"]]
+    *groups, last = [str(part) for part in first["loc"]] or ["config"]
     path = [part for part in groups if part not in tags] + [last]
     key = ".".join(path[1:] if path[0] in tags else path)
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key '{key}'{did_you_mean(path[-1], _known_keys())}"
     message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{key}: {message}, got {first['input']!r}"
+    return f"{key}: {message}, got {_shown(first['input'])}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 100 else text[:100] + "..."
 
 
 def _configs() -> list[Any]:

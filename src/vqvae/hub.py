@@ -17,7 +17,7 @@ from vqvae.models import VQVAE, CodePrior
 from vqvae.tensorfile import load_tensors, save_tensors
 
 M = TypeVar("M", bound=nn.Module)
-KIND, VERSION = "vqvae-model", 1
+KIND, VERSION = "vqvae-model", 2
 MODEL_FILE = "model.safetensors"
 BEST_FILE = "best.safetensors"  # of a run: the model that measured best on held-out rows
 TOKENIZER_FOLDER = "tokenizer"  # of a prior's run: a copy of the tokenizer whose codes it knows
@@ -80,6 +80,16 @@ def model_file(path: str | Path) -> Path:
     if not (path / MODEL_FILE).is_file():
         raise UserError(f"{path}: no {MODEL_FILE} in it; a run writes one at its first checkpoint")
     return path / MODEL_FILE
+
+
+def tokenizer_file(path: str | Path) -> Path:
+    """Return the tokenizer's file of a tokenizer's or a prior's run, or the file itself.
+
+    Raises:
+        UserError: where there is none.
+    """
+    kept = Path(path) / TOKENIZER_FOLDER
+    return model_file(kept if kept.is_dir() else path)
 
 
 def file_hash(path: Path) -> str:
@@ -156,9 +166,7 @@ def load_tokenizer(path: str | Path, *, device: torch.device | str = "cpu") -> V
     Raises:
         UserError: when there is none at the path, or the file is another kind of model or damaged.
     """
-    if (Path(path) / TOKENIZER_FOLDER).is_dir():
-        path = Path(path) / TOKENIZER_FOLDER
-    card, state = read_model(path)
+    card, state = read_model(path := tokenizer_file(path))
     if card.stage != "tokenizer":
         raise UserError(f"{path}: a {card.stage}, not a tokenizer; give the tokenizer's run")
     config = config_from({"stage": "tokenizer", **card.build}, str(path))

@@ -99,4 +99,5 @@ def _norm(term: Tensor, of: Sequence[Tensor]) -> float:
     if not term.requires_grad:
         return 0.0
     found = torch.autograd.grad(term, of, retain_graph=True, allow_unused=True)
-    return float(sum(float(g.double().square().sum()) for g in found if g is not None)) ** 0.5
+    reached: list[Tensor] = [g for g in found if g is not None]  # pyright: ignore[reportUnnecessaryComparison]
+    return sum(float(g.double().square().sum()) for g in reached) ** 0.5

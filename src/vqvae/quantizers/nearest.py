@@ -56,7 +56,7 @@ def _search_on(device: torch.device) -> tuple[Search, float]:
 def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Tensor:
     """Search in float32, whose products are rounded by as much, then settle what that leaves open."""
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        points, centres = _centred(x, codebook)
+        points, centres, _ = _centred(x, codebook)
         half_squares = centres.square().sum(1).div_(2)
         best, second, codes = search(points, centres, half_squares)
         tolerance = _rounding_bound(points, centres, rounding)
@@ -71,6 +71,40 @@ def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Te
     return codes
 
 
+def unsure_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
+    """Say which vectors could have another nearest code if they moved a little.
+
+    The code of x is sure while x is farther than that from every bisector of its code and another.
+
+    Args:
+        x: float [N, D].
+        codebook: float [K, D].
+        tolerance: float [N], the longest way that each may move.
+
+    Returns:
+        bool [N]; vectors within the rounding of the search are unsure too.
+    """
+    if x.device.type == "mps":  # no float64 there
+        return unsure_codes(x.cpu(), codebook.cpu(), tolerance.cpu()).to(x.device)
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        points, centres, scale = _centred(x, codebook)
+        half_squares = centres.square().sum(1).div_(2)
+        search, operands = _search_on(x.device)
+        best, second, codes = search(points, centres, half_squares)
+        rounding = _rounding_bound(points, centres, operands or _gemm_rounding(x.device.type))
+        reach = (tolerance / scale).float()
+        diameter = 2 * centres.norm(dim=1).amax()
+        unsure = ~(second - best > rounding + reach * diameter)  # a NaN is unsure
+        exact = codebook.double() - codebook.double().mean(0)
+        for rows in unsure.nonzero().squeeze(1).split(max(1, _SETTLE // codebook.numel())):
+            # without the rounding and with the true distances of codes, most of these are sure after all
+            scores = exact.square().sum(1) / 2 - (x[rows].double() - codebook.double().mean(0)) @ exact.T
+            apart = torch.cdist(exact[codes[rows]], exact, compute_mode="donot_use_mm_for_euclid_dist")
+            sure = scores - scores.gather(1, codes[rows, None]) > tolerance[rows, None] * apart
+            unsure[rows] = ~(sure | (apart == 0)).all(1)  # equal codes tie wherever x is
+    return unsure
+
+
 def _gemm_rounding(device: str) -> float:
     """Return how much a float32 GEMM may round its operands here: torch can be set to take TF32 or bf16 ones."""
     try:
@@ -81,13 +115,13 @@ def _gemm_rounding(device: str) -> float:
     return torch.finfo(torch.float32).eps if exact else torch.finfo(torch.bfloat16).eps
 
 
-def _centred(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
+def _centred(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # |x|^2 - 2 x.e + |e|^2 cancels when the data lie far from the origin, and overflows when they are huge:
     # move the origin to the codebook's mean and the scale to one, in float64, which changes no argmin
     centre = codebook.double().mean(0)
     points, centres = x.double() - centre, codebook.double() - centre
     scale = centres.abs().amax().clamp(min=torch.finfo(torch.float64).tiny)
-    return (points / scale).float().clamp_(-1e15, 1e15), (centres / scale).float()
+    return (points / scale).float().clamp_(-1e15, 1e15), (centres / scale).float(), scale
 
 
 def _tiled_search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ from vqvae.errors import FormatError, UserError
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.training.average import AveragedWeights
 
-KIND, VERSION = "vqvae-checkpoint", 1
+KIND, VERSION = "vqvae-checkpoint", 2
 _LOG = logging.getLogger(__name__)
 
 

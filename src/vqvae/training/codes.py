@@ -17,7 +17,7 @@ from vqvae.models import VQVAE
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 
-KIND, VERSION = "vqvae-codes", 1
+KIND, VERSION = "vqvae-codes", 2
 
 
 @dataclass(frozen=True)

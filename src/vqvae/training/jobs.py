@@ -1,7 +1,6 @@
 """Whole trainings: from a config to a finished run."""
 
 import dataclasses
-import json
 import logging
 import os
 import sys
@@ -14,7 +13,7 @@ from vqvae.config import PriorConfig, RunConfig, TokenizerConfig, load_config, t
 from vqvae.data import ImageSet, Views
 from vqvae.errors import UserError
 from vqvae.evaluation.floors import save_counts
-from vqvae.files import write_json
+from vqvae.files import read_json, write_json
 from vqvae.hub import file_hash, load_tokenizer, model_file, read_model
 from vqvae.training.codes import code_set
 from vqvae.training.engine import Engine
@@ -165,8 +164,10 @@ def _describe(train: ImageSet, heldout: ImageSet) -> dict[str, Any]:
 def _check_same_data(run: Run, train: ImageSet) -> None:
     if not run.data.exists():
         return
-    before = json.loads(run.data.read_text())["train"]["fingerprint"]
-    if before != train.fingerprint:
+    before = read_json(run.data).get("train")
+    if not isinstance(before, dict) or "fingerprint" not in before:
+        raise UserError(f"{run.data}: damaged: it does not say which images the run began with")
+    if before["fingerprint"] != train.fingerprint:
         raise UserError(
             f"{run.path}: the training images at {train.spec} are not those that the run began with; "
             "restore them, or start a new run"

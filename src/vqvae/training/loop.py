@@ -3,6 +3,7 @@
 Its state is model, averaged weights, optimizer and step; everything else is a function of the step.
 """
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from torch.optim import AdamW
 from vqvae import noise
 from vqvae.config import TrainingConfig
 from vqvae.data import rows_at_step
+from vqvae.files import read_records
 from vqvae.hub import best_so_far
 from vqvae.interruption import Interrupted, StopRequest, stop_on_signals
 from vqvae.training.average import AveragedWeights
@@ -24,8 +26,10 @@ from vqvae.training.checkpoint import check_space, load_newest, save_checkpoint
 from vqvae.training.engine import Engine
 from vqvae.training.finite import Dropped, all_finite
 from vqvae.training.metrics import JsonLines, Progress, Sink, TensorBoard
+from vqvae.training.patience import Patience
 from vqvae.training.run import Run
 
+_LOG = logging.getLogger(__name__)
 Metrics = dict[str, Tensor]
 
 
@@ -102,6 +106,7 @@ class Trainer:
         self.dropped = Dropped(config.non_finite, counts.get("dropped", 0), counts.get("dropped_in_a_row", 0))
         self.best = best_so_far(run.best)
         run.keep_metrics_until(self.step)
+        self.patience = Patience(config.patience, read_records(run.metrics))
         check_space(run.checkpoints, stage.model, self.average, keep=config.keep)
 
     def train(self) -> None:
@@ -121,7 +126,7 @@ class Trainer:
                     self._evaluate(sinks, stop)  # what a signal had cut short
                 since, started = self.step, time.perf_counter()
                 stopping = bool(stop)
-                while self.step < self.config.steps and not stopping:
+                while self.step < self.config.steps and not self.patience.over and not stopping:
                     metrics = self._step()
                     progress.advance()
                     if self._due(self.config.log_every):
@@ -133,11 +138,13 @@ class Trainer:
                         self._evaluate(sinks, stop)
                         since, started = self.step, time.perf_counter()
                     stopping = bool(stop)  # asked once: a signal from here on is for the next step
-                    if self._due(self.config.checkpoint_every) or stopping:
+                    if self._due(self.config.checkpoint_every) or stopping or self.patience.over:
                         lines.sync()
                         self._save()
                 if stop:
                     raise Interrupted(stop.signum, f"stopped and saved at step {self.step}")
+            if self.patience.over:
+                _LOG.warning("%s: ended at step %d: out of training.patience", self.run.path, self.step)
         finally:
             for sink in sinks:
                 sink.close()
@@ -222,6 +229,7 @@ class Trainer:
             if value < self.best:
                 self.stage.save(self.run.best, self.step, heldout=value)
                 self.best = value
+        self.patience.note(self.step, values)
         for sink in sinks:
             sink.write(self.step, "heldout", values)
 

@@ -13,6 +13,11 @@ from vqvae.errors import UserError
 _SHOWN = ("loss", "bits_per_code", "nmse", "psnr", "perplexity", "usage", "dropped", "images_per_second")
 
 
+def rounded(value: float) -> float:
+    """Round to the seven digits that records keep."""
+    return float(f"{value:.7g}")
+
+
 class Sink(Protocol):
     """Takes a record of metrics."""
 
@@ -33,8 +38,8 @@ class JsonLines:
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
         """Append a line."""
-        rounded = {name: float(f"{value:.7g}") for name, value in values.items()}
-        self.file.write(json.dumps({"step": step, "split": split, **rounded}) + "\n")
+        kept = {name: rounded(value) for name, value in values.items()}
+        self.file.write(json.dumps({"step": step, "split": split, **kept}) + "\n")
 
     def sync(self) -> None:
         """See the lines to the disk, so that a checkpoint has its metrics after a power cut too."""

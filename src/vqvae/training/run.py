@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vqvae.config import RunConfig, config_from, to_yaml
-from vqvae.config_yaml import parse_yaml
+from vqvae.config_yaml import read_yaml
 from vqvae.errors import UserError, what_failed
 from vqvae.files import make_first_free, read_records, remove_leftovers, write_atomically, write_json
 from vqvae.hub import BEST_FILE, MODEL_FILE
@@ -83,7 +83,7 @@ class Run:
         Raises:
             UserError: when it is not a run's config.
         """
-        return config_from(parse_yaml(self.config.read_text(), str(self.config)), str(self.config))
+        return config_from(read_yaml(self.config), str(self.config))
 
     @contextmanager
     def accounted_for(self) -> Iterator[None]:
