@@ -53,7 +53,8 @@ def test_a_skipped_step_changes_nothing_but_the_count(
     settings = {"training__non_finite": "skip", "training__checkpoint_every": "1", "training__keep": "99"}
     run = train_tokenizer(tmp_path / "run", **settings)
     states = {
-        step: load_tensors(checkpoint_path(run.checkpoints, step), "vqvae-checkpoint", VERSION) for step in range(5, 9)
+        step: load_tensors(checkpoint_path(run.checkpoints, step), "vqvae-checkpoint", VERSION)
+        for step in range(5, 9)
     }
     for step in (6, 7):
         assert states[step][0]["dropped"] == step - 5
