@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vqvae.cli_tokens import add_tokens, sample_into_store
 from vqvae.errors import RankLost, UserError, did_you_mean, what_failed
 from vqvae.interruption import Interrupted, interrupt_on_signals
 
@@ -82,6 +83,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     _add_training(command)
     _add_pictures(command)
     _add_measures(command)
+    add_tokens(command)
     arguments, rest = parser.parse_known_args(argv)
     arguments.overrides = _overrides(rest, configurable=hasattr(arguments, "recipe"))
     return arguments
@@ -129,12 +131,19 @@ def _add_pictures(command: Callable[..., argparse.ArgumentParser]) -> None:
     sample.add_argument("--num", type=int, default=64, help="images (default: 64)")
     sample.add_argument("--label", help="a class, by name or number (default: all classes in turn)")
 
-    inpaint = command("inpaint", _inpaint, "draw a part of an image anew")
+    inpaint = command("inpaint", _inpaint, "draw a part of an image, or its details, anew")
     inpaint.add_argument("prior", metavar="PRIOR", help="the prior's run directory")
     inpaint.add_argument("image", metavar="IMAGE", help="an image file")
-    hole = inpaint.add_mutually_exclusive_group(required=True)
+    hole = inpaint.add_mutually_exclusive_group()
     hole.add_argument("--mask", metavar="PNG", help="as large as the image, white where it is drawn anew")
     hole.add_argument("--box", metavar="TOP,LEFT,HEIGHT,WIDTH", help="what is drawn anew, in pixels")
+    inpaint.add_argument(
+        "--depth",
+        type=int,
+        metavar="D",
+        default=0,
+        help="keep the first D codes of each position, there or everywhere",
+    )
     inpaint.add_argument("--num", type=int, default=6, help="ways to fill it (default: 6)")
     inpaint.add_argument(
         "--candidates", type=int, default=8, help="of which each way is chosen by what follows it (default: 8)"
@@ -151,8 +160,11 @@ def _add_pictures(command: Callable[..., argparse.ArgumentParser]) -> None:
         sub.add_argument("--top-k", type=int)
         sub.add_argument("--top-p", type=float)
         sub.add_argument("--guidance", type=float, default=1.0, help="above 1 asks for more of the class")
+    where = sample.add_mutually_exclusive_group(required=True)
+    where.add_argument("--store", metavar="DIR", help="a store of codes instead of a picture, for any --num")
+    for sub in (where, inpaint, reconstruct):
+        sub.add_argument("--out", metavar="PNG", required=sub is not where, help="the picture; must not exist")
     for sub in (sample, inpaint, reconstruct):
-        sub.add_argument("--out", metavar="PNG", required=True, help="the picture to write; must not exist")
         sub.add_argument("--device", default="auto")
 
 
@@ -256,6 +268,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
+    if arguments.store is not None:
+        sample_into_store(arguments, _controls(arguments))
+        return
     from vqvae.evaluation import sample_picture
 
     picture = sample_picture(
@@ -276,6 +291,7 @@ def _inpaint(arguments: argparse.Namespace) -> None:
         arguments.image,
         mask=arguments.mask,
         box=arguments.box,
+        depth=arguments.depth,
         num=arguments.num,
         candidates=arguments.candidates,
         label=arguments.label,
@@ -286,7 +302,10 @@ def _inpaint(arguments: argparse.Namespace) -> None:
 
 
 def _controls(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(arguments, name) for name in ("seed", "temperature", "top_k", "top_p", "guidance")}
+    from vqvae.sampling import Controls
+
+    controls = Controls(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance)
+    return {"seed": arguments.seed, "controls": controls}
 
 
 def _reconstruct(arguments: argparse.Namespace) -> None:

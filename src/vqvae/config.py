@@ -15,12 +15,12 @@ from pydantic.dataclasses import dataclass
 
 from vqvae import quantizer_config
 from vqvae.config_fields import STRICT, Count, CountOrZero, NotNegative, Positive, Share, settings
-from vqvae.config_yaml import parse_yaml, set_key
+from vqvae.config_yaml import read_yaml, set_key
 from vqvae.errors import UserError, did_you_mean
 from vqvae.quantizer_config import EMAQuantizerConfig, QuantizerConfig
 
 if TYPE_CHECKING:
-    from vqvae.data import ImageSet
+    from vqvae.data import ImageSet, Views
     from vqvae.models import VQVAE, CodeTransformer, PixelCNN
 
 
@@ -41,6 +41,8 @@ class DataConfig:
         fit: ``strict`` refuses images of another size, ``crop`` scales and centre-crops them.
         channels: 1 or 3; None: 1 where every image is grey.
         flip: whether training sees each image mirrored half the time.
+        crops: shifted views of each image that training sees as often as the image itself; a prior's are encoded
+            once and stored, so each costs one pass of the tokenizer over the data.
         strict: whether a file that cannot be decoded stops the run.
         limit: the first so many images of a split only.
     """
@@ -50,6 +52,7 @@ class DataConfig:
     fit: Literal["strict", "crop"] = "strict"
     channels: Literal[1, 3] | None = None
     flip: bool = False
+    crops: CountOrZero = 0
     strict: bool = False
     limit: Count | None = None
 
@@ -67,6 +70,12 @@ class DataConfig:
             strict=self.strict,
             limit=self.limit,
         )
+
+    def views(self, seed: int) -> Views:
+        """Return the views of a training image, a function of the run's seed."""
+        from vqvae.data import Views
+
+        return Views(self.flip, self.crops, seed)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -178,14 +187,18 @@ class TrainingConfig:
         weight_decay: of AdamW; 0 is Adam.
         clip: the largest norm of the gradient; 0 for no limit.
         average: decay of the averaged weights that are evaluated and kept.
+        non_finite: at a loss, gradient or statistic that is not finite, ``stop`` before anything is changed,
+            ``skip`` the step, or ``back_off``: skip it and halve the learning rate from there on.
         seed: of everything random.
         precision: ``auto`` is bf16 where a measurement at the start finds it faster, else fp32.
         compile: ``auto`` compiles where it works and the run is long enough to gain.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         log_every: steps between lines of metrics.
         evaluate_every: steps between held-out measurements and pictures.
+        patience: held-out measurements without a new best that end the run; 0 for none. What judges is
+            bits_per_code of a prior and nmse of a tokenizer.
         checkpoint_every: steps between checkpoints.
-        keep: checkpoints kept, the newest ones.
+        keep: checkpoints kept, the newest ones; the model that measured best is kept too.
         tensorboard: whether to write TensorBoard events beside the JSON lines.
     """
 
@@ -198,12 +211,14 @@ class TrainingConfig:
     weight_decay: NotNegative = 0.0
     clip: NotNegative = 1.0
     average: Share = 0.999
+    non_finite: Literal["stop", "skip", "back_off"] = "stop"
     seed: int = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool | Literal["auto"] = "auto"
     device: str = "auto"
     log_every: Count = 50
     evaluate_every: Count = 500
+    patience: CountOrZero = 0
     checkpoint_every: Count = 500
     keep: Count = 2
     tensorboard: bool = False
@@ -281,10 +296,11 @@ def load_config(
         raise UserError(f"recipe '{name}'{did_you_mean(name, recipes())}; or give the path of a .yaml file")
     if not path.is_file():
         raise UserError(f"recipe {path}: no such file; the shipped ones: {', '.join(recipes())}")
-    values = parse_yaml(path.read_text(), str(path))
+    values = read_yaml(path)
     values.setdefault("stage", stage)
     if base is not None:
-        values["data"] = {**base, **(values.get("data") or {})}
+        own = values.get("data") or {}
+        values["data"] = {**base, **own} if isinstance(own, dict) else own
     # a kind first: it says which of the recipe's settings stay, and the other overrides are for it
     for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith(".kind")):
         set_key(values, key, value, kinds=_kinds())
@@ -316,13 +332,21 @@ def _first_line(error: ValidationError) -> str:
     first = error.errors()[0]
     # the tags of unions ('tokenizer', 'ema') stand in pydantic's path, but in no YAML file
     tags = {"tokenizer", "prior", "pixelcnn", "transformer", *_kinds()}
-    *groups, last = [str(part) for part in first["loc"]]
+    *groups, last = [str(part) for part in first["loc"]] or ["config"]
     path = [part for part in groups if part not in tags] + [last]
     key = ".".join(path[1:] if path[0] in tags else path)
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key '{key}'{did_you_mean(path[-1], _known_keys())}"
     message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{key}: {message}, got {first['input']!r}"
+    return f"{key}: {message}, got {_shown(first['input'])}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 100 else text[:100] + "..."
 
 
 def _configs() -> list[Any]:

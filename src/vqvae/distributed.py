@@ -85,12 +85,12 @@ def wait_for_ranks() -> None:
 
 
 @contextmanager
-def first_of_host_first() -> Iterator[None]:
-    """Let a host's first rank run the block before its others: what it downloads or stores, they find."""
-    if local_rank():
+def in_turn(first: bool) -> Iterator[None]:
+    """Let the ranks that are ``first`` run the block before the others: what they make ready, those find."""
+    if not first:
         wait_for_ranks()
     yield
-    if not local_rank():
+    if first:
         wait_for_ranks()
 
 

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from vqvae.errors import UserError
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash at any moment, finds the old content or the new, never half."""
@@ -29,6 +31,23 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: when the file is missing or cannot be read, is not JSON, or holds no object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot read it: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, not JSON: {' '.join(str(error).split())[:120]}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: damaged: expected a JSON object")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Read the records of a JSON-lines file of metrics; those with no step in them are left out.
 
@@ -39,9 +58,9 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     for text in path.read_bytes().decode("utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             record = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and "step" in record:
+        if isinstance(record, dict) and type(record.get("step")) is int:  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
             records.append(record)  # pyright: ignore[reportArgumentType]
     return records
 

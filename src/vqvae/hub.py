@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,9 @@ from vqvae.models import VQVAE, CodePrior
 from vqvae.tensorfile import load_tensors, save_tensors
 
 M = TypeVar("M", bound=nn.Module)
-KIND, VERSION = "vqvae-model", 1
+KIND, VERSION = "vqvae-model", 2
 MODEL_FILE = "model.safetensors"
+BEST_FILE = "best.safetensors"  # of a run: the model that measured best on held-out rows
 TOKENIZER_FOLDER = "tokenizer"  # of a prior's run: a copy of the tokenizer whose codes it knows
 
 
@@ -32,6 +34,7 @@ class ModelCard:
         image_shape: (C, H, W) of the training images.
         step: the optimizer step that the weights are of.
         tokenizer: for a prior, the hash of the tokenizer's file.
+        heldout: of a run's best model, what it measured: NMSE of a tokenizer, bits per code of a prior.
     """
 
     stage: str
@@ -40,6 +43,7 @@ class ModelCard:
     image_shape: tuple[int, int, int]
     step: int
     tokenizer: str | None = None
+    heldout: float | None = None
 
 
 def choose_device(name: str) -> torch.device:
@@ -78,6 +82,16 @@ def model_file(path: str | Path) -> Path:
     return path / MODEL_FILE
 
 
+def tokenizer_file(path: str | Path) -> Path:
+    """Return the tokenizer's file of a tokenizer's or a prior's run, or the file itself.
+
+    Raises:
+        UserError: where there is none.
+    """
+    kept = Path(path) / TOKENIZER_FOLDER
+    return model_file(kept if kept.is_dir() else path)
+
+
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal: a model's name for what was made with it."""
     with open(path, "rb") as file:
@@ -98,6 +112,15 @@ def read_model(path: str | Path) -> tuple[ModelCard, dict[str, Tensor]]:
         return ModelCard(**card), state
     except (KeyError, TypeError) as error:
         raise UserError(f"{file}: damaged: its card does not say {error}") from None
+
+
+def best_so_far(path: Path) -> float:
+    """Return what a run's best model measured; infinity where there is none yet, or it is damaged."""
+    try:
+        value = read_model(path)[0].heldout
+    except UserError:
+        return math.inf
+    return math.inf if value is None else value
 
 
 def build_tokenizer(config: VQVAEConfig, *, channels: int, forwards_per_update: int = 1, seed: int = 0) -> VQVAE:
@@ -143,9 +166,7 @@ def load_tokenizer(path: str | Path, *, device: torch.device | str = "cpu") -> V
     Raises:
         UserError: when there is none at the path, or the file is another kind of model or damaged.
     """
-    if (Path(path) / TOKENIZER_FOLDER).is_dir():
-        path = Path(path) / TOKENIZER_FOLDER
-    card, state = read_model(path)
+    card, state = read_model(path := tokenizer_file(path))
     if card.stage != "tokenizer":
         raise UserError(f"{path}: a {card.stage}, not a tokenizer; give the tokenizer's run")
     config = config_from({"stage": "tokenizer", **card.build}, str(path))

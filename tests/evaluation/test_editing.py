@@ -1,6 +1,7 @@
 """``vqvae inpaint``: a hole in pixels becomes a hole in codes, and mistakes are one line."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +58,29 @@ def test_a_mask_and_its_box_give_the_same_picture(prior_run: Run, photo: Path, t
         assert picture.size == (5 * 64 + 4 * 2, 64)
 
 
+def test_a_depth_varies_the_details_of_the_whole_image_or_of_a_box(
+    train_tokenizer: Any, train_prior: Any, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    residual = {"kind": "residual", "depth": "2", "inner.kind": "ema", "inner.num_codes": "16"}
+    settings = {f"model__quantizer__{key}": value for key, value in residual.items()}
+    tokenizer = train_tokenizer(tmp_path / "tokenizer", **settings)
+    run = train_prior(tmp_path / "prior", tokenizer, training__steps="2").path
+    command = ["inpaint", str(run), str(photo), "--num", "2", "--candidates", "2", "--depth", "1"]
+    wholes, box = [tmp_path / f"{seed}.png" for seed in (0, 1)], tmp_path / "box.png"
+    for seed, out in enumerate(wholes):
+        main([*command, "--seed", str(seed), "--out", str(out)])
+    main([*command, "--box", "0,0,32,16", "--out", str(box)])
+    first, second = (Image.open(out).copy() for out in wholes)
+    assert first.size == (4 * 64 + 3 * 2, 64)
+    given = (0, 0, 2 * 66, 64)  # the image and its reconstruction
+    assert first.crop(given).tobytes() == second.crop(given).tobytes() == Image.open(box).crop(given).tobytes()
+    assert first.tobytes() != second.tobytes() != Image.open(box).tobytes()
+    capsys.readouterr()
+    assert "--depth 2: must be 0 to 1: this tokenizer has 2 codes a position" in _fails(
+        capsys, *command[:-1], "2", "--out", str(tmp_path / "no.png")
+    )
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -70,7 +94,8 @@ def test_a_mask_and_its_box_give_the_same_picture(prior_run: Run, photo: Path, t
         (["--box", "0,0,8,8", "--label", "hart"], "did you mean 'heart'"),
         (["--box", "0,0,8,8", "--guidance", "2"], "--guidance 2.0: needs labels"),
         (["--box", "0,0,8,8", "--temperature", "-1"], "temperature -1.0: must be 0 or more"),
-        ([], "one of the arguments --mask --box is required"),
+        ([], "say what is drawn anew: --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D"),
+        (["--depth", "1"], "--depth 1: must be 0 to 0: this tokenizer has one code a position"),
         (["--box", "0,0,8,8", "--mask", "x.png"], "not allowed with"),
     ],
 )

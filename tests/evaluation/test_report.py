@@ -14,6 +14,7 @@ from vqvae.errors import UserError
 from vqvae.evaluation.pictures import grid, save_png
 from vqvae.evaluation.plots import panels, series
 from vqvae.evaluation.report import write_report
+from vqvae.files import read_records
 
 NASTY = "cats/<script>alert('1')</script>&\".png"
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -160,6 +161,16 @@ def test_every_picture_has_words(tmp_path: Path) -> None:
     assert drawings and all(attributes["role"] == "img" and attributes["aria-label"] for attributes in drawings)
 
 
+def test_what_a_code_costs_without_learning_is_drawn_beside_the_curves(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run", "prior")
+    floors = {"unigram_bits_per_code": 1.81, "position_unigram_bits_per_code": 1.64}
+    write_metrics(run, [{"step": 3, "split": "heldout", "bits_per_code": 1.2, **floors}])
+    text = Page(write_report(run)).text
+    assert "uniform, 2" in text and "unigram, 1.81" in text and "unigram by position, 1.64" in text
+    [bits] = [panel for panel in panels(read_records(run / "metrics.jsonl")) if panel.key == "bits"]
+    assert bits.levels == (("unigram", 1.81), ("unigram by position", 1.64))
+
+
 @pytest.mark.parametrize("stage", ["tokenizer", "prior"])
 def test_headings_start_at_one_and_skip_no_level(tmp_path: Path, stage: str) -> None:
     run, also = full_run(tmp_path / "demo" / "run", stage), full_run(tmp_path / "demo" / "also")
@@ -221,6 +232,17 @@ def test_a_loss_that_is_zero_throughout_is_not_drawn() -> None:
     assert [panel.key for panel in panels(lines)] == ["loss"]
 
 
+def test_the_health_of_the_codes_is_drawn(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "run")
+    health = {"quantization_error": 0.1, "gradient_reconstruction": 0.2, "gradient_commitment": 0.3}
+    levels = {f"usage_{level}": 0.5 for level in (1, 2, 3, 4)}
+    write_metrics(run, [{"step": step, "split": "heldout", "usage": 0.7, **health, **levels} for step in (1, 2)])
+    text = Page(write_report(run)).text
+    for words in ("Usage", "Usage by level", "Quantization error", "Gradients of the three terms"):
+        assert words in text
+    assert text.count("later") == 1  # one key for the third and the fourth level
+
+
 def test_two_runs_on_one_page_share_no_id(tmp_path: Path) -> None:
     run, also = full_run(tmp_path / "demo" / "prior", "prior"), full_run(tmp_path / "demo" / "tokenizer")
     page = Page(write_report(run, also=also))
@@ -250,7 +272,7 @@ def test_errors_are_one_line_and_name_the_place(tmp_path: Path) -> None:
         (lambda: write_report(tmp_path / "none"), "none: no such run directory"),
         (lambda: write_report(tmp_path / "empty"), "empty: not a run, it has no config.yaml"),
         (lambda: write_report(run, also=tmp_path / "none"), "none: no such run directory"),
-        (lambda: write_report(broken), "data.json: not JSON"),
+        (lambda: write_report(broken), "data.json: damaged, not JSON"),
         (lambda: write_report(wrong), "config.yaml: not YAML"),
     ):
         with pytest.raises(UserError, match=words) as caught:

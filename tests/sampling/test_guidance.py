@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vqvae.sampling import sample, sample_naively
+from vqvae.sampling import Controls, sample, sample_naively
 from vqvae.sampling.guidance import stepper
 
 LABELS = torch.arange(10) % 3
@@ -37,18 +37,22 @@ def test_guided_logits_are_the_formula(exact):
 
 def test_guidance_1_is_the_class_0_is_none_and_more_is_something_else(exact):
     plain = sample(exact, 10, seed=5, labels=LABELS)
-    assert torch.equal(sample(exact, 10, seed=5, labels=LABELS, guidance=1.0), plain)
-    assert torch.equal(sample(exact, 10, seed=5, labels=LABELS, guidance=0.0), sample(exact, 10, seed=5))
+    assert torch.equal(sample(exact, 10, seed=5, labels=LABELS, controls=Controls(guidance=1.0)), plain)
+    assert torch.equal(
+        sample(exact, 10, seed=5, labels=LABELS, controls=Controls(guidance=0.0)), sample(exact, 10, seed=5)
+    )
     guided = exact.sample(10, seed=5, labels=LABELS, guidance=3.0)
     assert not torch.equal(guided, plain)
-    assert torch.equal(sample(exact, 10, seed=5, labels=LABELS, guidance=3.0, batch_size=3), guided)
+    assert torch.equal(
+        sample(exact, 10, seed=5, labels=LABELS, controls=Controls(guidance=3.0), batch_size=3), guided
+    )
 
 
 def test_guidance_without_classes_is_refused(any_prior):
     with pytest.raises(ValueError, match=r"guidance 2\.0: needs labels"):
-        sample(any_prior, 2, guidance=2.0)
+        sample(any_prior, 2, controls=Controls(guidance=2.0))
     with pytest.raises(ValueError, match="guidance nan: must be a finite number"):
-        sample(any_prior, 2, labels=torch.zeros(2, dtype=torch.int64), guidance=float("nan"))
+        any_prior.sample(2, labels=torch.zeros(2, dtype=torch.int64), guidance=float("nan"))
 
 
 def test_code_nats_are_each_codes_share_of_the_likelihood(exact):

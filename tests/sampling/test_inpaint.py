@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vqvae.models import PixelCNN
-from vqvae.sampling import inpaint, outpaint, sample
+from vqvae.sampling import Controls, inpaint, outpaint, sample, vary
 
 HOLE = torch.ones(4, 3, dtype=torch.bool)
 HOLE[1, :2] = False
@@ -35,11 +35,10 @@ def test_with_everything_kept_the_codes_come_back(any_prior):
 
 @pytest.mark.parametrize("control", [{}, {"temperature": 0.7, "top_k": 5}, {"guidance": 2.0}], ids=str)
 def test_with_nothing_kept_it_is_sample(any_prior, control):
-    labels = torch.arange(10) % 3
-    drawn = inpaint(
-        any_prior, random_codes(10), torch.zeros(4, 3, dtype=torch.bool), seed=5, labels=labels, **control
-    )
-    assert torch.equal(drawn, sample(any_prior, 10, seed=5, labels=labels, **control))
+    how = {"seed": 5, "labels": torch.arange(10) % 3, "controls": Controls(**control)}
+    drawn = inpaint(any_prior, random_codes(10), torch.zeros(4, 3, dtype=torch.bool), **how)
+    assert torch.equal(drawn, sample(any_prior, 10, **how))
+    assert torch.equal(drawn, vary(any_prior, random_codes(10), **how))
 
 
 def test_masks_differ_from_image_to_image_and_from_depth_to_depth(any_prior):
@@ -49,6 +48,23 @@ def test_masks_differ_from_image_to_image_and_from_depth_to_depth(any_prior):
     assert torch.equal(drawn[keep], codes[keep]) and not torch.equal(drawn, codes)
     alone = inpaint(any_prior, codes[:1], keep[0, :, :, 0], candidates=2)
     assert torch.equal(alone[0][keep[0, :, :, 0]], codes[0][keep[0, :, :, 0]])
+
+
+def test_a_variation_keeps_the_first_codes_of_each_position_and_all_outside_its_region(any_prior):
+    codes = random_codes(20)
+    for region in (None, ~HOLE):
+        drawn = vary(any_prior, codes, depth=1, region=region, candidates=2, seed=3)
+        varied = torch.ones(4, 3, dtype=torch.bool) if region is None else region
+        assert torch.equal(drawn[..., 0], codes[..., 0])
+        assert torch.equal(drawn[:, ~varied], codes[:, ~varied])
+        assert (drawn[:, varied, 1] != codes[:, varied, 1]).any(0).all()
+    assert torch.equal(vary(any_prior, codes, region=~HOLE, seed=1), inpaint(any_prior, codes, HOLE, seed=1))
+
+
+@pytest.mark.parametrize("depth", [-1, 2])
+def test_a_depth_that_leaves_nothing_to_draw_is_refused(any_prior, depth):
+    with pytest.raises(ValueError, match=f"depth {depth}: must be 0 to 1, as there are 2 codes a position"):
+        vary(any_prior, random_codes(2), depth=depth)
 
 
 def test_the_codes_before_the_hole_are_seen(any_prior):
@@ -119,8 +135,8 @@ def test_progress_is_told_of_every_code(any_prior):
         ({"candidates": 0}, "candidates 0: must be 1 or more"),
         ({"keep": torch.ones(3, 4, dtype=torch.bool)}, r"keep torch.bool \[3, 4\]: expected bool \[4, 3\]"),
         ({"keep": torch.ones(4, 3)}, r"keep torch.float32 \[4, 3\]: expected bool"),
-        ({"temperature": -1.0}, "temperature -1.0"),
-        ({"guidance": 2.0}, "guidance 2.0: needs labels"),
+        ({"controls": Controls(temperature=-1.0)}, "temperature -1.0"),
+        ({"controls": Controls(guidance=2.0)}, "guidance 2.0: needs labels"),
     ],
     ids=str,
 )

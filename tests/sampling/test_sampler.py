@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vqvae.models import PixelCNN
-from vqvae.sampling import check_controls, draw, restrict, sample, sample_naively
+from vqvae.sampling import Controls, draw, restrict, sample, sample_naively
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +67,16 @@ def test_temperature_0_takes_the_likeliest_code_at_every_step(prior):
             for column in range(3):
                 for depth in range(2):
                     codes[:, row, column, depth] = prior(codes)[:, row, column, depth].argmax(1)
-    assert torch.equal(sample(prior, 2, seed=3, temperature=0.0), codes)
-    assert torch.equal(sample(prior, 2, seed=4, top_k=1), codes)
+    assert torch.equal(sample(prior, 2, seed=3, controls=Controls(temperature=0.0)), codes)
+    assert torch.equal(sample(prior, 2, seed=4, controls=Controls(top_k=1)), codes)
 
 
 @pytest.mark.parametrize("control", [{"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.5}], ids=str)
 def test_every_control_reaches_the_sample(prior, control):
     plain = sample(prior, 20, seed=3)
-    assert not torch.equal(sample(prior, 20, seed=3, **control), plain)
-    assert torch.equal(sample(prior, 20, seed=3, **control), prior.sample(20, seed=3, **control))
+    bent = sample(prior, 20, seed=3, controls=Controls(**control))
+    assert not torch.equal(bent, plain)
+    assert torch.equal(bent, prior.sample(20, seed=3, **control))
 
 
 def test_progress_is_told_of_every_code(prior):
@@ -207,6 +208,6 @@ def test_a_draw_is_a_function_of_seed_image_and_position():
 )
 def test_controls_out_of_range_are_refused_with_the_range(prior, control, message):
     with pytest.raises(ValueError, match=message):
-        check_controls(**{"temperature": 1.0, "top_k": None, "top_p": None, **control})
+        Controls(**control).check(classes=False)
     with pytest.raises(ValueError, match=message):
-        sample(prior, 1, **control)
+        sample(prior, 1, controls=Controls(**control))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from vqvae.data import load
+from vqvae.data import Views, load
 from vqvae.hub import file_hash, load_tokenizer, model_file
 from vqvae.tensors import images_from_pixels
 from vqvae.training import Run
@@ -21,7 +21,7 @@ def _stored() -> list[Path]:
 def test_the_store_holds_the_tokenizers_codes_of_both_views(tokenizer_run: Run) -> None:
     tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=40)
     name = file_hash(model_file(tokenizer_run.path))
-    stored = code_set(tokenizer, name, images, mirrored=True, device="cpu")
+    stored = code_set(tokenizer, name, images, views=Views(mirrored=True), device="cpu")
     inputs = images_from_pixels(images.pixels)
     assert torch.equal(stored.codes[0].long(), tokenizer.encode(inputs))
     assert torch.equal(stored.codes[1].long(), tokenizer.encode(inputs.flip(-1)))
@@ -29,25 +29,39 @@ def test_the_store_holds_the_tokenizers_codes_of_both_views(tokenizer_run: Run) 
     assert name[:16] in str(_stored()[0])
 
 
+def test_the_store_holds_the_codes_of_every_shifted_view(tokenizer_run: Run) -> None:
+    tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=300)
+    views, rows = Views(mirrored=True, crops=2, seed=4), torch.arange(300)
+    stored = code_set(tokenizer, "e" * 64, images, views=views, device="cpu").codes
+    assert stored.shape == (6, 300, 8, 8, 1)
+    for view in range(6):
+        pixels = views.of(images.pixels, rows, torch.full_like(rows, view))
+        assert torch.equal(stored[view].long(), tokenizer.encode(images_from_pixels(pixels)))
+    assert not torch.equal(stored[0], stored[2]) and not torch.equal(stored[2], stored[4])
+
+
 def test_codes_are_made_once(tokenizer_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=8)
-    first = code_set(tokenizer, "a" * 64, images, mirrored=False, device="cpu")
+    first = code_set(tokenizer, "a" * 64, images, views=Views(), device="cpu")
 
     def never(*_: Any) -> Any:
         raise AssertionError("encoded again")
 
     monkeypatch.setattr(code_store, "_encoded", never)
-    again = code_set(tokenizer, "a" * 64, images, mirrored=False, device="cpu")
+    again = code_set(tokenizer, "a" * 64, images, views=Views(), device="cpu")
     assert torch.equal(first.codes, again.codes)
-    for changed in ({"tokenizer_hash": "b" * 64}, {"images": load("shapes", "test", limit=7)}, {"mirrored": True}):
-        arguments = {"tokenizer_hash": "a" * 64, "images": images, "mirrored": False, **changed}
+    others = [{"tokenizer_hash": "b" * 64}, {"images": load("shapes", "test", limit=7)}]
+    others += [{"views": views} for views in (Views(mirrored=True), Views(crops=1), Views(crops=1, seed=2))]
+    code_set(tokenizer, "a" * 64, images, views=Views(seed=2), device="cpu")  # without crops no seed matters
+    for changed in others:
+        arguments = {"tokenizer_hash": "a" * 64, "images": images, "views": Views(), **changed}
         with pytest.raises(AssertionError, match="encoded again"):
             code_set(tokenizer, device="cpu", **arguments)
 
 
 def test_a_damaged_store_is_made_again(tokenizer_run: Run) -> None:
     tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=8)
-    first = code_set(tokenizer, "c" * 64, images, mirrored=False, device="cpu")
+    first = code_set(tokenizer, "c" * 64, images, views=Views(), device="cpu")
     [path] = _stored()
     path.write_bytes(path.read_bytes()[:40])
-    assert torch.equal(code_set(tokenizer, "c" * 64, images, mirrored=False, device="cpu").codes, first.codes)
+    assert torch.equal(code_set(tokenizer, "c" * 64, images, views=Views(), device="cpu").codes, first.codes)

@@ -1,7 +1,6 @@
 """Parts of an image drawn anew: from an image file and a mask to a picture."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -12,7 +11,7 @@ from vqvae.errors import UserError
 from vqvae.evaluation.jobs import check_flags, label_rows, load_files
 from vqvae.evaluation.pictures import grid
 from vqvae.hub import choose_device, load_prior, load_tokenizer, read_model
-from vqvae.sampling import inpaint
+from vqvae.sampling import PLAIN, Controls, vary
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
 _GREY = 128  # of what is shown as taken out
@@ -24,46 +23,74 @@ def inpaint_picture(
     *,
     mask: str | None = None,
     box: str | None = None,
+    depth: int = 0,
     num: int = 6,
     candidates: int = 8,
     label: str | None = None,
+    seed: int = 0,
+    controls: Controls = PLAIN,
     device: str = "auto",
-    **controls: Any,
 ) -> Image.Image:
-    """Draw a part of an image anew and lay out the image, what was taken out, and ``num`` ways to fill it.
+    """Draw a part of an image anew and lay out the image, what was given, and ``num`` ways to fill it.
+
+    What was given is the image with the part in grey, or, where a ``depth`` of it stays, its reconstruction.
 
     Args:
         path: the prior's run directory.
         image: its file.
         mask: a picture as large as the image, white where it is drawn anew.
         box: "TOP,LEFT,HEIGHT,WIDTH" in pixels instead of a mask.
+        depth: the codes of each position that stay, see ``vqvae.sampling.vary``; without mask and box, the whole
+            image varies.
         num: ways.
         candidates: of which each is chosen, see ``vqvae.sampling.inpaint``.
         label: a class's name or number; None for no class.
+        seed: of ``vqvae.sampling.inpaint``.
+        controls: of the same.
         device: where to run.
-        **controls: seed, temperature, top_k, top_p, guidance of ``vqvae.sampling.inpaint``.
 
     Raises:
         UserError: for files that do not fit, an unknown class, or a control out of its range.
     """
-    for flag, value in (("num", num), ("candidates", candidates)):
-        if value < 1:
-            raise UserError(f"--{flag} {value}: must be 1 or more")
     on = choose_device(device)
     prior, tokenizer, (card, _) = load_prior(path, device=on), load_tokenizer(path, device=on), read_model(path)
+    _check(num, candidates, depth, prior.codes_per_position)
     labels = label_rows(num, label, card.classes, prior.num_classes)
     check_flags(controls, labels)
     if not Path(image).is_file():
         raise UserError(f"{image}: no such image file")
     pixels = load_files(path, [image])
     size = pixels.shape[2], pixels.shape[3]
-    hole = _box(box, size) if box is not None else _mask(str(mask), size)
+    hole = _hole(mask, box, depth, size)
     codes = tokenizer.encode(images_from_pixels(pixels.to(on))).expand(num, -1, -1, -1)
-    keep = kept_positions(hole, tokenizer.factor)
+    region = ~kept_positions(hole, tokenizer.factor)
     with tqdm(total=codes.numel() * candidates, desc="inpaint", unit="code", leave=False, disable=None) as bar:
-        drawn = inpaint(prior, codes, keep, candidates=candidates, labels=labels, progress=bar.update, **controls)
-    ways = pixels_from_images(tokenizer.decode(drawn)).cpu()
-    return grid(torch.cat([pixels, pixels.masked_fill(hole, _GREY), ways]), columns=min(8, num + 2))
+        how = {"candidates": candidates, "labels": labels, "seed": seed, "progress": bar.update}
+        drawn = vary(prior, codes, depth=depth, region=region, controls=controls, **how)
+    shown = torch.cat([codes[:1], drawn]) if depth else drawn
+    ways = pixels_from_images(tokenizer.decode(shown)).cpu()
+    given = pixels if depth else torch.cat([pixels, pixels.masked_fill(hole, _GREY)])
+    return grid(torch.cat([given, ways]), columns=min(8, num + 2))
+
+
+def _check(num: int, candidates: int, depth: int, codes_per_position: int) -> None:
+    for flag, value in (("num", num), ("candidates", candidates)):
+        if value < 1:
+            raise UserError(f"--{flag} {value}: must be 1 or more")
+    if not 0 <= depth < codes_per_position:
+        has = f"{codes_per_position} codes a position" if codes_per_position > 1 else "one code a position"
+        raise UserError(f"--depth {depth}: must be 0 to {codes_per_position - 1}: this tokenizer has {has}")
+
+
+def _hole(mask: str | None, box: str | None, depth: int, size: tuple[int, int]) -> Tensor:
+    """Return where an image is drawn anew, bool [H, W]."""
+    if box is not None:
+        return _box(box, size)
+    if mask is not None:
+        return _mask(mask, size)
+    if depth == 0:
+        raise UserError("say what is drawn anew: --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D")
+    return torch.ones(size, dtype=torch.bool)
 
 
 def kept_positions(hole: Tensor, factor: int) -> Tensor:

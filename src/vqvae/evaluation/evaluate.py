@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vqvae.data import ImageSet
+from vqvae.evaluation.floors import pooled, unigram_nats
 from vqvae.evaluation.metrics import CodeCounts, bits, psnr, ssim
 from vqvae.models import VQVAE, CodePrior, pixel_nats, uniform_prior_bits
 from vqvae.tensors import images_from_pixels
@@ -28,6 +29,8 @@ class Results:
         usage: the share of the codebook chosen at least once over the whole split.
         bits_per_code: cost of a code under the best prior there is: the learned one, else the uniform one.
         bits_per_code_uniform: log2 K.
+        bits_per_code_unigram: cost of a code by how often each was counted in training; None without counts.
+        bits_per_code_position_unigram: the same, counted at each position by itself.
         bits_per_code_prior: cost of a code under the learned prior; None without one.
         kl_bits_per_dim_uniform: the KL term under the uniform prior, n*h*w*log2 K / (C*H*W).
         bits_per_dim_uniform: the bound -log2 p(x) <= -log2 p(x | z) - log2 p(z) over C*H*W, p(z) uniform.
@@ -43,6 +46,8 @@ class Results:
     usage: float
     bits_per_code: float
     bits_per_code_uniform: float
+    bits_per_code_unigram: float | None
+    bits_per_code_position_unigram: float | None
     bits_per_code_prior: float | None
     kl_bits_per_dim_uniform: float
     bits_per_dim_uniform: float
@@ -64,6 +69,8 @@ class _Sums:
     ssim: float = 0.0
     decoder_nats: float = 0.0
     prior_nats: float = 0.0
+    unigram_nats: float = 0.0
+    position_nats: float = 0.0
 
     def add(self, tokenizer: VQVAE, pixels: Tensor, reconstruction: Tensor) -> None:
         images = images_from_pixels(pixels)
@@ -73,6 +80,10 @@ class _Sums:
         self.ssim += float(ssim(pixels, reconstruction).sum())
         self.decoder_nats += float(pixel_nats(pixels, reconstruction, tokenizer.noise_variance.cpu()).sum())
 
+    def add_floors(self, codes: Tensor, counts: Tensor) -> None:
+        self.unigram_nats += float(unigram_nats(codes, pooled(counts)).sum())
+        self.position_nats += float(unigram_nats(codes, counts).sum())
+
 
 @torch.no_grad()
 def evaluate(
@@ -80,6 +91,7 @@ def evaluate(
     images: ImageSet,
     *,
     prior: CodePrior | None = None,
+    counts: Tensor | None = None,
     use_labels: bool = True,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
@@ -93,6 +105,8 @@ def evaluate(
         images: the split.
         prior: of this tokenizer's codes, in eval mode, on the device; one trained with classes is told the
             images' labels.
+        counts: of the training codes at each position, [h, w, n, K], for the floors; those of another grid say
+            nothing here and are left out.
         use_labels: False measures a prior with classes without them.
         batch_size: only of speed and memory; no figure depends on it.
         device: of the models.
@@ -100,9 +114,9 @@ def evaluate(
         fit: how images were made to fit, for the protocol.
 
     Returns:
-        The results, and how often each code was chosen, int64 [K].
+        The results, and how often each code was chosen, int64 [K]; [0] where K is above 2^20.
     """
-    sums, counts = _Sums(), CodeCounts(tokenizer.num_codes)
+    sums, chosen = _Sums(), CodeCounts(tokenizer.num_codes)
     labelled = prior is not None and prior.num_classes > 0 and use_labels and images.labels is not None
     rows = torch.arange(len(images)).split(batch_size)
     code_shape: tuple[int, ...] = ()
@@ -110,12 +124,16 @@ def evaluate(
         pixels = images.pixels[batch]
         codes = tokenizer.encode(images_from_pixels(pixels.to(device)))
         code_shape = tuple(codes.shape[1:])
-        counts.add(codes)
+        chosen.add(codes)
+        counts = counts if counts is not None and counts.shape[:3] == code_shape else None
+        if counts is not None:
+            sums.add_floors(codes.cpu(), counts)
         sums.add(tokenizer, pixels, tokenizer.decode(codes).cpu())  # the measures are float64
         if prior is not None:
             labels = images.labels[batch].to(device) if labelled and images.labels is not None else None
             sums.prior_nats -= float(prior.log_prob(codes, labels).cpu().double().sum())
-    return _results(tokenizer, images, sums, counts, code_shape, prior, labelled, fit), counts.counts
+    floors = counts is not None
+    return _results(tokenizer, images, sums, chosen, code_shape, prior, floors, labelled, fit), chosen.counts
 
 
 def _results(
@@ -125,13 +143,21 @@ def _results(
     counts: CodeCounts,
     code_shape: tuple[int, ...],
     prior: CodePrior | None,
+    floors: bool,
     labelled: bool,
     fit: str,
 ) -> Results:
     n, image_shape = sums.images, tuple(images.pixels.shape[1:])
     dims, codes_an_image = prod(image_shape), prod(code_shape)
     uniform = bits(log(tokenizer.num_codes))
-    learned = bits(sums.prior_nats) / (n * codes_an_image) if prior is not None else None
+    learned, unigram, by_position = (
+        bits(nats) / (n * codes_an_image) if known else None
+        for nats, known in (
+            (sums.prior_nats, prior is not None),
+            (sums.unigram_nats, floors),
+            (sums.position_nats, floors),
+        )
+    )
     decoder = bits(sums.decoder_nats) / (n * dims)
     return Results(
         images=n,
@@ -142,6 +168,8 @@ def _results(
         usage=counts.usage,
         bits_per_code=uniform if learned is None else learned,
         bits_per_code_uniform=uniform,
+        bits_per_code_unigram=unigram,
+        bits_per_code_position_unigram=by_position,
         bits_per_code_prior=learned,
         kl_bits_per_dim_uniform=uniform_prior_bits(code_shape, tokenizer.num_codes, image_shape),
         bits_per_dim_uniform=decoder + uniform * codes_an_image / dims,

@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
-import yaml
 from PIL import Image
 from tqdm import tqdm
 
-from vqvae.config import DataConfig, RunConfig, config_from
+from vqvae.config import DataConfig, config_from
+from vqvae.config_yaml import read_yaml
 from vqvae.data import ImageSet
 from vqvae.errors import UserError, did_you_mean
 from vqvae.evaluation.evaluate import Results, evaluate
+from vqvae.evaluation.floors import load_counts
 from vqvae.evaluation.pictures import grid, pairs
 from vqvae.files import write_json
 from vqvae.hub import choose_device, load_prior, load_tokenizer, read_model
-from vqvae.sampling import check_controls, check_guidance, sample
+from vqvae.sampling import PLAIN, Controls, sample
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
 
@@ -34,16 +34,19 @@ def evaluate_run(
     tokenizer = load_tokenizer(path, device=on)
     prior = load_prior(path, device=on) if card.stage == "prior" else None
     images, fit = load_for(path, spec, split)
-    results, counts = evaluate(tokenizer, images, prior=prior, device=on, progress=progress, fit=fit)
+    counts = load_counts(Path(path)) if prior is not None else None
+    results, chosen = evaluate(
+        tokenizer, images, prior=prior, counts=counts, device=on, progress=progress, fit=fit
+    )
     if Path(path).is_dir():
-        write_json(Path(path) / "evaluation.json", {"results": results.to_dict(), "counts": counts.tolist()})
+        write_json(Path(path) / "evaluation.json", {"results": results.to_dict(), "counts": chosen.tolist()})
     return results
 
 
 def load_for(path: str, spec: str, split: str) -> tuple[ImageSet, str]:
     """Load images as a run's own were loaded: its channels and, where its config says so, its size and crop."""
     tokenizer, (card, _) = load_tokenizer(path), read_model(path)
-    data = _data_config(path)
+    data = data_config(path)
     images = DataConfig(
         spec=spec,
         size=data.size,
@@ -53,16 +56,22 @@ def load_for(path: str, spec: str, split: str) -> tuple[ImageSet, str]:
     return images, data.fit
 
 
-def _data_config(path: str) -> DataConfig:
+def data_config(path: str) -> DataConfig:
+    """Return how a run's own images were read; the defaults for a model file by itself."""
     config = Path(path) / "config.yaml"
     if not config.is_file():
         return DataConfig()
-    made: RunConfig = config_from(yaml.safe_load(config.read_text()), str(config))
-    return made.data
+    return config_from(read_yaml(config), str(config)).data
 
 
 def sample_picture(
-    path: str, *, num: int, label: str | None, device: str = "auto", **controls: Any
+    path: str,
+    *,
+    num: int,
+    label: str | None,
+    seed: int = 0,
+    controls: Controls = PLAIN,
+    device: str = "auto",
 ) -> Image.Image:
     """Draw images from a prior's run and lay them out in a grid.
 
@@ -70,8 +79,9 @@ def sample_picture(
         path: the prior's run directory.
         num: how many.
         label: a class's name or number; None takes all classes in turn.
+        seed: of ``vqvae.sampling.sample``.
+        controls: of the same.
         device: where to run.
-        **controls: seed, temperature, top_k, top_p, guidance of ``vqvae.sampling.sample``.
 
     Raises:
         UserError: for a path that is no prior's run, an unknown class, or a control out of its range.
@@ -86,16 +96,15 @@ def sample_picture(
     check_flags(controls, labels)
     total = num * prior.grid[0] * prior.grid[1] * prior.codes_per_position
     with tqdm(total=total, desc="sample", unit="code", leave=False, disable=None) as bar:
-        codes = sample(prior, num, labels=labels, device=on, progress=bar.update, **controls)
+        codes = sample(prior, num, seed=seed, controls=controls, labels=labels, device=on, progress=bar.update)
     pixels = [pixels_from_images(tokenizer.decode(part)).cpu() for part in codes.split(256)]
     return grid(torch.cat(pixels), columns=8 if num % 8 == 0 and num <= 64 else None)
 
 
-def check_flags(controls: dict[str, Any], labels: torch.Tensor | None) -> None:
+def check_flags(controls: Controls, labels: torch.Tensor | None) -> None:
     """Raise UserError, naming the flag, for a control of sampling out of its range."""
     try:
-        check_controls(controls["temperature"], controls["top_k"], controls["top_p"], controls["guidance"])
-        check_guidance(controls["guidance"], classes=labels is not None)
+        controls.check(classes=labels is not None)
     except ValueError as error:
         raise UserError(f"--{error}") from None
 

@@ -40,7 +40,7 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One small plot: its words and its curves; ``level`` is a dotted line, ``best`` a marked (step, value)."""
+    """One small plot: its words and its curves; ``levels`` are lines across, ``best`` a marked (step, value)."""
 
     key: str
     title: str
@@ -48,7 +48,7 @@ class Panel(NamedTuple):
     size: str
     curves: list[Curve]
     last_step: float
-    level: float | None = None
+    levels: tuple[tuple[str, float], ...] = ()
     best: tuple[float, float] | None = None
 
 
@@ -72,6 +72,15 @@ _PANELS = (
         ("heldout", "perplexity", "held out", "heldout", False))),
     ("usage", "Usage", "share of codes used, higher is better", "half", False, (
         ("train", "usage", "train", "train", True), ("heldout", "usage", "held out", "heldout", False))),
+    ("levels", "Usage by level", "of several codes a position", "half", False, (
+        ("heldout", "usage_1", "first", "train", False), ("heldout", "usage_2", "second", "heldout", False),
+        *(("heldout", f"usage_{i}", "later", "quiet", False) for i in range(3, 17)))),
+    ("error", "Quantization error", "of z_e, over its variance, lower is better", "half", True, (
+        ("heldout", "quantization_error", "held out", "heldout", False),)),
+    ("gradients", "Gradients of the three terms", "held-out norms; commitment times beta", "half", True, (
+        ("heldout", "gradient_reconstruction", "reconstruction", "train", False),
+        ("heldout", "gradient_commitment", "commitment", "heldout", False),
+        ("heldout", "gradient_codebook", "codebook", "quiet", False))),
     ("codebook", "Codebook", "losses, unweighted", "quarter", True, (
         ("train", "codebook", "codebook", "quiet", True), ("train", "commitment", "commitment", "train", True))),
     ("rate", "Learning rate", "", "quarter", False, (("train", "learning_rate", "train", "train", False),)),
@@ -80,14 +89,15 @@ _PANELS = (
         ("train", "images_per_second", "train", "train", True),)),
 )  # fmt: skip
 _DOTTED = (0, (1, 2.5))  # matplotlib's way to say: from 0, one line width on and two and a half off
+_DASHED = (0, (4, 3))
+_LEVEL_STYLES = {"uniform": ("dotted", _DOTTED), "unigram": ("dashed", _DASHED)}
 _SIZES = {"wide": (840, 290), "half": (410, 210), "quarter": (200, 130)}
 
 
 def series(lines: Iterable[Mapping[str, Any]], split: str, metric: str) -> tuple[list[float], list[float]]:
-    """Pick one metric's steps and values from metric lines, in the order of steps.
+    """Pick one metric's steps and finite values from metric lines, in the order of steps.
 
     A step logged twice counts once, the later line: a resumed run repeats the steps after its checkpoint.
-    Values that are not finite numbers are left out.
     """
     found = {
         line["step"]: float(line[metric])
@@ -103,7 +113,7 @@ def panels(lines: Sequence[Mapping[str, Any]], *, uniform_bits: float | None = N
 
     Args:
         lines: the parsed lines of ``metrics.jsonl``, each with ``step`` and ``split``.
-        uniform_bits: log2 K, drawn as a level beside the held-out bits a code.
+        uniform_bits: log2 K, drawn as a level beside the held-out bits a code, with the floors in the lines.
     """
     chosen: list[Panel] = []
     last_step = max((line["step"] for line in lines), default=0)
@@ -116,11 +126,19 @@ def panels(lines: Sequence[Mapping[str, Any]], *, uniform_bits: float | None = N
         held_out = [curve for curve in curves if curve.ink == "heldout"]
         if key == "bits" and held_out:
             best = min(zip(held_out[0].steps, held_out[0].values, strict=True), key=lambda at: at[1])
-            panel = panel._replace(level=uniform_bits, best=best)
+            panel = panel._replace(levels=_levels(lines, uniform_bits), best=best)
         if key == "loss" and chosen:  # a prior's loss is its bits a code again, in nats
             panel = panel._replace(size="quarter")
         chosen.append(panel)
     return chosen
+
+
+def _levels(lines: Sequence[Mapping[str, Any]], uniform_bits: float | None) -> tuple[tuple[str, float], ...]:
+    """Name what a code costs without any learning, the highest first."""
+    named = [("uniform", [] if uniform_bits is None else [uniform_bits])]
+    for label, metric in (("unigram", "unigram"), ("unigram by position", "position_unigram")):
+        named.append((label, series(lines, "heldout", f"{metric}_bits_per_code")[1]))
+    return tuple((label, values[-1]) for label, values in named if values)
 
 
 def _is_log(panel: Panel) -> bool:
@@ -151,15 +169,16 @@ def panel_figure(panel: Panel, *, name: str) -> str:
     """
     log_scale = _is_log(panel)
     named = [curve for curve in panel.curves if curve.label != "train" or len(panel.curves) > 1]
-    keys = "".join(_key(curve.label, curve.ink) for curve in named)
+    keys = "".join(_key(*words) for words in dict.fromkeys((curve.label, curve.ink) for curve in named))
     figure, axes = _blank(*_SIZES[panel.size])
     if log_scale:
         axes.set_yscale("log")
     for curve in panel.curves:
         _draw(axes, curve)
-    if panel.level is not None:
-        axes.axhline(panel.level, color=INKS["axis"], linewidth=1.2, linestyle=_DOTTED)
-        keys += _key(f"uniform, {panel.level:.4g}", "axis", "dotted")
+    for label, level in panel.levels:
+        shape, style = _LEVEL_STYLES.get(label, ("line", "-"))
+        axes.axhline(level, color=INKS["axis"], linewidth=1.2, linestyle=style)
+        keys += _key(f"{label}, {level:.4g}", "axis", shape)
     if panel.best is not None:
         step, value = panel.best
         axes.plot(step, value, "o", markersize=9, markerfacecolor="none", markeredgecolor=INKS["heldout"])
@@ -197,7 +216,7 @@ def usage_figure(counts: Sequence[int], *, perplexity: float | None, name: str) 
     axes.set_ylim(floor, max(1.0, share[0]) * (1.5 if log_scale else 1.06))
     axes.axhline(1.0, color=INKS["axis"], linewidth=1.2, linestyle=_DOTTED)
     if perplexity is not None:
-        axes.axvline(perplexity, color=INKS["heldout"], linewidth=1.4, linestyle=(0, (4, 3)))
+        axes.axvline(perplexity, color=INKS["heldout"], linewidth=1.4, linestyle=_DASHED)
         keys += _key(f"perplexity, {perplexity:.4g}", "heldout", "dashed")
     if used < len(ranked):
         axes.axvspan(used, len(ranked), color=INKS["dead"], alpha=0.16, linewidth=0)
@@ -273,8 +292,7 @@ def _short(number: float) -> str:
 def _svg(figure: "Figure", *, name: str, alt: str) -> str:
     import matplotlib
 
-    drawn = io.StringIO()
-    # Text stays text, in the page's font; the salt makes the ids of several figures on one page differ.
+    drawn = io.StringIO()  # text stays text, in the page's font; the salt makes ids on one page differ
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(drawn, format="svg", transparent=True, metadata=nothing)

@@ -1,6 +1,5 @@
 """One page about one run: what it was trained on, how it went, what it makes, and what was measured."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,12 +9,11 @@ from pathlib import Path
 from string import Template
 from typing import Any, cast
 
-import yaml
-
+from vqvae.config_yaml import read_yaml
 from vqvae.errors import UserError
 from vqvae.evaluation.pictures import figures_over_time
 from vqvae.evaluation.plots import panel_figure, panels, usage_figure
-from vqvae.files import read_records, write_atomically
+from vqvae.files import read_json, read_records, write_atomically
 
 # result -> name, unit, the better direction, meaning
 _MEANINGS = {
@@ -27,6 +25,8 @@ _MEANINGS = {
     "usage": ("Usage", "share", "higher", "codes chosen at least once, of all K"),
     "bits_per_code": ("Bits a code", "bits", "lower", "to write one code, with the prior if there is one"),
     "bits_per_code_uniform": ("Bits a code, uniform", "bits", "lower", "to write one code with no prior: log₂ K"),
+    "bits_per_code_unigram": ("Bits a code, unigram", "bits", "lower", "by how often training had each"),
+    "bits_per_code_position_unigram": ("Bits a code, by position", "bits", "lower", "the same at each position"),
     "bits_per_code_prior": ("Bits a code, prior", "bits", "lower", "to write one code with the prior"),
     "kl_bits_per_dim_uniform": ("KL, uniform", "bits", "lower", "an image's codes with no prior, over C·H·W"),
     "bits_per_dim_uniform": ("Bits a dimension, uniform", "bits", "lower", "codes and pixels over C·H·W"),
@@ -106,27 +106,14 @@ def _read(run: Path) -> _Run:
         raise UserError(f"{run}: no such run directory; `vqvae train` writes one")
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: not a run, it has no config.yaml; name the directory that `vqvae train` wrote")
+    config = read_yaml(run / "config.yaml")
     text = (run / "config.yaml").read_text(encoding="utf-8")
-    try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{run / 'config.yaml'}: not YAML; restore it from the run's start") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{run / 'config.yaml'}: holds no settings; restore it from the run's start")
     records = [_read_json(run / f"{name}.json") for name in ("environment", "data", "evaluation")]
-    return _Run(run, text, cast(dict[str, Any], config), *records, metrics=read_records(run / "metrics.jsonl"))
+    return _Run(run, text, config, *records, metrics=read_records(run / "metrics.jsonl"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(
-            f"{path}: not JSON; delete it, and `vqvae evaluate` or `resume` writes it again"
-        ) from error
-    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _part(run: _Run, *, name: str, level: int) -> str:

@@ -4,9 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqvae import sampling
 from vqvae.models.pixelcnn_cache import PixelCNNCache
-from vqvae.models.prior import CodeEmbedding, CodeHead, PriorCache, class_rows, code_nats
+from vqvae.models.prior import CodeEmbedding, CodeHead, PriorCache, class_rows, code_nats, sample_codes
 
 
 def gate(x: Tensor, dim: int = 1) -> Tensor:
@@ -142,4 +141,4 @@ class PixelCNN(nn.Module):
         """Return the logits of the next code, float [B, K], after noting the one before it, int64 [B]."""
         return cache.step(previous)
 
-    sample = sampling.sample  # of this prior: its first argument
+    sample = sample_codes  # of this prior: its first argument

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from vqvae.sampling import Controls, Prior, sample
 
 
 class CodeEmbedding(nn.Module):
@@ -73,6 +75,23 @@ def code_nats(logits: Tensor, codes: Tensor) -> Tensor:
     """Return -log p of each code in nats, float [B, h, w, n], of logits [B, h, w, n, K]: float32 at the least."""
     precise = logits if logits.dtype == torch.float64 else logits.float()
     return F.cross_entropy(precise.flatten(0, 3), codes.flatten(), reduction="none").view(codes.shape)
+
+
+def sample_codes(
+    prior: Prior,
+    num: int,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    guidance: float = 1.0,
+    labels: Tensor | None = None,
+    **how: Any,
+) -> Tensor:
+    """Draw ``num`` grids of codes, int64 [num, h, w, n]: ``vqvae.sampling.sample``, its controls spelt out."""
+    controls = Controls(temperature, top_k, top_p, guidance)
+    return sample(prior, num, seed=seed, controls=controls, labels=labels, **how)
 
 
 class Positions(Protocol):

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqvae import sampling
-from vqvae.models.prior import CodeEmbedding, CodeHead, PriorCache, class_rows, code_nats
+from vqvae.models.prior import CodeEmbedding, CodeHead, PriorCache, class_rows, code_nats, sample_codes
 from vqvae.models.transformer_cache import TransformerCache
 
 _BASE = 100.0  # the slowest pair turns by 1 / 100 of the fastest: enough for grids of a hundred rows
@@ -190,4 +189,4 @@ class CodeTransformer(nn.Module):
         """Return the logits of the next code, float [B, K], after noting the one before it, int64 [B]."""
         return cache.step(previous)
 
-    sample = sampling.sample  # of this prior: its first argument
+    sample = sample_codes  # of this prior: its first argument

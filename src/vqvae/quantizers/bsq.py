@@ -87,6 +87,10 @@ class BSQ(nn.Module):
         """Return z_q, float32 [B, bits, h, w], of codes, int64 [B, h, w, 1]."""
         return self._corners(codes).permute(0, 3, 1, 2)
 
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        return ~(z_e.float().abs() > tolerance[:, None, None, None]).all(1)
+
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Do nothing: there is no codebook."""
         return {}

@@ -10,14 +10,16 @@ from vqvae.distributed import sum_over_ranks
 from vqvae.quantizers.clock import learns
 from vqvae.quantizers.layout import (
     Estimator,
+    each_vector,
     embed_codes,
     map_of,
     mean_square,
+    positions_of,
     rows_of,
     rows_that_count,
     vectors_of,
 )
-from vqvae.quantizers.nearest import nearest_code
+from vqvae.quantizers.nearest import nearest_code, unsure_codes
 from vqvae.quantizers.precision import InFloat32
 from vqvae.quantizers.upkeep import Upkeep
 from vqvae.tensors import Quantized
@@ -85,6 +87,11 @@ class CodebookQuantizer(InFloat32, ABC):
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q, float [B, n*D, h, w], of codes, int64 [B, h, w, n]; no gradient reaches the codebook."""
         return embed_codes(codes, self.codebook.detach())
+
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        latents = self.latents_of(z_e)
+        return positions_of(unsure_codes(latents, self.codebook, each_vector(tolerance, latents)), z_e)
 
     def freeze(self, codes: Tensor | None = None) -> None:
         """Let nothing move these codes, int64 [R] or bool [K], any more; None: the whole codebook.

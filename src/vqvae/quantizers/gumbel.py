@@ -9,7 +9,16 @@ from torch.nn import functional as F
 from vqvae import noise
 from vqvae.distributed import rows_before
 from vqvae.quantizers.clock import Clock, learns
-from vqvae.quantizers.layout import Share, embed_codes, map_of, rows_that_count, straight_through, vectors_of
+from vqvae.quantizers.layout import (
+    Share,
+    each_vector,
+    embed_codes,
+    map_of,
+    positions_of,
+    rows_that_count,
+    straight_through,
+    vectors_of,
+)
 from vqvae.quantizers.precision import InFloat32
 from vqvae.tensors import Quantized
 
@@ -115,6 +124,15 @@ class GumbelQuantizer(InFloat32):
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q, float32 [B, D, h, w], of codes, int64 [B, h, w, 1]; no gradient reaches the codebook."""
         return embed_codes(codes, self.codebook.detach())
+
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        latents, weight = vectors_of(z_e, 1), self.to_logits.weight
+        best = self.to_logits(latents).topk(2, dim=1).values
+        longest = weight.norm(dim=1).amax()
+        rounding = torch.finfo(torch.float32).eps * (weight.shape[1] + 4) * longest * latents.norm(dim=1)
+        reach = 2 * (longest * each_vector(tolerance, latents) + rounding)
+        return positions_of(~(best[:, 0] - best[:, 1] > reach), z_e)
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Count the update: noise and temperature are functions of the count. Returns the ``temperature``."""

@@ -100,3 +100,13 @@ def straight_through(z_e: Tensor, z_q: Tensor) -> Tensor:
     value is z_q bit for bit.
     """
     return _StraightThrough.apply(z_e, z_q.detach())  # pyright: ignore[reportReturnType]
+
+
+def each_vector(tolerance: Tensor, vectors: Tensor) -> Tensor:
+    """Return a number of each image, float [B], for each of the vectors [B*h*w*n, D] of them: float [B*h*w*n]."""
+    return tolerance.repeat_interleave(len(vectors) // max(1, len(tolerance)))
+
+
+def positions_of(marked: Tensor, z_e: Tensor) -> Tensor:
+    """Return where any of a position's vectors is marked, bool [B, h, w], for a mark of each, bool [B*h*w*n]."""
+    return marked.view(len(z_e), *z_e.shape[2:], -1).any(3)

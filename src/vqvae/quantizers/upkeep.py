@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vqvae import noise
 from vqvae.distributed import gather_rows
+from vqvae.quantizers.clock import Clock
 
 
 def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
@@ -90,6 +91,14 @@ class Upkeep(nn.Module):
         self._noted.clear()
         return latents, codes
 
+    def forget(self) -> None:
+        """Forget what was noted."""
+        self._noted.clear()
+
+    def noted(self) -> list[Tensor]:
+        """Return the latents noted since the last update."""
+        return [latents for latents, _ in self._noted]
+
     def start(self, codebook: Tensor, latents: Tensor) -> bool:
         """On the first batch of all ranks, copy starting codes from it into the codebook; say whether it did."""
         if self.started or self.frozen.all():
@@ -118,6 +127,24 @@ class Upkeep(nn.Module):
         if not len(codes):  # so on every rank: uses, updates and what is frozen are the same on all
             return codes, latents[:0]
         return codes, starting_codes(gather_rows(latents), len(codes), self.seed, updates)
+
+
+def forget(model: nn.Module) -> None:
+    """Undo what a model's quantizers noted in training forwards since their last update."""
+    for part in model.modules():
+        if isinstance(part, Upkeep | Clock):
+            part.forget()
+
+
+def statistic_of(model: nn.Module) -> Tensor:
+    """Return a scalar that is finite if a model's buffers and all that was noted for their update are.
+
+    It is the sum of all magnitudes, so sums that the next update makes of them cannot overflow either.
+    """
+    held = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    for part in model.modules():
+        held += part.noted() if isinstance(part, Upkeep) else []
+    return torch.stack(torch._foreach_norm(held, 1)).sum()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _with_nothing_frozen(upkeep: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -1,10 +1,11 @@
 """Sampling from any prior that meets the protocol."""
 
-from vqvae.sampling.guidance import check_guidance as check_guidance
 from vqvae.sampling.inpaint import inpaint as inpaint
 from vqvae.sampling.inpaint import outpaint as outpaint
+from vqvae.sampling.inpaint import vary as vary
 from vqvae.sampling.protocol import Prior as Prior
-from vqvae.sampling.sampler import check_controls as check_controls
+from vqvae.sampling.sampler import PLAIN as PLAIN
+from vqvae.sampling.sampler import Controls as Controls
 from vqvae.sampling.sampler import draw as draw
 from vqvae.sampling.sampler import restrict as restrict
 from vqvae.sampling.sampler import sample as sample

@@ -32,7 +32,7 @@ def stepper(
     if guidance == 1.0:
         cache = prior.start(count, grid, labels)
         return lambda previous: prior.step(cache, previous)
-    check_guidance(guidance, classes=prior.num_classes > 0 and labels is not None)
+    check_guidance(guidance, classes=has_classes(prior, labels))
     assert labels is not None
     cache = prior.start(2 * count, grid, torch.cat([labels, torch.full_like(labels, prior.num_classes)]))
 
@@ -42,6 +42,11 @@ def stepper(
         return without + guidance * (with_class - without)
 
     return step
+
+
+def has_classes(prior: Prior, labels: Tensor | None) -> bool:
+    """Return whether there is a class for guidance to ask more of."""
+    return prior.num_classes > 0 and labels is not None
 
 
 def check_guidance(guidance: float, *, classes: bool) -> None:

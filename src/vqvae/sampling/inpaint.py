@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from vqvae import noise
-from vqvae.sampling.guidance import Step, stepper
+from vqvae.sampling.guidance import Step, has_classes, stepper
 from vqvae.sampling.protocol import Prior
-from vqvae.sampling.sampler import check_controls, invert, numbers, pick
+from vqvae.sampling.sampler import PLAIN, Controls, invert, numbers
 
 
 @torch.no_grad()
@@ -20,11 +20,8 @@ def inpaint(
     *,
     seed: int = 0,
     candidates: int = 1,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
+    controls: Controls = PLAIN,
     labels: Tensor | None = None,
-    guidance: float = 1.0,
     batch_size: int = 64,
     progress: Callable[[int], object] = lambda positions: None,
 ) -> Tensor:
@@ -48,11 +45,8 @@ def inpaint(
         keep: bool [h, w], [B, h, w] or [B, h, w, n], where codes stay as they are.
         seed: of everything random.
         candidates: M.
-        temperature: 1 samples the distribution itself, 0 takes the likeliest code.
-        top_k: keep the k likeliest codes alone.
-        top_p: keep the likeliest codes up to this mass.
+        controls: temperature, top_k, top_p, guidance; the weights are of the guided distribution too.
         labels: int64 [B] classes, or None.
-        guidance: how strongly the labels act; the weights are of the guided distribution too.
         batch_size: grids drawn side by side, candidates counted, though all those of an image go together.
         progress: called with the number of codes passed in each step, for a progress bar.
 
@@ -62,28 +56,25 @@ def inpaint(
     Raises:
         ValueError: for a control out of its range, fewer candidates than one, or a mask that does not fit.
     """
-    check_controls(temperature, top_k, top_p, guidance)
+    controls.check(classes=has_classes(prior, labels))
     if candidates < 1:
         raise ValueError(f"candidates {candidates}: must be 1 or more")
     grid, length, kept = (codes.shape[1], codes.shape[2]), codes.shape[1:].numel(), _mask_like(codes, keep)
-
-    def choose(logits: Tensor, u: Tensor) -> Tensor:
-        return pick(logits, u, temperature=temperature, top_k=top_k, top_p=top_p)
 
     out = [codes[:0]]
     for images in torch.arange(len(codes)).split(max(1, batch_size // candidates)):
         rows = images.repeat_interleave(candidates)
         own_labels = None if labels is None else labels.cpu()[rows]
-        step = stepper(prior, len(rows), grid, labels=own_labels, guidance=guidance)
+        step = stepper(prior, len(rows), grid, labels=own_labels, guidance=controls.guidance)
         given = codes.flatten(1)[rows], kept[rows]
-        drawn, log_weights = _fill(step, choose, *given, _numbers(length, seed, images, candidates), progress)
+        drawn, log_weights = _fill(step, controls, *given, _numbers(length, seed, images, candidates), progress)
         best = invert(log_weights.view(-1, candidates).softmax(1), noise.uniform(seed, images, length))
         out.append(drawn.view(-1, candidates, *codes.shape[1:])[torch.arange(len(images)), best])
     return torch.cat(out)
 
 
 def outpaint(
-    prior: Prior, codes: Tensor, grid: tuple[int, int], *, at: tuple[int, int] = (0, 0), **controls: Any
+    prior: Prior, codes: Tensor, grid: tuple[int, int], *, at: tuple[int, int] = (0, 0), **how: Any
 ) -> Tensor:
     """Place codes in a larger grid and draw the rest around them.
 
@@ -92,7 +83,7 @@ def outpaint(
         codes: int64 [B, h, w, n].
         grid: (H, W), at least (h, w).
         at: (row, column) of the codes' upper left corner in it.
-        **controls: of ``inpaint``; codes that lie before the given ones are drawn without sight of them, so
+        **how: of ``inpaint``; codes that lie before the given ones are drawn without sight of them, so
             ``candidates`` matters wherever ``at`` is not (0, 0).
 
     Returns:
@@ -107,7 +98,33 @@ def outpaint(
     canvas, keep = codes.new_zeros(len(codes), *grid, codes.shape[3]), torch.zeros(grid, dtype=torch.bool)
     canvas[:, top : top + h, left : left + w] = codes
     keep[top : top + h, left : left + w] = True
-    return inpaint(prior, canvas, keep, **controls)
+    return inpaint(prior, canvas, keep, **how)
+
+
+def vary(prior: Prior, codes: Tensor, *, depth: int = 0, region: Tensor | None = None, **how: Any) -> Tensor:
+    """Draw variations: keep the first codes of each position, or all outside a region, and draw the rest.
+
+    Where the n codes of a position go from coarse to fine, as those of a residual quantizer do, ``depth`` is how
+    much of that stays: 0 draws all of them anew, n - 1 the last detail alone.
+
+    Args:
+        prior: in eval mode.
+        codes: int64 [B, h, w, n].
+        depth: the codes of each position that stay, 0 to n - 1.
+        region: bool [h, w], where codes are drawn anew; everywhere by default.
+        **how: of ``inpaint``.
+
+    Returns:
+        int64 [B, h, w, n].
+
+    Raises:
+        ValueError: for a depth that leaves nothing to draw, and as ``inpaint``.
+    """
+    n = codes.shape[3]
+    if not 0 <= depth < n:
+        raise ValueError(f"depth {depth}: must be 0 to {n - 1}, as there are {n} codes a position")
+    keep = (torch.arange(n) < depth).expand(codes.shape)
+    return inpaint(prior, codes, keep if region is None else keep | ~region[..., None].cpu(), **how)
 
 
 def _numbers(length: int, seed: int, images: Tensor, candidates: int) -> Iterator[Tensor]:
@@ -119,7 +136,7 @@ def _numbers(length: int, seed: int, images: Tensor, candidates: int) -> Iterato
 
 def _fill(
     step: Step,
-    choose: Callable[[Tensor, Tensor], Tensor],
+    controls: Controls,
     codes: Tensor,
     kept: Tensor,
     uniform: Iterator[Tensor],
@@ -138,7 +155,7 @@ def _fill(
         if any_kept[position]:
             log_p = logits.log_softmax(1).gather(1, known[:, None])[:, 0]
             log_weights += log_p.where(keep, 0.0).cpu()
-        previous = known if all_kept[position] else torch.where(keep, known, choose(logits, u))
+        previous = known if all_kept[position] else torch.where(keep, known, controls.pick(logits, u))
         drawn[:, position] = previous
         progress(len(codes))
     return drawn, log_weights

@@ -1,13 +1,14 @@
 """Drawing codes from a prior, one after the other."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import isfinite
 
 import torch
 from torch import Tensor
 
 from vqvae import noise
-from vqvae.sampling.guidance import stepper
+from vqvae.sampling.guidance import check_guidance, has_classes, stepper
 from vqvae.sampling.protocol import Prior
 
 
@@ -84,16 +85,40 @@ def pick(logits: Tensor, u: Tensor, *, temperature: float, top_k: int | None, to
     return invert(weights, u.to(here.device)).to(logits.device)
 
 
-def check_controls(temperature: float, top_k: int | None, top_p: float | None, guidance: float = 1.0) -> None:
-    """Raise ValueError unless temperature >= 0, top_k >= 1, 0 < top_p <= 1 and guidance is a finite number."""
-    if not temperature >= 0:
-        raise ValueError(f"temperature {temperature}: must be 0 or more")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k {top_k}: must be 1 or more")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p {top_p}: must be above 0 and at most 1")
-    if not isfinite(guidance):
-        raise ValueError(f"guidance {guidance}: must be a finite number")
+@dataclass(frozen=True)
+class Controls:
+    """What bends a prior's distribution while codes are drawn; the defaults leave it as it is.
+
+    Attributes:
+        temperature: 0 or more; divides the logits. 0 takes the likeliest code.
+        top_k: keep the k likeliest codes alone; 1 or more, or None.
+        top_p: keep the fewest codes whose probabilities reach this sum, in (0, 1]; or None.
+        guidance: how strongly labels act, see ``stepper``; 1 is the prior itself.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    guidance: float = 1.0
+
+    def check(self, *, classes: bool) -> None:
+        """Raise ValueError for a control out of its range; ``classes`` is whether there are labels to guide by."""
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature {self.temperature}: must be 0 or more")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k {self.top_k}: must be 1 or more")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p {self.top_p}: must be above 0 and at most 1")
+        if not isfinite(self.guidance):
+            raise ValueError(f"guidance {self.guidance}: must be a finite number")
+        check_guidance(self.guidance, classes=classes)
+
+    def pick(self, logits: Tensor, u: Tensor) -> Tensor:
+        """Draw codes, int64 [B], of logits [B, K], each at its uniform number, float64 [B]."""
+        return pick(logits, u, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+
+
+PLAIN = Controls()
 
 
 @torch.no_grad()
@@ -102,15 +127,13 @@ def sample(
     num: int,
     *,
     seed: int = 0,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
+    controls: Controls = PLAIN,
     labels: Tensor | None = None,
     grid: tuple[int, int] | None = None,
     batch_size: int = 64,
     device: torch.device | str | None = None,
     progress: Callable[[int], object] = lambda positions: None,
-    guidance: float = 1.0,
+    first: int = 0,
 ) -> Tensor:
     """Draw ``num`` grids of codes from a prior, through its cache.
 
@@ -121,15 +144,13 @@ def sample(
         prior: in eval mode.
         num: how many.
         seed: of the whole set.
-        temperature: 1 samples the distribution itself, 0 takes the likeliest code.
-        top_k: keep the k likeliest codes alone.
-        top_p: keep the likeliest codes up to this mass.
+        controls: temperature, top_k, top_p, guidance.
         labels: int64 [num] classes, or None.
         grid: (h, w); the prior's own by default.
         batch_size: images drawn side by side.
         device: where the codes are put; by default where the prior is.
         progress: called with the number of codes drawn in each step, for a progress bar.
-        guidance: how strongly the labels act, see ``stepper``; 1 is the prior itself.
+        first: the index of the first image in the set; those drawn are first .. first + num - 1.
 
     Returns:
         int64 [num, h, w, n].
@@ -137,16 +158,16 @@ def sample(
     Raises:
         ValueError: for a control out of its range, or guidance without labels.
     """
-    check_controls(temperature, top_k, top_p, guidance)
+    controls.check(classes=has_classes(prior, labels))
     h, w = grid or prior.grid
     batches: list[Tensor] = []
     for images in torch.arange(num).split(batch_size):
         part = None if labels is None else labels.cpu()[images]
-        step = stepper(prior, len(images), (h, w), labels=part, guidance=guidance)
+        step = stepper(prior, len(images), (h, w), labels=part, guidance=controls.guidance)
         codes: list[Tensor] = []
-        for u in numbers(h * w * prior.codes_per_position, seed, images):
+        for u in numbers(h * w * prior.codes_per_position, seed, first + images):
             logits = step(codes[-1] if codes else None)
-            codes.append(pick(logits, u, temperature=temperature, top_k=top_k, top_p=top_p))
+            codes.append(controls.pick(logits, u))
             progress(len(images))
         batches.append(torch.stack(codes, 1).view(-1, h, w, prior.codes_per_position))
     return torch.cat(batches).to(device)
@@ -163,7 +184,7 @@ def sample_naively(
         part, own_labels = codes[images], None if labels is None else labels[images]
         for place, u in zip(_raster(*part.shape[1:]), numbers(part[0].numel(), seed, images), strict=True):
             logits = prior(part, own_labels)[:, *place]
-            part[:, *place] = pick(logits, u, temperature=1.0, top_k=None, top_p=None)
+            part[:, *place] = PLAIN.pick(logits, u)
         codes[images] = part
     return codes
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vqvae.data import ImageSet
+from vqvae.data import ImageSet, Views
 from vqvae.errors import UserError
 from vqvae.files import remove_leftovers
 from vqvae.models import VQVAE
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 
-KIND, VERSION = "vqvae-codes", 1
+KIND, VERSION = "vqvae-codes", 2
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class CodeSet:
     """The codes of a data set.
 
     Attributes:
-        codes: int16 or int32 [V, N, h, w, n]: V views of N images; view 1, where there is one, is mirrored.
+        codes: int16 or int32 [V, N, h, w, n]: the V views of N images.
         labels: int64 [N], or None.
     """
 
@@ -43,7 +43,7 @@ def cache_folder() -> Path:
 
 
 def code_set(
-    tokenizer: VQVAE, tokenizer_hash: str, images: ImageSet, *, mirrored: bool, device: torch.device | str
+    tokenizer: VQVAE, tokenizer_hash: str, images: ImageSet, *, views: Views, device: torch.device | str
 ) -> CodeSet:
     """Return the codes of a data set, from the store where they are in it, else made and stored.
 
@@ -51,11 +51,12 @@ def code_set(
         tokenizer: in eval mode, on the device.
         tokenizer_hash: SHA-256 of its file.
         images: what to encode.
-        mirrored: whether to add a view of each image flipped left to right.
+        views: of each image, all of which are encoded.
         device: the tokenizer's.
     """
-    views = 2 if mirrored else 1
-    identity: dict[str, object] = {"tokenizer": tokenizer_hash, "images": images.fingerprint, "views": views}
+    identity: dict[str, object] = {"tokenizer": tokenizer_hash, "images": images.fingerprint, "views": len(views)}
+    if views.crops:
+        identity |= {"crops": views.crops, "seed": views.seed}
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     path = cache_folder() / "codes" / tokenizer_hash[:16] / f"{images.split}-{name}.safetensors"
     codes = _stored(path, identity)
@@ -76,17 +77,17 @@ def _stored(path: Path, identity: dict[str, object]) -> Tensor | None:
 
 
 @torch.no_grad()
-def _encoded(tokenizer: VQVAE, images: ImageSet, views: int, device: torch.device | str) -> Tensor:
+def _encoded(tokenizer: VQVAE, images: ImageSet, views: Views, device: torch.device | str) -> Tensor:
     small = torch.int16 if tokenizer.num_codes <= 2**15 else torch.int32
-    made: list[Tensor] = []
+    made = torch.empty(0, dtype=small)
     rows = torch.arange(len(images)).split(256)
-    with tqdm(total=views * len(rows), desc="encode", unit="batch", leave=False, disable=None) as bar:
-        for view in range(views):
-            parts: list[Tensor] = []
+    with tqdm(total=len(views) * len(rows), desc="encode", unit="batch", leave=False, disable=None) as bar:
+        for view in range(len(views)):
             for batch in rows:
-                pixels = images.pixels[batch]
-                pixels = pixels.flip(-1) if view else pixels
-                parts.append(tokenizer.encode(images_from_pixels(pixels.to(device))).to("cpu", small))
+                pixels = views.of(images.pixels[batch], batch, torch.full_like(batch, view))
+                codes = tokenizer.encode(images_from_pixels(pixels.to(device))).to("cpu", small)
+                if not len(made):
+                    made = codes.new_empty(len(views), len(images), *codes.shape[1:])
+                made[view, batch] = codes
                 bar.update()
-            made.append(torch.cat(parts))
-    return torch.stack(made)
+    return made

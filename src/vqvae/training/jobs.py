@@ -1,7 +1,6 @@
 """Whole trainings: from a config to a finished run."""
 
 import dataclasses
-import json
 import logging
 import os
 import sys
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vqvae.config import PriorConfig, RunConfig, TokenizerConfig, load_config, to_mapping
-from vqvae.data import ImageSet
-from vqvae.distributed import first_of_host_first, from_rank_0, process_group, rank, wait_for_ranks, world
+from vqvae.data import ImageSet, Views
+from vqvae.distributed import from_rank_0, in_turn, local_rank, process_group, rank, wait_for_ranks, world
 from vqvae.errors import UserError
-from vqvae.files import write_json
+from vqvae.evaluation.floors import save_counts
+from vqvae.files import read_json, write_json
 from vqvae.hub import file_hash, load_tokenizer, model_file, read_model
 from vqvae.training.codes import code_set
 from vqvae.training.engine import Engine
@@ -112,7 +112,7 @@ def _load(config: RunConfig) -> tuple[ImageSet, ImageSet]:
         multiple = config.model.factor
     else:
         multiple = load_tokenizer(config.tokenizer).factor
-    with first_of_host_first():
+    with in_turn(local_rank() == 0):  # the first of a host downloads, the others find it
         train, heldout = (config.data.load(split, multiple_of=multiple) for split in ("train", "test"))
     if train.pixels.shape[1:] != heldout.pixels.shape[1:]:
         raise UserError(
@@ -158,11 +158,16 @@ def _prior_stage(run: Run, config: PriorConfig, train: ImageSet, heldout: ImageS
             f"{config.data.spec}: images of {train.pixels.shape[1]} channels, but the tokenizer is for "
             f"{tokenizer.channels}: set --data.channels {tokenizer.channels}"
         )
-    mirrored = config.data.flip
-    with first_of_host_first():
-        codes = code_set(tokenizer, name, train, mirrored=mirrored, device=engine.device)
-        heldout_codes = code_set(tokenizer, name, heldout, mirrored=False, device=engine.device)
-    return PriorStage(config, codes, heldout_codes, engine, Path(folder))
+    views = config.data.views(config.training.seed)
+    with in_turn(local_rank() == 0):  # the first of a host stores codes, the others find them
+        codes = code_set(tokenizer, name, train, views=views, device=engine.device)
+        heldout_codes = code_set(tokenizer, name, heldout, views=Views(), device=engine.device)
+    stage = PriorStage(config, codes, heldout_codes, engine, Path(folder))
+    if rank() == 0:
+        save_counts(run.path, stage.counts)
+        floors = (f"{name.removesuffix('_bits_per_code')} {bits:.4g}" for name, bits in stage.floors.items())
+        print(f"bits a code that a prior must get below: {', '.join(floors)}", file=sys.stderr, flush=True)
+    return stage
 
 
 def _describe(train: ImageSet, heldout: ImageSet) -> dict[str, Any]:
@@ -187,8 +192,10 @@ def _check_same_data(run: Run, train: ImageSet) -> None:
         )
     if not run.data.exists():
         return
-    before = json.loads(run.data.read_text())["train"]["fingerprint"]
-    if before != train.fingerprint:
+    before = read_json(run.data).get("train")
+    if not isinstance(before, dict) or "fingerprint" not in before:
+        raise UserError(f"{run.data}: damaged: it does not say which images the run began with")
+    if before["fingerprint"] != train.fingerprint:
         raise UserError(
             f"{run.path}: the training images at {train.spec} are not those that the run began with; "
             "restore them, or start a new run"

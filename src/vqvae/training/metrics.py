@@ -1,6 +1,7 @@
 """Where metrics go: JSON lines always, a progress bar or plain lines, TensorBoard if asked."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +11,12 @@ from tqdm import tqdm
 from vqvae.distributed import rank
 from vqvae.errors import UserError
 
-_SHOWN = ("loss", "bits_per_code", "nmse", "psnr", "perplexity", "usage", "images_per_second")
+_SHOWN = ("loss", "bits_per_code", "nmse", "psnr", "perplexity", "usage", "dropped", "images_per_second")
+
+
+def rounded(value: float) -> float:
+    """Round to the seven digits that records keep."""
+    return float(f"{value:.7g}")
 
 
 class Sink(Protocol):
@@ -33,8 +39,12 @@ class JsonLines:
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
         """Append a line."""
-        rounded = {name: float(f"{value:.7g}") for name, value in values.items()}
-        self.file.write(json.dumps({"step": step, "split": split, **rounded}) + "\n")
+        kept = {name: rounded(value) for name, value in values.items()}
+        self.file.write(json.dumps({"step": step, "split": split, **kept}) + "\n")
+
+    def sync(self) -> None:
+        """See the lines to the disk, so that a checkpoint has its metrics after a power cut too."""
+        os.fsync(self.file.fileno())
 
     def close(self) -> None:
         """Close the file."""

@@ -1,5 +1,6 @@
 """The second stage: a prior over the codes of a trained tokenizer."""
 
+from dataclasses import replace
 from math import log
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from torch.nn import functional as F
 
 from vqvae import noise
 from vqvae.config import PriorConfig
-from vqvae.data import flips
 from vqvae.distributed import own_rows
+from vqvae.evaluation.floors import count_codes, pooled, unigram_nats
 from vqvae.evaluation.pictures import grid, save_png
 from vqvae.files import write_atomically
 from vqvae.hub import (
@@ -47,6 +48,9 @@ def keep_tokenizer(source: str, run: Run) -> None:
 class PriorStage:
     """Maximum likelihood on stored codes (arXiv 1711.00937, section 3.2, second stage).
 
+    ``counts`` is how often each code stands at each position of the training codes, int64 [h, w, n, K]; ``floors``
+    what the held-out codes cost by these counts alone, in bits a code.
+
     Args:
         config: of the run.
         train: the training codes.
@@ -54,6 +58,8 @@ class PriorStage:
         engine: where it runs.
         tokenizer: its run directory or file, for decoding samples.
     """
+
+    criterion = "bits_per_code"
 
     def __init__(
         self, config: PriorConfig, train: CodeSet, heldout: CodeSet, engine: Engine, tokenizer: Path
@@ -73,18 +79,25 @@ class PriorStage:
             num_classes=len(self.tokenizer_card.classes) if config.classes else 0,
         ).to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.model: nn.Module = self.prior
+        self.counts = count_codes(train.codes, self.prior.num_codes)
+        self.floors = {
+            "unigram_bits_per_code": self._floor(pooled(self.counts)),
+            "position_unigram_bits_per_code": self._floor(self.counts),
+        }
         batch = len(own_rows(torch.arange(config.training.batch_size // config.training.accumulate)))
         example = torch.zeros(batch, height, width, n, dtype=torch.int64, device=engine.device)
         labels = [torch.zeros(batch, dtype=torch.int64, device=engine.device)] if config.classes else []
         self.network = engine.compile(self.prior, example, *labels)
 
+    def _floor(self, counts: Tensor) -> float:
+        return float(unigram_nats(self.heldout.codes[0, :MEASURED_ROWS].long(), counts).mean()) / log(2)
+
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
         """Return the mean negative log-likelihood of a code, in nats, on the rows of a batch."""
         seed = self.config.training.seed
-        view = torch.zeros_like(rows)
-        if len(self.train.codes) > 1:
-            view = flips(rows, epochs, seed=seed).long()
-        codes = self.train.codes[view, rows].to(self.engine.device).long()
+        codes = (
+            self.train.codes[self.config.data.views(seed).choose(rows, epochs), rows].to(self.engine.device).long()
+        )
         labels = self._labels(self.train, rows)
         if labels is not None:
             hidden = noise.uniform(seed, 1, epochs, rows) < self.config.class_dropout
@@ -100,6 +113,13 @@ class PriorStage:
             return None
         return codes.labels[rows].to(self.engine.device)
 
+    def statistic(self) -> Tensor:
+        """Return a finite scalar: a prior has no statistics."""
+        return torch.zeros((), device=self.engine.device)
+
+    def drop_step(self) -> None:
+        """Nothing was noted."""
+
     def after_step(self, step: int) -> Metrics:
         """Nothing follows a step."""
         return {}
@@ -113,13 +133,14 @@ class PriorStage:
         return nats / codes.codes[0, rows].numel()
 
     def evaluate(self) -> dict[str, float]:
-        """Measure held-out codes, and as many training codes the same way: their gap is the overfitting."""
+        """Measure held-out codes, as many training codes the same way (the gap is overfitting), and the floors."""
         nats, train_nats = self._nats_per_code(self.heldout), self._nats_per_code(self.train)
         return {
             "nats_per_code": nats,
             "bits_per_code": nats / log(2),
             "train_bits_per_code": train_nats / log(2),
             "overfit_bits": (nats - train_nats) / log(2),
+            **self.floors,
         }
 
     def draw(self, run: Run, step: int) -> None:
@@ -129,7 +150,7 @@ class PriorStage:
         pixels = pixels_from_images(self.tokenizer.decode(codes)).cpu()
         save_png(grid(pixels, columns=8), run.samples / f"samples-{step:08d}.png")
 
-    def save(self, run: Run, step: int) -> None:
+    def save(self, path: Path, step: int, *, heldout: float | None = None) -> None:
         """Write the prior."""
         card = prior_card(self.config, self.prior, self.tokenizer_card, self.tokenizer_hash, step)
-        save_model(run.model, self.prior.state_dict(), card)
+        save_model(path, self.prior.state_dict(), replace(card, heldout=heldout))

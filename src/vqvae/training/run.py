@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from vqvae.config import RunConfig, config_from, to_yaml
-from vqvae.config_yaml import parse_yaml
+from vqvae.config_yaml import read_yaml
 from vqvae.distributed import rank
 from vqvae.errors import UserError, what_failed
 from vqvae.files import make_first_free, read_records, remove_leftovers, write_atomically, write_json
-from vqvae.hub import MODEL_FILE
+from vqvae.hub import BEST_FILE, MODEL_FILE
 from vqvae.interruption import Interrupted
 from vqvae.ownership import LOCK_FILE, check_is_run, owned
 
@@ -26,7 +26,9 @@ class Run:
     """The names of what a run directory holds.
 
     ``config.yaml``, ``environment.json``, ``data.json``, ``metrics.jsonl``, ``checkpoints/``, ``samples/``,
-    ``model.safetensors`` (the averaged weights at the last checkpoint), ``evaluation.json``, ``report.html``.
+    ``model.safetensors`` (the averaged weights at the last checkpoint), ``best.safetensors`` (those that measured
+    best on held-out rows), ``evaluation.json``, ``report.html``; a prior's also ``tokenizer/`` and
+    ``code-counts.safetensors``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,6 +40,7 @@ class Run:
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
         self.model = path / MODEL_FILE
+        self.best = path / BEST_FILE
         self.evaluation = path / "evaluation.json"
 
     @classmethod
@@ -54,6 +57,7 @@ class Run:
         path, made = _make(out, name)
         with owned(path):
             _check_free(path)
+            remove_leftovers(path)
             run = cls(path)
             try:
                 yield run
@@ -81,7 +85,7 @@ class Run:
         Raises:
             UserError: when it is not a run's config.
         """
-        return config_from(parse_yaml(self.config.read_text(), str(self.config)), str(self.config))
+        return config_from(read_yaml(self.config), str(self.config))
 
     @contextmanager
     def accounted_for(self) -> Iterator[None]:
@@ -129,6 +133,11 @@ class Run:
                 **more,
             },
         )
+
+    def measured_at(self, step: int) -> bool:
+        """Say whether held-out rows were measured after ``step`` steps."""
+        records = read_records(self.metrics)
+        return any((record["step"], record.get("split")) == (step, "heldout") for record in records)
 
     def keep_metrics_until(self, step: int) -> None:
         """Drop the metrics after a step: a run that resumes at it writes them again."""
