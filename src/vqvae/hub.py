@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -20,7 +20,8 @@ from vqvae.tensorfile import load_tensors, save_tensors
 M = TypeVar("M", bound=nn.Module)
 
 
-class _Shape(TypedDict):
+@dataclass(frozen=True)
+class _Shape:
     """What a prior's card says of its codes."""
 
     num_codes: int
@@ -190,7 +191,7 @@ def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> CodeP
     config = config_from({"stage": "prior", "model": card.build.get("model")}, str(path))
     assert isinstance(config, PriorConfig)
     try:
-        shape = _SHAPE.validate_python(card.build.get("shape"))
+        shape = vars(_SHAPE.validate_python(card.build.get("shape")))
     except ValidationError:
         raise UserError(f"{path}: damaged: its card does not say the shape of its codes") from None
     return _filled(partial(build_prior, config.model, **shape), card, state, path).to(device)
