@@ -84,21 +84,30 @@ def write_report(run: Path, also: Path | None = None) -> Path:
         UserError: if a directory is not there or is no run, or one of its records cannot be read.
     """
     first = _read(Path(run))
-    if also is None:
-        title, body = first.path.resolve().name, _part(first, name="a", level=1)
-    else:
-        second = _read(Path(also))
-        title = first.path.resolve().parent.name
-        parts = ((first, "a"), (second, "b"))
-        links = " and ".join(f'<a href="#{name}">{escape(part.stage)}</a>' for part, name in parts)
-        body = f'<h1>{escape(title)}</h1><p class="lead">Two runs: {links}.</p>' + "".join(
-            f'<article class="part" id="{name}">{_part(part, name=name, level=2)}</article>'
-            for part, name in parts
-        )
+    try:
+        title, body = _title_and_body(first, also)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # JSON, but not as vqvae wrote it
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise UserError(
+            f"{run}: a record in it is damaged ({problem}); 'vqvae evaluate' writes its own again"
+        ) from error
     page = Template(files("vqvae.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     target = first.path / "report.html"
     write_atomically(target, page.substitute(title=escape(title), body=body).encode())
     return target
+
+
+def _title_and_body(first: _Run, also: Path | None) -> tuple[str, str]:
+    if also is None:
+        return first.path.resolve().name, _part(first, name="a", level=1)
+    second = _read(Path(also))
+    title = first.path.resolve().parent.name
+    parts = ((first, "a"), (second, "b"))
+    links = " and ".join(f'<a href="#{name}">{escape(part.stage)}</a>' for part, name in parts)
+    body = f'<h1>{escape(title)}</h1><p class="lead">Two runs: {links}.</p>' + "".join(
+        f'<article class="part" id="{name}">{_part(part, name=name, level=2)}</article>' for part, name in parts
+    )
+    return title, body
 
 
 def _read(run: Path) -> _Run:

@@ -102,10 +102,10 @@ def load_checkpoint(
         model.load_state_dict(_part(tensors, "model."))
         average.load(_part(tensors, "average."))
         _load_optimizer(optimizer, _part(tensors, "optimizer."))
-    except (RuntimeError, KeyError, ValueError, IndexError) as error:
+        return {**header, "step": int(header["step"])}
+    except (RuntimeError, LookupError, ValueError, TypeError) as error:
         problem = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: a checkpoint of another model than config.yaml describes: {problem}") from None
-    return header
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
