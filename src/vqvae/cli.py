@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; exit 0, 2 for what the user can mend (one line says how), 130 or 143 after a signal."""
+    """Run a command; exit 0, 1 for a doctor's finding, 2 for what the user can mend, 130 or 143 after a signal."""
     # of torchrun's processes one speaks, for all say the same
     logging.basicConfig(format="%(message)s", level=logging.ERROR if _rank() else logging.WARNING)
     try:
@@ -179,6 +179,10 @@ def _add_measures(command: Callable[..., argparse.ArgumentParser]) -> None:
     report = command("report", _report, "write a run's report.html: curves, pictures, codebook use, results")
     report.add_argument("run_path", metavar="RUN")
 
+    doctor = command("doctor", _doctor, "say what is wrong with a run and what to change; exit 1 if anything is")
+    doctor.add_argument("run_path", metavar="RUN")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+
     info = command("info", _info, "say what a run or a model file is")
     info.add_argument("run_path", metavar="RUN")
 
@@ -188,17 +192,8 @@ def _overrides(rest: Sequence[str], *, configurable: bool) -> dict[str, str]:
     from itertools import chain
 
     known = (
-        "--out",
-        "--data",
-        "--steps",
-        "--device",
-        "--precision",
-        "--num",
-        "--seed",
-        "--label",
-        "--json",
-        "--split",
-    )
+        "--out", "--data", "--steps", "--device", "--precision", "--num", "--seed", "--label", "--json", "--split",
+    )  # fmt: skip
     found: dict[str, str] = {}
     words = iter(chain.from_iterable(word.split("=", 1) if word.startswith("--") else [word] for word in rest))
     for word in words:
@@ -331,6 +326,15 @@ def _report(arguments: argparse.Namespace) -> None:
     from vqvae.evaluation import write_report
 
     print(write_report(Path(arguments.run_path)))
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from vqvae.evaluation.doctor import examine
+
+    examination = examine(arguments.run_path)
+    print(examination.to_json() if arguments.json else examination)
+    if examination.findings:
+        sys.exit(1)
 
 
 def _info(arguments: argparse.Namespace) -> None:

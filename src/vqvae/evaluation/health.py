@@ -98,6 +98,5 @@ def _module(tokenizer: VQVAE) -> nn.Module:
 def _norm(term: Tensor, of: Sequence[Tensor]) -> float:
     if not term.requires_grad:
         return 0.0
-    found = torch.autograd.grad(term, of, retain_graph=True, allow_unused=True)
-    reached: list[Tensor] = [g for g in found if g is not None]  # pyright: ignore[reportUnnecessaryComparison]
-    return sum(float(g.double().square().sum()) for g in reached) ** 0.5
+    found = torch.autograd.grad(term, of, retain_graph=True, materialize_grads=True)
+    return sum(float(g.double().square().sum()) for g in found) ** 0.5
