@@ -11,7 +11,7 @@ from vqvae.files import read_records
 from vqvae.quantizers.upkeep import Upkeep
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.training import Run, resume
-from vqvae.training.checkpoint import KIND, VERSION, checkpoint_path, checkpoints
+from vqvae.training.checkpoint import VERSION, checkpoint_path, checkpoints
 from vqvae.training.loop import Trainer
 
 
@@ -52,7 +52,10 @@ def test_a_skipped_step_changes_nothing_but_the_count(
     broken += [6, 7]
     settings = {"training__non_finite": "skip", "training__checkpoint_every": "1", "training__keep": "99"}
     run = train_tokenizer(tmp_path / "run", **settings)
-    states = {step: load_tensors(checkpoint_path(run.checkpoints, step), KIND, VERSION) for step in range(5, 9)}
+    states = {
+        step: load_tensors(checkpoint_path(run.checkpoints, step), "vqvae-checkpoint", VERSION)
+        for step in range(5, 9)
+    }
     for step in (6, 7):
         assert states[step][0]["dropped"] == step - 5
         assert all(torch.equal(states[step][1][name], states[5][1][name]) for name in states[5][1])

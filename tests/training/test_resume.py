@@ -13,7 +13,7 @@ from vqvae.files import read_records, write_json
 from vqvae.hub import load_tokenizer, read_model
 from vqvae.tensorfile import load_tensors
 from vqvae.training import Interrupted, Run, resume
-from vqvae.training.checkpoint import KIND, VERSION, checkpoint_path, checkpoints
+from vqvae.training.checkpoint import VERSION, checkpoint_path, checkpoints
 from vqvae.training.loop import Trainer
 from vqvae.training.tokenizer import TokenizerStage
 
@@ -130,7 +130,7 @@ def test_a_second_signal_does_not_break_the_save(
     with pytest.raises(Interrupted, match="saved at step 3"):
         train_tokenizer(tmp_path / "run")
     [path] = checkpoints(tmp_path / "run" / "checkpoints")
-    assert load_tensors(path, KIND, VERSION)[0]["step"] == 3
+    assert load_tensors(path, "vqvae-checkpoint", VERSION)[0]["step"] == 3
 
 
 def test_a_resumed_run_that_is_complete_changes_nothing(tokenizer_run: Run) -> None:
