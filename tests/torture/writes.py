@@ -71,7 +71,7 @@ def _counted(stages: Any, stage: int, faults: ctypes.CDLL) -> int:
     trial = stages.start(
         stage,
         *("--training.keep", "99"),
-        before=lambda: faults.faults_arm(str(stages.folder).encode(), -1, 0),
+        before=lambda: faults.faults_arm(f"{stages.folder}/".encode(), -1, 0),
         after=lambda: os.write(tell, str(faults.faults_seen()).encode()),
     )
     assert trial.wait() == 0, trial.output
@@ -81,7 +81,7 @@ def _counted(stages: Any, stage: int, faults: ctypes.CDLL) -> int:
 
 def _fail_once(stages: Any, whole: Any, stage: int, n: int, code: int, faults: ctypes.CDLL) -> None:
     """Run a stage whose n-th write fails; check how it ends and what it leaves."""
-    trial = stages.start(stage, before=lambda: faults.faults_arm(str(stages.folder).encode(), n, code))
+    trial = stages.start(stage, before=lambda: faults.faults_arm(f"{stages.folder}/".encode(), n, code))
     ended = trial.wait()
     assert ended == 2, f"stage {stage}, write {n}, {errno.errorcode[code]}: exit {ended}: {trial.output}"
     trial.complaint()
