@@ -35,6 +35,9 @@ def check(count: int, seed: int) -> str:
             assert host.wait(timeout=200) == 0, (folder / "log").read_text()
         assert len(whole) == 2
         worst = _difference(folder / "alone", folder / "two")
+        again = _start(hosts[0], [*train, str(folder / "two")], folder, nodes=1)
+        assert again.wait(timeout=200) != 0
+        assert (folder / "log").read_text().count("two exists and is not overwritten") == 1
         ends = [
             _one_host_dies(hosts, train, folder, trial, random.Random(f"{seed} {trial}")) for trial in range(count)
         ]
@@ -71,9 +74,16 @@ def _vqvae(*argv: str) -> None:
     subprocess.run([sys.executable, "-m", "vqvae", *argv], check=True, capture_output=True, timeout=200)
 
 
-def _start(host: str, argv: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+def _start(host: str, argv: list[str], folder: Path, nodes: int = 2) -> "subprocess.Popen[bytes]":
     address = f"10.77.0.{1 + _HOSTS.index(host)}"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2", "--rdzv-id=1"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        f"--nnodes={nodes}",
+        "--nproc-per-node=2",
+        "--rdzv-id=1",
+    ]
     torchrun += ["--rdzv-backend=c10d", f"--rdzv-endpoint=10.77.0.1:{PORT}", f"--local-addr={address}"]
     with open(folder / "log", "ab") as log:
         return subprocess.Popen(
