@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo
 from forked import fork_ranks
 from safetensors.torch import save_file
 
@@ -47,6 +48,6 @@ def work(job: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    assert vqvae.evaluation  # imported before the forks, for all of them
+    assert vqvae.evaluation and torch._dynamo  # which the optimizer imports: once, before the forks
     jobs = json.loads(Path(sys.argv[1]).read_text())
     print(json.dumps([fork_ranks(job["world"], partial(work, job)) for job in jobs]))

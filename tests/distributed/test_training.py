@@ -103,9 +103,3 @@ def test_torchrun_trains_a_prior(tokenizer_run, recipes, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert [r["step"] for r in read_records(Run(out).metrics) if r["split"] == "train"] == [1, 2, 3, 4]
     assert json.loads(Run(out).environment.read_text())["ranks"] == 2
-
-
-def test_a_mistake_that_all_ranks_find_is_said_once():
-    done = _torchrun("train", "shape")
-    assert done.returncode != 0
-    assert done.stderr.count("recipe 'shape'; did you mean 'shapes'?") == 1

@@ -61,7 +61,7 @@ class Engine:
     def of(cls, config: TrainingConfig) -> "Engine":
         """Decide what the config leaves to ``auto``, from the config and the machine alone."""
         device = choose_device(config.device)
-        if device == torch.device("cuda") and world() > 1:  # no number was given: each rank takes its own
+        if device.type == "cuda" and config.device in ("auto", "cuda") and world() > 1:
             device = choose_device(f"cuda:{local_rank()}")
             torch.cuda.set_device(device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_faster(device))
