@@ -26,8 +26,9 @@ NEAR = 1e-5  # of the whole distribution function
 def check(count: int, seed: int) -> str:
     """Return how many codes were compared, differed, and lay near a boundary; `count` is of images."""
     with TemporaryDirectory() as folder:
-        lines = [compare(prior, count, seed) for prior in trained(Path(folder))]
-    return "; ".join(lines)
+        pixelcnn, transformer = trained(Path(folder))
+    # drawing naively is slow: the transformer, whose cache is the simpler, gets a tenth
+    return f"{compare(pixelcnn, count, seed)}; {compare(transformer, max(1, count // 10), seed)}"
 
 
 def trained(folder: Path) -> list[CodePrior]:
