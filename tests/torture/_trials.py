@@ -7,6 +7,7 @@ a command needs, starts no thread, and forks a process a trial: it has its own p
 
 import json
 import os
+import random
 import shutil
 import signal
 import sys
@@ -134,6 +135,19 @@ def _become(argv: list[str], log: Path, begin: Callable[[], Any], after: Callabl
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+class Moments:
+    """Random moments in the life of a trial; how far they reach follows the speed of the machine."""
+
+    def __init__(self, seed: int, longest: float) -> None:
+        self.draw, self.longest = random.Random(seed), longest
+
+    def strike(self, trial: Trial) -> bool:
+        """Wait for a moment; say whether the trial still runs then, as about two of three do."""
+        alive = trial.lives_for(self.draw.uniform(0, self.longest))
+        self.longest *= 1.1 if alive else 0.8
+        return alive
 
 
 class TwoStages:

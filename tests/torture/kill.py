@@ -1,21 +1,20 @@
 """kill -9 at random moments of a two-stage run, resumed each time: all files whole, the end bit-identical."""
 
-import random
-
-from tests.torture._trials import KILL, TwoStages, scratch
+from tests.torture._trials import KILL, Moments, TwoStages, scratch
 
 COUNT = 200  # kills
 
 
 def check(count: int, seed: int) -> str:
-    draw, kills, runs, begun = random.Random(seed), [0, 0], 0, 0
+    kills, runs, begun = [0, 0], 0, 0
     with scratch() as folder:
         whole = TwoStages(folder / "whole").finish()
+        moments = Moments(seed, whole.longest)
         while sum(kills) < count:
             stages = TwoStages(folder / f"{runs}")
             for stage in (0, 1):
                 trial = stages.start(stage)
-                while sum(kills) < count and trial.lives_for(draw.uniform(0, whole.longest)):
+                while sum(kills) < count and moments.strike(trial):
                     trial.signal(KILL)
                     if trial.wait() == 0:  # it had just ended
                         break

@@ -4,7 +4,7 @@ import random
 import re
 import time
 
-from tests.torture._trials import GO_ON, STOP, TERM, Trial, TwoStages, scratch
+from tests.torture._trials import GO_ON, STOP, TERM, Moments, Trial, TwoStages, scratch
 
 COUNT = 100  # signals
 
@@ -13,11 +13,12 @@ def check(count: int, seed: int) -> str:
     draw, seconds, runs, before = random.Random(seed), list[float](), 0, 0
     with scratch() as folder:
         whole = TwoStages(folder / "whole").finish()
+        moments = Moments(seed, whole.longest)
         while len(seconds) < count:
             stages = TwoStages(folder / f"{runs}")
             for stage in (0, 1):
                 trial = stages.start(stage)
-                while len(seconds) < count and trial.lives_for(draw.uniform(0, whole.longest)):
+                while len(seconds) < count and moments.strike(trial):
                     took, begun = _terminate(trial, impatient=draw.random() < 0.5, draw=draw)
                     if took is None:  # it had just ended
                         break
