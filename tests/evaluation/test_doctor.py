@@ -149,7 +149,7 @@ def told(records: list[dict[str, Any]], **overrides: str) -> list[Finding]:
         ("exploding_gradient", {"loss": FLAT, "gradient_norm": [1.0] * 30 + [50.0] * 10}, GOOD, {}),
         ("vanishing_gradient", {"loss": FLAT, "gradient_norm": [1.0] * 30 + [1e-9] * 10}, GOOD, {}),
         ("unstable", {"loss": [0.5, 0.5, 0.5, 0.5, 2.0] * 8}, GOOD, {}),
-        ("unstable", {"loss": [1.0, 400.0] + FLAT}, GOOD, {}),
+        ("unstable", {"loss": [1.0, 400.0, *FLAT]}, GOOD, {}),
         ("unstable", {"loss": [1.0] * 10 + [0.4] * 15 + [0.9] * 15}, GOOD, {}),
         ("undertrained", {"loss": FALLING}, GOOD, {}),
         ("slow", {"loss": [1.0] * 20 + [0.9] * 10 + [0.7] * 10}, GOOD, {"training__learning_rate": "1e-5"}),
