@@ -14,7 +14,6 @@ from vqvae.quantizers import (
 )
 
 K, D, GRID = 12, 4, (3, 5)
-WITH_A_CODEBOOK = [VectorQuantizer, EMAQuantizer, CosineQuantizer, SimVQ]
 STARTED_FROM_DATA = [VectorQuantizer, EMAQuantizer, CosineQuantizer]
 
 
@@ -59,11 +58,11 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("kind", WITH_A_CODEBOOK, ids=named)
+@pytest.mark.parametrize("kind", [*STARTED_FROM_DATA, SimVQ], ids=named)
 def test_vqp_64_no_step_of_training_holds_latents_times_codes(kind, randn):
     # neither distances nor a one-hot matrix: forward, backward and the codebook's update
-    quantizer = kind(8192, 2)
-    z_e = randn(0, 1, 2, 64, 64).requires_grad_()
+    quantizer = kind(8192, 8)
+    z_e = randn(0, 1, 8, 64, 64).requires_grad_()
     with LargestTensor() as largest:
         out = quantizer(z_e)
         (out.codebook_loss + out.commitment_loss + out.z_q.sum()).backward()
@@ -72,7 +71,7 @@ def test_vqp_64_no_step_of_training_holds_latents_times_codes(kind, randn):
     assert largest.elements <= 64 * 64 * 8192 / 8
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("estimator", [straight_through, rotation_trick], ids=lambda f: f.__name__)
 def test_estimators_return_the_code_to_the_bit_in_every_precision(estimator, dtype, randn):
     z_e, z_q = (100 * randn(1, 500, D)).to(dtype).requires_grad_(), randn(2, 500, D).to(dtype)
@@ -98,16 +97,15 @@ def test_encodec_33_a_code_that_expires_is_moved_only_after_the_step_that_looked
     assert set(chosen.tolist()) - set(dead.nonzero().flatten().tolist())
 
 
-@pytest.mark.parametrize("kind", WITH_A_CODEBOOK, ids=named)
-def test_vqp_41_a_traced_quantizer_says_and_learns_the_same(kind, randn):
+@pytest.mark.filterwarnings("default")  # of the tracer's own
+def test_vqp_41_a_traced_quantizer_says_and_learns_the_same(randn):
     def learned(compiled):
-        torch.manual_seed(0)
-        quantizer = kind(K, D)
+        quantizer = EMAQuantizer(K, D, revive_every=2, revive_below=0.9)
         forward = torch.compile(quantizer, backend="eager") if compiled else quantizer
         outs = []
         for step in range(3):
             out = forward(randn(step, 2, D, *GRID))
-            outs += [out.codes, out.z_q.detach()]
+            outs += [out.codes, out.z_q]
             quantizer.update()
         return [*outs, *quantizer.state_dict().values()]
 

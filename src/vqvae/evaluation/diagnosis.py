@@ -128,8 +128,8 @@ def _unstable(case: Case) -> Finding | None:
     windows = [after[max(0, i - 4) : i + 5] for i in range(len(after))]
     spikes = sum(value > 2 * median(window) for value, window in zip(after, windows, strict=True))
     quarters = case.quarters("loss")
-    if max(values) > 10 * values[0]:
-        says = f"the loss leapt from {values[0]:.3g} to {max(values):.3g}"
+    if max(values) > max(10 * values[0], 20 * quarters[3]) or max(values) > 1000 * quarters[3]:
+        says = f"the loss leapt to {max(values):.3g} on its way from {values[0]:.3g} to {values[-1]:.3g}"
     elif quarters[3] > 1.2 * min(quarters[:3]):
         says = f"the loss rose again, from {min(quarters[:3]):.3g} to {quarters[3]:.3g}"
     elif spikes >= max(2, 0.05 * len(after)):

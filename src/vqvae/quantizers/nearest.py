@@ -32,15 +32,17 @@ def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     """
     if x.device.type == "mps":  # no float64 there
         return nearest_code(x.cpu(), codebook.cpu()).to(x.device)
-    search, rounding = _search_on(x.device)
-    return _nearest(x, codebook, search, rounding or _gemm_rounding(x.device.type))
+    fused = _fused_search(x.device) if x.device.type == "cuda" else None
+    if fused is not None:
+        return _nearest(x, codebook, fused, torch.finfo(torch.float32).eps)
+    return _nearest(x, codebook, _tiled_search, _gemm_rounding(x.device.type))
 
 
 @cache
-def _search_on(device: torch.device) -> tuple[Search, float]:
-    """Return the fused search where it runs, else the tiled one, and its rounding, 0 where settings decide it."""
-    if device.type != "cuda" or find_spec("triton") is None:
-        return _tiled_search, 0.0
+def _fused_search(device: torch.device) -> Search | None:
+    """Return the fused search, or None where Triton is not installed or does not run: tried once."""
+    if find_spec("triton") is None:
+        return None
     try:
         from vqvae.quantizers.nearest_triton import fused_search
 
@@ -49,8 +51,8 @@ def _search_on(device: torch.device) -> tuple[Search, float]:
     except Exception as error:  # no C compiler, a GPU too old: slower is better than not at all
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         warnings.warn(f"the fused search does not run here, so the tiled one does: {reason}", stacklevel=3)
-        return _tiled_search, 0.0
-    return fused_search, torch.finfo(torch.float32).eps
+        return None
+    return fused_search
 
 
 def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Tensor:
