@@ -32,10 +32,15 @@ def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     """
     if x.device.type == "mps":  # no float64 there
         return nearest_code(x.cpu(), codebook.cpu()).to(x.device)
-    fused = _fused_search(x.device) if x.device.type == "cuda" else None
+    return _nearest(x, codebook, *_search_on(x.device))
+
+
+def _search_on(device: torch.device) -> tuple[Search, float]:
+    """Return the search that runs on a device, and how much it may round what it multiplies."""
+    fused = _fused_search(device) if device.type == "cuda" else None
     if fused is not None:
-        return _nearest(x, codebook, fused, torch.finfo(torch.float32).eps)
-    return _nearest(x, codebook, _tiled_search, _gemm_rounding(x.device.type))
+        return fused, torch.finfo(torch.float32).eps
+    return _tiled_search, _gemm_rounding(device.type)
 
 
 @cache
@@ -93,8 +98,7 @@ def unsure_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
         half_squares = centres.square().sum(1).div_(2)
         search, operands = _search_on(x.device)
         best, second, codes = search(points, centres, half_squares)
-        rounding = _rounding_bound(points, centres, operands or _gemm_rounding(x.device.type))
-        reach = (tolerance / scale).float()
+        rounding, reach = _rounding_bound(points, centres, operands), (tolerance / scale).float()
         diameter = 2 * centres.norm(dim=1).amax()
         unsure = ~(second - best > rounding + reach * diameter)  # a NaN is unsure
         exact = codebook.double() - codebook.double().mean(0)
