@@ -191,9 +191,8 @@ def _overrides(rest: Sequence[str], *, configurable: bool) -> dict[str, str]:
     """Read ``--a.b VALUE`` and ``--a.b=VALUE``; whatever else was left over is an error."""
     from itertools import chain
 
-    known = (
-        "--out", "--data", "--steps", "--device", "--precision", "--num", "--seed", "--label", "--json", "--split",
-    )  # fmt: skip
+    options = "out data steps device precision num seed label json split store"
+    known = [f"--{name}" for name in options.split()]
     found: dict[str, str] = {}
     words = iter(chain.from_iterable(word.split("=", 1) if word.startswith("--") else [word] for word in rest))
     for word in words:

@@ -334,7 +334,7 @@ def _first_line(error: ValidationError) -> str:
     tags = {"tokenizer", "prior", "pixelcnn", "transformer", *_kinds()}
     *groups, last = [str(part) for part in first["loc"]] or ["config"]
     path = [part for part in groups if part not in tags] + [last]
-    key = ".".join(path[1:] if path[0] in tags else path)
+    key = ".".join(path[1:] if path[0] in tags else path)[:100]
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key '{key}'{did_you_mean(path[-1], _known_keys())}"
     message = first["msg"][0].lower() + first["msg"][1:]

@@ -199,7 +199,7 @@ def _problem(read: Callable[[Path], object], file: Path) -> str | None:
     try:
         read(file)
     except UserError as error:
-        return "" if "\n" not in str(error) and len(str(error)) < 1000 else f"no line: {error!s:.200}"
+        return "" if "\n" not in str(error) and len(str(error)) < 2000 else f"no line: {error!s:.200}"
     except BaseException as error:
         return f"{type(error).__name__}: {error!s:.200}"
     return None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,10 @@ def _items(shards: Sequence[_Shard], rows: NDArray[np.int64], start: int, stop: 
 def _images(shard: _Shard, rows: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
     """Yield some rows, ascending, of a file, reading no group of rows that holds none of them."""
     with _readable(shard.path, shard.name), pq.ParquetFile(shard.path) as file:
-        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        ends = np.cumsum(sizes)
+        sizes: list[int] = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        ends = list(accumulate(sizes))
         groups = np.unique(np.searchsorted(ends, rows, side="right"))
-        numbers = np.concatenate([np.arange(sizes[group]) + ends[group] - sizes[group] for group in groups])
+        numbers = np.concatenate([np.arange(ends[group] - sizes[group], ends[group]) for group in groups.tolist()])
         wanted, at = np.isin(numbers, rows), 0
         for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=groups.tolist(), columns=[shard.image]):
             images = batch.column(0).field("bytes")
