@@ -1,9 +1,10 @@
-# `make demo` runs the main job on embedded data; `make test` runs the tests. Each sets everything up.
+# `make demo` runs the main job on embedded data; `make test` runs the tests; `make torture` runs their long forms,
+# or some: `make torture CHECKS="kill owners"`. Each sets everything up.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test torture lint setup clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -11,6 +12,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+torture: setup
+	$(BIN)/python -m tests.torture $(CHECKS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -79,7 +79,7 @@ def test_wrong_files_are_refused_in_one_line(tokenizer_run: Run, prior_run: Run,
         vqvae.load_prior(tokenizer_run.path)
     with pytest.raises(UserError, match=r"no model\.safetensors in it"):
         vqvae.load_tokenizer(tmp_path)
-    with pytest.raises(UserError, match="not a file of kind vqvae-model"):
+    with pytest.raises(UserError, match="not a vqvae-model file"):
         vqvae.load_tokenizer(tokenizer_run.checkpoints / "step-00000012.safetensors")
     card, state = read_model(tokenizer_run.path)
     state.pop("encoder.0.weight")

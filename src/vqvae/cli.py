@@ -3,15 +3,21 @@
 import argparse
 import json
 import logging
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from vqvae.errors import UserError, did_you_mean
+from vqvae.cli_tokens import add_tokens, sample_into_store
+from vqvae.errors import RankLost, UserError, did_you_mean, what_failed
+from vqvae.interruption import Interrupted, interrupt_on_signals
 
 if TYPE_CHECKING:
     from vqvae.training import Run
+
+_RANK_0_FIRST = 5.0  # seconds
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,23 +28,41 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; exit 0, 2 for what the user can mend (one line says how), 130 or 143 after a signal."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    """Run a command; exit 0, 1 for a doctor's finding, 2 for what the user can mend, 130 or 143 after a signal."""
+    # of torchrun's processes one speaks, for all say the same
+    logging.basicConfig(format="%(message)s", level=logging.ERROR if _rank() else logging.WARNING)
     try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
-        arguments.run(arguments)
+        with interrupt_on_signals():
+            arguments = parse(sys.argv[1:] if argv is None else argv)
+            arguments.run(arguments)
     except UserError as error:
-        print(f"vqvae: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        _end(str(error), 2)
+    except RankLost as error:
+        _end(str(error), 1)
+    except Interrupted as stop:
+        _end(str(stop), stop.exit_code)
     except BrokenPipeError:
         sys.exit(1)
-    except Exception as error:
-        if (code := getattr(error, "exit_code", None)) is None:
-            raise
-        print(f"vqvae: {error}", file=sys.stderr)
-        sys.exit(code)
+    except OSError as error:  # a full disk, a directory that is not ours to write in, a broken device
+        _end(what_failed(error), 2)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def _end(message: str, code: int) -> NoReturn:
+    """Say why in one line and exit.
+
+    Of torchrun's processes rank 0 says it, and torchrun then ends the others; only what befell another rank alone
+    is left to say after a while.
+    """
+    if _rank():
+        time.sleep(_RANK_0_FIRST)
+        message = f"rank {_rank()}: {message}"
+    if not _rank() or code in (1, 2):
+        print(f"vqvae: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -59,6 +83,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     _add_training(command)
     _add_pictures(command)
     _add_measures(command)
+    add_tokens(command)
     arguments, rest = parser.parse_known_args(argv)
     arguments.overrides = _overrides(rest, configurable=hasattr(arguments, "recipe"))
     return arguments
@@ -135,17 +160,11 @@ def _add_pictures(command: Callable[..., argparse.ArgumentParser]) -> None:
         sub.add_argument("--top-k", type=int)
         sub.add_argument("--top-p", type=float)
         sub.add_argument("--guidance", type=float, default=1.0, help="above 1 asks for more of the class")
-    likelihood = command("likelihood", _likelihood, "say what images cost a prior, where, and how usual that is")
-    likelihood.add_argument("prior", metavar="PRIOR", help="the prior's run directory")
-    likelihood.add_argument("images", metavar="IMAGES", nargs="+", help="image files, or one data SPEC")
-    likelihood.add_argument(
-        "--data", metavar="SPEC", help="whose test split is the usual (default: the run's own)"
-    )
-    likelihood.add_argument("--label", help="the class of the images, by name or number (default: none)")
-    likelihood.add_argument("--json", action="store_true", help="print one JSON object")
-
-    for sub in (sample, inpaint, reconstruct, likelihood):
-        sub.add_argument("--out", metavar="PNG", required=True, help="the picture to write; must not exist")
+    where = sample.add_mutually_exclusive_group(required=True)
+    where.add_argument("--store", metavar="DIR", help="a store of codes instead of a picture, for any --num")
+    for sub in (where, inpaint, reconstruct):
+        sub.add_argument("--out", metavar="PNG", required=sub is not where, help="the picture; must not exist")
+    for sub in (sample, inpaint, reconstruct):
         sub.add_argument("--device", default="auto")
 
 
@@ -157,8 +176,23 @@ def _add_measures(command: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     evaluate.add_argument("--device", default="auto")
 
+    likelihood = command("likelihood", _likelihood, "say what images cost a prior, where, and how usual that is")
+    likelihood.add_argument("prior", metavar="PRIOR", help="the prior's run directory")
+    likelihood.add_argument("images", metavar="IMAGES", nargs="+", help="image files, or one data SPEC")
+    likelihood.add_argument(
+        "--data", metavar="SPEC", help="whose test split is the usual (default: the run's own)"
+    )
+    likelihood.add_argument("--label", help="the class of the images, by name or number (default: none)")
+    likelihood.add_argument("--json", action="store_true", help="print one JSON object")
+    likelihood.add_argument("--out", metavar="PNG", required=True, help="the heat map; must not exist")
+    likelihood.add_argument("--device", default="auto")
+
     report = command("report", _report, "write a run's report.html: curves, pictures, codebook use, results")
     report.add_argument("run_path", metavar="RUN")
+
+    doctor = command("doctor", _doctor, "say what is wrong with a run and what to change; exit 1 if anything is")
+    doctor.add_argument("run_path", metavar="RUN")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
 
     info = command("info", _info, "say what a run or a model file is")
     info.add_argument("run_path", metavar="RUN")
@@ -169,17 +203,8 @@ def _overrides(rest: Sequence[str], *, configurable: bool) -> dict[str, str]:
     from itertools import chain
 
     known = (
-        "--out",
-        "--data",
-        "--steps",
-        "--device",
-        "--precision",
-        "--num",
-        "--seed",
-        "--label",
-        "--json",
-        "--split",
-    )
+        "--out", "--data", "--steps", "--device", "--precision", "--num", "--seed", "--label", "--json", "--split",
+    )  # fmt: skip
     found: dict[str, str] = {}
     words = iter(chain.from_iterable(word.split("=", 1) if word.startswith("--") else [word] for word in rest))
     for word in words:
@@ -226,13 +251,17 @@ def _prior(arguments: argparse.Namespace) -> None:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    from vqvae.training import resume
+    from vqvae.ownership import check_is_run, owned
 
-    _finish(resume(arguments.run_path))
+    with owned(check_is_run(arguments.run_path)):  # before torch is imported: a second process hears it at once
+        from vqvae.training import resume
+
+        _finish(resume(arguments.run_path))
 
 
 def _finish(run: "Run") -> None:
-    print(f"done: {run.path}; next: vqvae evaluate {run.path} --data SPEC, vqvae report {run.path}")
+    if not _rank():
+        print(f"done: {run.path}; next: vqvae evaluate {run.path} --data SPEC, vqvae report {run.path}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -245,6 +274,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
+    if arguments.store is not None:
+        sample_into_store(arguments, _controls(arguments))
+        return
     from vqvae.evaluation import sample_picture
 
     picture = sample_picture(
@@ -323,6 +355,15 @@ def _report(arguments: argparse.Namespace) -> None:
     from vqvae.evaluation import write_report
 
     print(write_report(Path(arguments.run_path)))
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from vqvae.evaluation.doctor import examine
+
+    examination = examine(arguments.run_path)
+    print(examination.to_json() if arguments.json else examination)
+    if examination.findings:
+        sys.exit(1)
 
 
 def _info(arguments: argparse.Namespace) -> None:

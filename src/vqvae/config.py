@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from vqvae import quantizer_config
 from vqvae.config_fields import STRICT, Count, CountOrZero, NotNegative, Positive, Share, settings
-from vqvae.config_yaml import parse_yaml, set_key
+from vqvae.config_yaml import read_yaml, set_key
 from vqvae.errors import UserError, did_you_mean
 from vqvae.quantizer_config import EMAQuantizerConfig, QuantizerConfig
 
@@ -187,6 +187,8 @@ class TrainingConfig:
         weight_decay: of AdamW; 0 is Adam.
         clip: the largest norm of the gradient; 0 for no limit.
         average: decay of the averaged weights that are evaluated and kept.
+        non_finite: at a loss, gradient or statistic that is not finite, ``stop`` before anything is changed,
+            ``skip`` the step, or ``back_off``: skip it and halve the learning rate from there on.
         seed: of everything random.
         precision: ``auto`` is bf16 where a measurement at the start finds it faster, else fp32.
         compile: ``auto`` compiles where it works and the run is long enough to gain.
@@ -196,7 +198,7 @@ class TrainingConfig:
         patience: held-out measurements without a new best that end the run; 0 for none. What judges is
             bits_per_code of a prior and nmse of a tokenizer.
         checkpoint_every: steps between checkpoints.
-        keep: checkpoints kept, the newest ones.
+        keep: checkpoints kept, the newest ones; the model that measured best is kept too.
         tensorboard: whether to write TensorBoard events beside the JSON lines.
     """
 
@@ -209,6 +211,7 @@ class TrainingConfig:
     weight_decay: NotNegative = 0.0
     clip: NotNegative = 1.0
     average: Share = 0.999
+    non_finite: Literal["stop", "skip", "back_off"] = "stop"
     seed: int = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool | Literal["auto"] = "auto"
@@ -293,10 +296,11 @@ def load_config(
         raise UserError(f"recipe '{name}'{did_you_mean(name, recipes())}; or give the path of a .yaml file")
     if not path.is_file():
         raise UserError(f"recipe {path}: no such file; the shipped ones: {', '.join(recipes())}")
-    values = parse_yaml(path.read_text(), str(path))
+    values = read_yaml(path)
     values.setdefault("stage", stage)
     if base is not None:
-        values["data"] = {**base, **(values.get("data") or {})}
+        own = values.get("data") or {}
+        values["data"] = {**base, **own} if isinstance(own, dict) else own
     # a kind first: it says which of the recipe's settings stay, and the other overrides are for it
     for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith(".kind")):
         set_key(values, key, value, kinds=_kinds())
@@ -328,13 +332,21 @@ def _first_line(error: ValidationError) -> str:
     first = error.errors()[0]
     # the tags of unions ('tokenizer', 'ema') stand in pydantic's path, but in no YAML file
     tags = {"tokenizer", "prior", "pixelcnn", "transformer", *_kinds()}
-    *groups, last = [str(part) for part in first["loc"]]
+    *groups, last = [str(part) for part in first["loc"]] or ["config"]
     path = [part for part in groups if part not in tags] + [last]
     key = ".".join(path[1:] if path[0] in tags else path)
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key '{key}'{did_you_mean(path[-1], _known_keys())}"
     message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{key}: {message}, got {first['input']!r}"
+    return f"{key}: {message}, got {_shown(first['input'])}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 100 else text[:100] + "..."
 
 
 def _configs() -> list[Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from vqvae.config import load_config
 from vqvae.errors import UserError
 from vqvae.evaluation import evaluate_run, results_table, write_report
-from vqvae.files import first_free
+from vqvae.files import make_first_free
 from vqvae.training import prior_config, train
 
 
@@ -18,7 +18,7 @@ def demo(out: str | None) -> None:
     Raises:
         UserError: when ``out`` exists.
     """
-    folder = Path(out) if out else first_free(Path("runs/demo"))
+    folder = Path(out) if out else make_first_free(Path("runs/demo"))
     if out and folder.exists():
         raise UserError(f"{folder} exists and is not overwritten: choose another --out")
     print(f"1/4  a tokenizer: images to 8 x 8 codes and back ({folder}/tokenizer)", flush=True)

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from vqvae.errors import UserError
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash at any moment, finds the old content or the new, never half."""
@@ -29,6 +31,23 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: when the file is missing or cannot be read, is not JSON, or holds no object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot read it: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, not JSON: {' '.join(str(error).split())[:120]}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: damaged: expected a JSON object")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Read the records of a JSON-lines file of metrics; those with no step in them are left out.
 
@@ -39,16 +58,38 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     for text in path.read_bytes().decode("utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             record = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and "step" in record:
+        if isinstance(record, dict) and type(record.get("step")) is int:  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
             records.append(record)  # pyright: ignore[reportArgumentType]
     return records
 
 
-def first_free(path: Path) -> Path:
-    """Return the path, or the first of ``path-2``, ``path-3``, ... that does not exist."""
+def make_first_free(path: Path) -> Path:
+    """Make the directory ``path``, or the first of ``path-2``, ``path-3``, ... that does not exist; return it."""
     free, number = path, 2
-    while free.exists():
-        free, number = path.with_name(f"{path.name}-{number}"), number + 1
-    return free
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            free.mkdir()  # making decides, not looking: of several processes, each gets a directory of its own
+            return free
+        except FileExistsError:
+            free, number = path.with_name(f"{path.name}-{number}"), number + 1
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what ``write_atomically`` of processes that were killed left in a folder and those below it."""
+    for path in folder.rglob(".*.tmp"):
+        pid = path.name.split(".")[-2]
+        if not (pid.isdigit() and int(pid) != os.getpid() and _lives(int(pid))):
+            path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from vqvae.config import PriorConfig, PriorModelConfig, TokenizerConfig, VQVAEConfig, config_from, to_mapping
@@ -16,8 +19,22 @@ from vqvae.models import VQVAE, CodePrior
 from vqvae.tensorfile import load_tensors, save_tensors
 
 M = TypeVar("M", bound=nn.Module)
-KIND, VERSION = "vqvae-model", 1
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a prior's card says of its codes."""
+
+    num_codes: int
+    codes_per_position: int
+    grid: tuple[int, int]
+    num_classes: int
+
+
+_SHAPE = TypeAdapter(_Shape)
+KIND, VERSION = "vqvae-model", 2
 MODEL_FILE = "model.safetensors"
+BEST_FILE = "best.safetensors"  # of a run: the model that measured best on held-out rows
 TOKENIZER_FOLDER = "tokenizer"  # of a prior's run: a copy of the tokenizer whose codes it knows
 
 
@@ -32,6 +49,7 @@ class ModelCard:
         image_shape: (C, H, W) of the training images.
         step: the optimizer step that the weights are of.
         tokenizer: for a prior, the hash of the tokenizer's file.
+        heldout: of a run's best model, what it measured: NMSE of a tokenizer, bits per code of a prior.
     """
 
     stage: str
@@ -40,6 +58,10 @@ class ModelCard:
     image_shape: tuple[int, int, int]
     step: int
     tokenizer: str | None = None
+    heldout: float | None = None
+
+
+_CARD = TypeAdapter(ModelCard)
 
 
 def choose_device(name: str) -> torch.device:
@@ -78,6 +100,16 @@ def model_file(path: str | Path) -> Path:
     return path / MODEL_FILE
 
 
+def tokenizer_file(path: str | Path) -> Path:
+    """Return the tokenizer's file of a tokenizer's or a prior's run, or the file itself.
+
+    Raises:
+        UserError: where there is none.
+    """
+    kept = Path(path) / TOKENIZER_FOLDER
+    return model_file(kept if kept.is_dir() else path)
+
+
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal: a model's name for what was made with it."""
     with open(path, "rb") as file:
@@ -93,11 +125,19 @@ def read_model(path: str | Path) -> tuple[ModelCard, dict[str, Tensor]]:
     file = model_file(path)
     header, state = load_tensors(file, KIND, VERSION)
     try:
-        card = dict(header["card"])
-        card["classes"], card["image_shape"] = tuple(card["classes"]), tuple(card["image_shape"])
-        return ModelCard(**card), state
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{file}: damaged: its card does not say {error}") from None
+        return _CARD.validate_python(header.get("card")), state
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UserError(f"{file}: damaged: its card does not say {key[:80] or 'anything'} as it should") from None
+
+
+def best_so_far(path: Path) -> float:
+    """Return what a run's best model measured; infinity where there is none yet, or it is damaged."""
+    try:
+        value = read_model(path)[0].heldout
+    except UserError:
+        return math.inf
+    return math.inf if value is None else value
 
 
 def build_tokenizer(config: VQVAEConfig, *, channels: int, forwards_per_update: int = 1, seed: int = 0) -> VQVAE:
@@ -143,14 +183,13 @@ def load_tokenizer(path: str | Path, *, device: torch.device | str = "cpu") -> V
     Raises:
         UserError: when there is none at the path, or the file is another kind of model or damaged.
     """
-    if (Path(path) / TOKENIZER_FOLDER).is_dir():
-        path = Path(path) / TOKENIZER_FOLDER
-    card, state = read_model(path)
+    card, state = read_model(path := tokenizer_file(path))
     if card.stage != "tokenizer":
         raise UserError(f"{path}: a {card.stage}, not a tokenizer; give the tokenizer's run")
     config = config_from({"stage": "tokenizer", **card.build}, str(path))
     assert isinstance(config, TokenizerConfig)
-    return _filled(build_tokenizer(config.model, channels=card.image_shape[0]), state, path).to(device)
+    build = partial(build_tokenizer, config.model, channels=card.image_shape[0])
+    return _filled(build, card, state, path).to(device)
 
 
 def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> CodePrior:
@@ -162,19 +201,37 @@ def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> CodeP
     card, state = read_model(path)
     if card.stage != "prior":
         raise UserError(f"{path}: a {card.stage}, not a prior; train one with vqvae prior {path}")
-    config = config_from({"stage": "prior", "model": card.build["model"]}, str(path))
+    config = config_from({"stage": "prior", "model": card.build.get("model")}, str(path))
     assert isinstance(config, PriorConfig)
-    shape: dict[str, Any] = {**card.build["shape"], "grid": tuple(card.build["shape"]["grid"])}
-    return _filled(build_prior(config.model, **shape), state, path).to(device)
-
-
-def _filled(model: M, state: Mapping[str, Tensor], path: str | Path) -> M:
     try:
+        shape = vars(_SHAPE.validate_python(card.build.get("shape")))
+    except ValidationError:
+        raise UserError(f"{path}: damaged: its card does not say the shape of its codes") from None
+    return _filled(partial(build_prior, config.model, **shape), card, state, path).to(device)
+
+
+def _filled(build: Callable[[], M], card: ModelCard, state: Mapping[str, Tensor], path: str | Path) -> M:
+    try:
+        _check_counts(card.build, len(state))
+        with torch.device("meta"):  # no memory: a card may ask for any amount
+            shapes = {name: tensor.shape for name, tensor in build().state_dict().items()}
+        if any(name in state and state[name].shape != shape for name, shape in shapes.items()):
+            raise ValueError("of other shapes")
+        model = build()
         model.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
         problem = " ".join(str(error).split())
         raise UserError(f"{path}: its weights do not fit its card: {problem[:200]}") from None
     return model.eval()
+
+
+def _check_counts(build: Mapping[str, Any], most: int) -> None:
+    """Refuse more layers than there are tensors: to make them would take for ever."""
+    for key, value in build.items():
+        if isinstance(value, dict):
+            _check_counts(value, most)  # pyright: ignore[reportUnknownArgumentType]
+        elif key in ("residual_blocks", "layers", "depth", "groups") and value > most:
+            raise ValueError(f"{key} {value:.3g}, but {most} tensors")
 
 
 def describe(path: str | Path) -> str:

@@ -1,49 +1,82 @@
 """Every file of tensors that the project writes: safetensors, with one header that says what it is."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vqvae.errors import UserError
+from vqvae.errors import FormatError, UserError
 from vqvae.files import write_atomically
 
 
 def save_tensors(
     path: Path, kind: str, version: int, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Write tensors and a JSON header atomically; the same content gives the same bytes.
+    """Write tensors and a JSON header atomically, with a checksum; the same content gives the same bytes.
 
     Args:
         path: the file.
         kind: of file, such as ``vqvae-model``.
-        version: of the kind's layout.
+        version: of the kind's layout; 2 or more.
         header: what JSON can hold.
         tensors: by name.
+
+    Raises:
+        UserError: when one of them is not finite; nothing is written.
     """
-    # one metadata key alone: safetensors writes several in an order that changes from run to run
-    stamp = json.dumps({"kind": kind, "version": version, **header}, sort_keys=True)
     content = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    for name, tensor in content.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(
+                f"{path}: not written, as '{name}' is no longer finite; what was saved before is whole"
+            )
+    said = {"kind": kind, "version": version, **header}
+    # one metadata key alone: safetensors writes several in an order that changes from run to run
+    stamp = json.dumps({**said, "crc32": _checksum(said, content)}, sort_keys=True)
     write_atomically(path, save(content, {"vqvae": stamp}))
 
 
 def load_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a file that ``save_tensors`` wrote: its header and its tensors.
+    """Read a file that ``save_tensors`` wrote: its header and its tensors, both as they were written.
+
+    Files of version 1, which have no checksum, are read as well.
 
     Raises:
-        UserError: when it is missing, damaged, or of another kind or version.
+        FormatError: when it is damaged.
+        UserError: when it is missing, cannot be read, or is of another kind or version.
     """
     try:
         with safe_open(path, framework="pt") as content:  # pyright: ignore[reportUnknownVariableType]
-            header: dict[str, Any] = json.loads((content.metadata() or {}).get("vqvae", "{}"))
-            if (header.get("kind"), header.get("version")) != (kind, version):
-                raise UserError(f"{path}: not a file of kind {kind}, version {version}")
-            return header, {name: content.get_tensor(name) for name in content.keys()}
+            header: Any = json.loads((content.metadata() or {}).get("vqvae", "{}"))
+            if not isinstance(header, dict) or header.get("kind") != kind:
+                raise UserError(f"{path}: not a {kind} file")
+            if header.get("version") not in (1, version):
+                raise UserError(f"{path}: {kind} of version {header.get('version')!r:.20}, not {version}")
+            tensors: dict[str, Tensor] = {name: content.get_tensor(name) for name in content.keys()}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: damaged or not a {kind} file: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (SafetensorError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise FormatError(f"{path}: damaged or not a {kind} file: {reason}") from None
+    crc = header.pop("crc32", None)
+    if (header["version"] != 1 or crc is not None) and crc != _checksum(header, tensors):
+        raise FormatError(f"{path}: damaged: its checksum is not that of its content; restore or make it again")
+    return header, tensors
+
+
+def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
+    """Return the CRC-32 of the header, and of every tensor's name, type, shape and bytes, in order of names."""
+    crc = zlib.crc32(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode(), crc)
+        whole = tensor.contiguous().as_strided((tensor.numel(),), (1,))  # of one element, any stride is contiguous
+        crc = zlib.crc32(whole.view(torch.uint8).numpy().data, crc)
+    return crc

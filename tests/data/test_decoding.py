@@ -1,10 +1,13 @@
 import io
+import os
 import struct
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.torture.hostile import BAD, ODD, encoded
+from tests.torture.hostile import pixels as numbered_pixels
 
 from vqvae.data import BadFile, load
 from vqvae.errors import UserError
@@ -203,3 +206,80 @@ def test_pil_is_left_as_it_was(damaged):
     before = Image.MAX_IMAGE_PIXELS
     load(str(damaged), "train")
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A folder with a bad image of each kind among good ones, and odd ones that are good."""
+    for name in ("train", "test"):
+        (tmp_path / name / "directory.png").mkdir(parents=True)
+        (tmp_path / name / "directory.png" / "good.png").write_bytes(encoded(0, "PNG"))
+        (tmp_path / name / "directory.png" / "around").symlink_to(tmp_path / name)
+    for number, (kind, (suffix, make)) in enumerate(BAD.items()):
+        make(tmp_path / "train" / f"bad {kind}.{suffix}", number)
+    for number, (kind, (suffix, content)) in enumerate(ODD.items()):
+        (tmp_path / "train" / f"odd {kind}.{suffix}").write_bytes(content(number))
+    return tmp_path
+
+
+def test_exactly_the_bad_ones_of_all_kinds_are_listed_each_with_a_reason(hostile, capfd):
+    loaded = load(str(hostile), "train")
+    listed = {bad.path: bad.reason for bad in loaded.bad}
+    assert set(listed) == {f"train/bad {kind}.{suffix}" for kind, (suffix, _) in BAD.items()}
+    assert len(BAD) >= 20 and all(
+        reason and "\n" not in reason and "0x7" not in reason for reason in listed.values()
+    )
+    assert len(loaded) == 1 + len(ODD)
+    printed = capfd.readouterr()
+    assert printed.err == printed.out == ""  # not from C either
+    assert [bad.path for bad in load(str(hostile), "train", fit="crop", size=(16, 16)).bad] == list(listed)
+
+
+def test_odd_images_are_decoded_right(hostile):
+    loaded = load(str(hostile), "train")
+    images = dict(zip(["good", *sorted(ODD)], loaded.pixels.permute(0, 2, 3, 1).numpy(), strict=True))
+    for number, kind in enumerate(ODD):
+        if kind == "16 bits of colour":
+            assert images[kind][0, 0].tolist() == [0, 2, 4]
+        elif kind in ("jpeg named png", "broken exif", "progressive"):
+            options = {"progressive": True} if kind == "progressive" else {}
+            expected = np.asarray(Image.open(io.BytesIO(encoded(number, "JPEG", **options))))
+            assert np.array_equal(images[kind], expected), kind
+        else:
+            assert np.array_equal(images[kind], numbered_pixels(number)), kind
+
+
+def test_one_pixel_is_an_image(tmp_path):
+    Image.new("RGB", (1, 1), (1, 2, 3)).save(tmp_path / "a.png")
+    assert _pixels(tmp_path).tolist() == [[[1, 2, 3]]]
+
+
+def test_names_that_no_line_can_show_are_escaped(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    for name in (b"a\nb.png", b"\xff.png", b"c.png"):
+        with open(os.fsencode(tmp_path) + b"/train/" + name, "wb") as file:
+            file.write(encoded(0, "PNG") if name == b"c.png" else b"")
+    assert [bad.path for bad in load(str(tmp_path), "train").bad] == ["train/a\\nb.png", "train/\\udcff.png"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can read as somebody else and come back")
+def test_what_may_not_be_read_is_listed_and_what_may_not_be_entered_stops(tmp_path, picture, save):
+    for name in ("train/a/1.png", "train/a/2.png", "test/a/1.png"):
+        save(tmp_path / name, picture(0))
+    for path in (tmp_path, *[*tmp_path.parents][:2]):
+        path.chmod(0o711)
+    tmp_path.chmod(0o755)
+    (tmp_path / "train/a/1.png").chmod(0)
+    os.seteuid(65534)
+    try:
+        assert [(bad.path, bad.reason) for bad in load(str(tmp_path), "train").bad] == [
+            ("train/a/1.png", "permission denied")
+        ]
+        os.seteuid(0)
+        (tmp_path / "train/a").chmod(0)
+        os.seteuid(65534)
+        with pytest.raises(UserError, match=r"cannot list .*train/a: Permission denied; "):
+            load(str(tmp_path), "train")
+    finally:
+        os.seteuid(0)

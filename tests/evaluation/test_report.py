@@ -232,6 +232,17 @@ def test_a_loss_that_is_zero_throughout_is_not_drawn() -> None:
     assert [panel.key for panel in panels(lines)] == ["loss"]
 
 
+def test_the_health_of_the_codes_is_drawn(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "run")
+    health = {"quantization_error": 0.1, "gradient_reconstruction": 0.2, "gradient_commitment": 0.3}
+    levels = {f"usage_{level}": 0.5 for level in (1, 2, 3, 4)}
+    write_metrics(run, [{"step": step, "split": "heldout", "usage": 0.7, **health, **levels} for step in (1, 2)])
+    text = Page(write_report(run)).text
+    for words in ("Usage", "Usage by level", "Quantization error", "Gradients of the three terms"):
+        assert words in text
+    assert text.count("later") == 1  # one key for the third and the fourth level
+
+
 def test_two_runs_on_one_page_share_no_id(tmp_path: Path) -> None:
     run, also = full_run(tmp_path / "demo" / "prior", "prior"), full_run(tmp_path / "demo" / "tokenizer")
     page = Page(write_report(run, also=also))
@@ -261,7 +272,7 @@ def test_errors_are_one_line_and_name_the_place(tmp_path: Path) -> None:
         (lambda: write_report(tmp_path / "none"), "none: no such run directory"),
         (lambda: write_report(tmp_path / "empty"), "empty: not a run, it has no config.yaml"),
         (lambda: write_report(run, also=tmp_path / "none"), "none: no such run directory"),
-        (lambda: write_report(broken), "data.json: not JSON"),
+        (lambda: write_report(broken), "data.json: damaged, not JSON"),
         (lambda: write_report(wrong), "config.yaml: not YAML"),
     ):
         with pytest.raises(UserError, match=words) as caught:

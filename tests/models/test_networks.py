@@ -118,6 +118,9 @@ class Signs(nn.Module):
     def embed(self, codes):
         return codes.permute(0, 3, 1, 2).float() * 2 - 1
 
+    def unsure(self, z_e, tolerance):
+        return (z_e.abs() <= tolerance[:, None, None, None]).any(1)
+
     def update(self, *, revive=True):
         return {}
 

@@ -5,18 +5,18 @@ import torch
 from torch import Tensor
 
 
+def brute_force_nearest(x: Tensor, codebook: Tensor) -> Tensor:
+    """Equation 1 in float64 with nothing clever: the nearest code, the lowest index on ties."""
+    nearest = []
+    for vector in x.double():
+        distance = (vector - codebook.double()).square().sum(1)
+        nearest.append((distance == distance.min()).nonzero()[0])
+    return torch.cat(nearest) if nearest else torch.zeros(0, dtype=torch.int64)
+
+
 @pytest.fixture
 def brute_force():
-    """Equation 1 in float64 with nothing clever: the nearest code, the lowest index on ties."""
-
-    def search(x: Tensor, codebook: Tensor) -> Tensor:
-        nearest = []
-        for vector in x.double():
-            distance = (vector - codebook.double()).square().sum(1)
-            nearest.append((distance == distance.min()).nonzero()[0])
-        return torch.cat(nearest) if nearest else torch.zeros(0, dtype=torch.int64)
-
-    return search
+    return brute_force_nearest
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vqvae.quantizers import nearest_code
+from vqvae.quantizers import nearest, nearest_code
 
 
 def random(randn):
@@ -164,6 +164,32 @@ def test_neither_argument_changes_and_no_gradient_flows(randn):
     assert not nearest_code(x, codebook).requires_grad
     assert torch.equal(x, before[0])
     assert torch.equal(codebook, before[1])
+
+
+def bf16_search(points, centres, half_squares):
+    """What TF32 and bf16 GEMMs do to a search: they round its operands."""
+    return nearest._tiled_search(points.bfloat16().float(), centres.bfloat16().float(), half_squares)
+
+
+@pytest.mark.parametrize("case", [random, clustered, off_centre, lattice, huge], ids=lambda case: case.__name__)
+def test_operands_rounded_to_bf16_are_settled_where_the_bound_says_so(case, randn, brute_force):
+    x, codebook = case(randn)
+    expected = brute_force(x, codebook)
+    assert torch.equal(nearest._nearest(x, codebook, bf16_search, torch.finfo(torch.bfloat16).eps), expected)
+    unaware = nearest._nearest(x, codebook, bf16_search, torch.finfo(torch.float32).eps)
+    assert case in (lattice,) or not torch.equal(unaware, expected)  # or the law above says nothing
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_a_setting_that_lets_gemms_round_moves_no_code(precision, randn, brute_force):
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        assert (nearest._gemm_rounding("cuda") > 1e-3) == (precision != "highest")
+        x, codebook = off_centre(randn)
+        assert torch.equal(nearest_code(x, codebook), brute_force(x, codebook))
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class LargestTensor(TorchDispatchMode):

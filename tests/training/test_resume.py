@@ -10,9 +10,12 @@ import pytest
 
 from vqvae.errors import UserError
 from vqvae.files import read_records, write_json
+from vqvae.hub import load_tokenizer, read_model
+from vqvae.tensorfile import load_tensors
 from vqvae.training import Interrupted, Run, resume
-from vqvae.training.checkpoint import checkpoint_path, checkpoints
+from vqvae.training.checkpoint import VERSION, checkpoint_path, checkpoints
 from vqvae.training.loop import Trainer
+from vqvae.training.tokenizer import TokenizerStage
 
 STOPS = sorted(random.Random(0).sample(range(1, 12), 5))
 
@@ -32,11 +35,12 @@ class _SignalAt:
         patch.setattr(Trainer, "_step", step)
 
 
-def _outcome(run: Run) -> tuple[bytes, bytes, list[dict[str, Any]]]:
+def _outcome(run: Run) -> tuple[tuple[bytes, ...], list[dict[str, Any]]]:
     records = list(read_records(run.metrics))
     for record in records:
         record.pop("images_per_second", None)
-    return checkpoint_path(run.checkpoints, 12).read_bytes(), run.model.read_bytes(), records
+    files = (checkpoint_path(run.checkpoints, 12), run.model, run.best)
+    return tuple(path.read_bytes() for path in files), records
 
 
 def _interrupted(start: Any, out: Path, patch: pytest.MonkeyPatch) -> Run:
@@ -91,6 +95,44 @@ def test_a_signal_ends_the_step_and_saves(
     )
 
 
+def test_a_signal_cuts_an_evaluation_short_and_the_resumed_run_makes_it(
+    train_tokenizer: Any, tokenizer_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = TokenizerStage.evaluate, list[int]()
+
+    def evaluate(stage: TokenizerStage) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) <= 2:
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("went on after the signal")
+        return whole(stage)
+
+    monkeypatch.setattr(TokenizerStage, "evaluate", evaluate)
+    with pytest.raises(Interrupted, match="saved at step 6"):
+        train_tokenizer(tmp_path / "run")
+    with pytest.raises(Interrupted, match="saved at step 6"):
+        resume(str(tmp_path / "run"))
+    assert _outcome(resume(str(tmp_path / "run"))) == _outcome(tokenizer_run)
+
+
+def test_a_second_signal_does_not_break_the_save(
+    train_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = TokenizerStage.save
+
+    def save(stage: TokenizerStage, path: Path, step: int, **more: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        whole(stage, path, step, **more)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(TokenizerStage, "save", save)
+    _SignalAt(monkeypatch, signal.SIGTERM, [3])
+    with pytest.raises(Interrupted, match="saved at step 3"):
+        train_tokenizer(tmp_path / "run")
+    [path] = checkpoints(tmp_path / "run" / "checkpoints")
+    assert load_tensors(path, "vqvae-checkpoint", VERSION)[0]["step"] == 3
+
+
 def test_a_resumed_run_that_is_complete_changes_nothing(tokenizer_run: Run) -> None:
     before = _outcome(tokenizer_run)
     resume(str(tokenizer_run.path))
@@ -104,12 +146,30 @@ def test_only_the_newest_checkpoints_are_kept(tokenizer_run: Run) -> None:
     ]
 
 
-def test_a_damaged_checkpoint_is_named(train_tokenizer: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut short", "one bit"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(
+    damage: str, train_tokenizer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = train_tokenizer(tmp_path / "run")
+    before = _outcome(run)
     path = checkpoint_path(run.checkpoints, 12)
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content if damage == "one bit" else content[:1000])
+    resume(str(run.path))
+    [warning] = caplog.messages
+    assert "step-00000012.safetensors: damaged" in warning and "the checkpoint before it" in warning
+    assert path.with_name(f"{path.name}.damaged").exists()
+    assert _outcome(run) == before
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_says_so(train_tokenizer: Any, tmp_path: Path) -> None:
+    run = train_tokenizer(tmp_path / "run", training__steps="4")
+    [path] = checkpoints(run.checkpoints)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"step-00000012\.safetensors: damaged or not"):
+    with pytest.raises(UserError, match=r"step-00000004\.safetensors: damaged .*no other checkpoint is left"):
         resume(str(run.path))
+    assert path.exists()
 
 
 def test_a_checkpoint_of_another_model_is_refused(train_tokenizer: Any, tmp_path: Path) -> None:
@@ -119,6 +179,21 @@ def test_a_checkpoint_of_another_model_is_refused(train_tokenizer: Any, tmp_path
     path.write_bytes(checkpoint_path(other.checkpoints, 12).read_bytes())
     with pytest.raises(UserError, match="a checkpoint of another model"):
         resume(str(run.path))
+
+
+def test_the_best_model_is_the_one_that_measured_best(train_tokenizer: Any, tmp_path: Path) -> None:
+    # a rate that does harm after a while: the last model is not the best
+    run = train_tokenizer(tmp_path / "run", training__evaluate_every="1", training__learning_rate="0.1")
+    measured = {r["step"]: r["nmse"] for r in read_records(run.metrics) if r["split"] == "heldout"}
+    card, _ = read_model(run.best)
+    assert card.step == min(measured, key=measured.__getitem__) != 12
+    assert card.heldout == pytest.approx(measured[card.step], rel=1e-6)
+    assert load_tokenizer(run.best).num_codes == 16
+
+
+def test_what_would_not_fit_on_the_disk_is_not_begun(train_tokenizer: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"checkpoints need [\d,]+ MB, and its disk has [\d,]+ MB free"):
+        train_tokenizer(tmp_path / "run", training__keep="1000000000000")
 
 
 def test_changed_training_images_are_refused(train_tokenizer: Any, tmp_path: Path) -> None:
@@ -135,3 +210,9 @@ def test_an_existing_run_is_never_overwritten(tokenizer_run: Run, train_tokenize
     with pytest.raises(UserError, match="exists and is not overwritten: continue it with 'vqvae resume"):
         train_tokenizer(tokenizer_run.path)
     assert _outcome(tokenizer_run) == before
+
+
+def test_a_directory_whose_owner_died_before_the_run_began_is_free(train_tokenizer: Any, tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / ".lock").touch()
+    assert train_tokenizer(tmp_path / "run", training__steps="1").model.exists()

@@ -47,7 +47,7 @@ def assemble(source: Source, wanted: Wanted, *, spec: str, split: str) -> ImageS
             image that cannot.
     """
     with quiet_pil():
-        frame = _frame(source, wanted, where=spec)
+        frame = frame_of(source, wanted, where=spec)
         canvas, kept, bad = _fill(source, frame, wanted, title=f"decoding {split}")
     if canvas is None:
         raise _nothing_decodes(bad, where=spec)
@@ -74,7 +74,7 @@ def _refuse(bad: BadFile) -> UserError:
     )
 
 
-def _frame(source: Source, wanted: Wanted, where: str) -> Strict | Crop:
+def frame_of(source: Source, wanted: Wanted, where: str) -> Strict | Crop:
     """Settle the size of the whole set before anything is kept."""
     if wanted.fit == "crop":
         size = wanted.size or round_down(_usual_size(source, wanted, where), wanted.multiple_of)
@@ -98,14 +98,14 @@ def _frame(source: Source, wanted: Wanted, where: str) -> Strict | Crop:
 
 
 def _usual_size(source: Source, wanted: Wanted, where: str) -> Size:
-    sizes = Counter(size for item in source.items() if (size := measure(item.content)) is not None)
+    sizes = Counter(size for item in source.items(0, source.count) if (size := measure(item.content)) is not None)
     return most_common(sizes) if sizes else _first_size(source, wanted, where)[0]
 
 
 def _first_size(source: Source, wanted: Wanted, where: str) -> tuple[Size, str]:
     """Return the size and the name of the first image that decodes."""
     bad: list[BadFile] = []
-    for item in source.items():
+    for item in source.items(0, source.count):
         try:
             image = decode(item.content, wanted.channels)
         except UndecodableError as error:
@@ -126,7 +126,7 @@ def _fill(
     bad: list[BadFile] = []
     # disable=None: silent where stderr is no terminal.
     with tqdm(total=source.count, desc=title, leave=False, disable=None) as progress:
-        for batch in _decoded(source.items(), frame, wanted):
+        for batch in decoded(source, frame, wanted, range(source.count)):
             progress.update(len(batch.rows) + len(batch.bad))
             bad += batch.bad
             if batch.rows:
@@ -144,21 +144,30 @@ def _room_for(pixels: NDArray[np.uint8], canvas: NDArray[np.uint8] | None, count
     return np.repeat(canvas, planes, axis=1) if planes > canvas.shape[1] else canvas
 
 
-class _Batch(NamedTuple):
-    """What became of some images that follow one another."""
+class Batch(NamedTuple):
+    """What became of some images that follow one another.
 
-    rows: list[int]  # those that decoded
-    pixels: NDArray[np.uint8]  # [len(rows), C, H, W]
+    Attributes:
+        rows: those that decoded, in the source.
+        names: of those, as the user knows them.
+        pixels: uint8 [len(rows), C, H, W].
+        bad: the others.
+    """
+
+    rows: list[int]
+    names: list[str]
+    pixels: NDArray[np.uint8]
     bad: list[BadFile]
 
 
-def _decoded(items: Iterator[Item], frame: Strict | Crop, wanted: Wanted) -> Iterator[_Batch]:
-    """Decode in order: large images in threads, a bounded number ahead, small ones right here."""
+def decoded(source: Source, frame: Strict | Crop, wanted: Wanted, rows: range) -> Iterator[Batch]:
+    """Decode rows that follow one another: large images in threads, a bounded number ahead, small ones here."""
     workers = os.cpu_count() or 1
-    batches = _batched(items, max(1, _BATCH_PIXELS // (frame.size[0] * frame.size[1])))
+    numbered = zip(rows, source.items(rows.start, rows.stop), strict=True)
+    batches = _batched(numbered, max(1, _BATCH_PIXELS // (frame.size[0] * frame.size[1])))
     with ThreadPoolExecutor(workers) as pool:
 
-        def start(batch: list[tuple[int, Item]]) -> Callable[[], _Batch]:
+        def start(batch: list[tuple[int, Item]]) -> Callable[[], Batch]:
             if all(_is_small(item.content) for _, item in batch):
                 return partial(_decode_batch, batch, frame, wanted)
             return pool.submit(_decode_batch, batch, frame, wanted).result
@@ -174,14 +183,14 @@ def _is_small(content: Content) -> bool:
     return isinstance(content, np.ndarray) or (isinstance(content, bytes) and len(content) <= _SMALL_BYTES)
 
 
-def _batched(items: Iterator[Item], size: int) -> Iterator[list[tuple[int, Item]]]:
-    numbered = enumerate(items)
+def _batched(numbered: Iterator[tuple[int, Item]], size: int) -> Iterator[list[tuple[int, Item]]]:
     while batch := list(islice(numbered, size)):
         yield batch
 
 
-def _decode_batch(batch: list[tuple[int, Item]], frame: Strict | Crop, wanted: Wanted) -> _Batch:
+def _decode_batch(batch: list[tuple[int, Item]], frame: Strict | Crop, wanted: Wanted) -> Batch:
     rows: list[int] = []
+    names: list[str] = []
     images: list[Image.Image] = []
     bad: list[BadFile] = []
     for row, item in batch:
@@ -194,7 +203,8 @@ def _decode_batch(batch: list[tuple[int, Item]], frame: Strict | Crop, wanted: W
             continue
         images.append(frame.apply(image, item.name))
         rows.append(row)
-    return _Batch(rows, _stack(images, frame.size), bad)
+        names.append(item.name)
+    return Batch(rows, names, _stack(images, frame.size), bad)
 
 
 def _stack(images: list[Image.Image], size: Size) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vqvae.data.source import Item, Source
+from vqvae.data.source import Item, Source, file_line
 from vqvae.errors import UserError
 
 _PLANES = (3, 32, 32)
@@ -55,7 +55,11 @@ def cifar_source(folder: Path, split: str) -> Source:
     classes = _class_names(folder / ("fine_label_names.txt" if hundred else "batches.meta.txt"), num_classes)
     names = [path.name for path in files]
     return Source(
-        count=len(labels), items=partial(_items, names, records, label_bytes), labels=labels, classes=classes
+        count=len(labels),
+        items=partial(_items, names, records, label_bytes),
+        labels=labels,
+        classes=classes,
+        files=lambda: (file_line(path, path.name) for path in files),
     )
 
 
@@ -79,11 +83,15 @@ def _records(path: Path, label_bytes: int) -> NDArray[np.uint8]:
     return np.memmap(path, np.uint8, mode="r").reshape(-1, record)
 
 
-def _items(names: list[str], records: list[NDArray[np.uint8]], label_bytes: int) -> Iterator[Item]:
+def _items(
+    names: list[str], records: list[NDArray[np.uint8]], label_bytes: int, start: int, stop: int
+) -> Iterator[Item]:
+    first = 0
     for name, batch in zip(names, records, strict=True):
-        for row, record in enumerate(batch):
-            image = record[label_bytes:].reshape(_PLANES).transpose(1, 2, 0)
+        for row in range(max(start - first, 0), min(stop - first, len(batch))):
+            image = batch[row, label_bytes:].reshape(_PLANES).transpose(1, 2, 0)
             yield Item(f"{name} record {row}", np.ascontiguousarray(image))
+        first += len(batch)
 
 
 def _class_names(path: Path, num_classes: int) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """One encoded image in, one upright 8-bit image out: grey or RGB, never anything else."""
 
+import logging
+import re
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,14 +9,24 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from vqvae.data.source import Content
 
 # Everything else that PIL can open has a decoder that few people test: not for files of unknown origin.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MAX_PIXELS = 64 * 2**20
+_MAX_BYTES = 512 * 2**20  # 8 bytes, two for each of four channels, for every pixel
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class UndecodableError(Exception):
@@ -27,9 +39,15 @@ def quiet_pil() -> Generator[None, None, None]:
 
     Enter it in the main thread, around the worker threads: warning filters are global to the process.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
+    log = logging.getLogger("PIL")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
+    finally:
+        log.setLevel(before)
 
 
 def decode(content: Content, channels: int | None) -> Image.Image:
@@ -51,8 +69,8 @@ def decode(content: Content, channels: int | None) -> Image.Image:
     try:
         with _open(BytesIO(_read(content))) as image:
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_channels(image, channels)
+            turn = _TURNS.get(_orientation(image))
+            return _to_channels(image if turn is None else image.transpose(turn), channels)
     except UndecodableError:
         raise
     except Exception as error:
@@ -67,16 +85,27 @@ def measure(content: Content) -> tuple[int, int] | None:
         with _open(content if isinstance(content, Path) else BytesIO(content)) as image:
             width, height = image.size
             # A PNG without the tag in its header would be decoded in search of one.
-            turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
+            turned = "exif" in image.info and _orientation(image) >= 5
             return (width, height) if turned else (height, width)
     except Exception:
         return None
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return which way up the image is to be shown; 1, as it lies, where its EXIF is broken or does not say."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # as many kinds as there are ways to break it; the pixels are whole
+        return 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _read(content: Path | bytes) -> bytes:
     if isinstance(content, Path):
         if not content.is_file():  # a dangling link, or a pipe that would block for ever
             raise UndecodableError("not a regular file")
+        if content.stat().st_size > _MAX_BYTES:
+            raise UndecodableError(f"more than {_MAX_BYTES // 2**20} megabytes")
         content = content.read_bytes()
     if not content:
         raise UndecodableError("empty file")
@@ -100,7 +129,7 @@ def _reason(error: Exception) -> str:
         return "not an image of a known format"
     if isinstance(error, PermissionError):
         return "permission denied"
-    text = " ".join(str(error).split())
+    text = re.sub(r"0x[0-9a-f]{4,}", "0x...", " ".join(str(error).split()))  # no addresses: they differ each time
     return "truncated" if "truncated" in text.lower() else f"broken ({text[:60] or type(error).__name__})"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vqvae.data.source import Item, Source
+from vqvae.data.source import Item, Source, file_line, printable
 from vqvae.data.splits import TEST_NAMES, rows_of_split
 from vqvae.errors import UserError
 
@@ -39,11 +39,17 @@ def folder_source(folder: Path, split: str) -> Source:
     prefix = f"{root.name}/" if roots else ""
     classes = _classes(everything)
     labels = np.array([classes.index(name.partition("/")[0]) for name in files]) if classes else None
-    return Source(count=len(files), items=partial(_items, root, prefix, files), labels=labels, classes=classes)
+    return Source(
+        count=len(files),
+        items=partial(_items, root, prefix, files),
+        labels=labels,
+        classes=classes,
+        files=lambda: (file_line(root / name, name) for name in files),
+    )
 
 
-def _items(root: Path, prefix: str, files: list[str]) -> Iterator[Item]:
-    return (Item(prefix + name, root / name) for name in files)
+def _items(root: Path, prefix: str, files: list[str], start: int, stop: int) -> Iterator[Item]:
+    return (Item(printable(prefix + name), root / name) for name in files[start:stop])
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:
@@ -59,11 +65,15 @@ def _classes(files: list[str]) -> tuple[str, ...]:
     return tuple(sorted({name.partition("/")[0] for name in files}))
 
 
+def _refuse(error: OSError) -> None:
+    raise UserError(f"cannot list {printable(str(error.filename))}: {error.strerror}; its images would be missing")
+
+
 def _image_files(folder: Path) -> list[str]:
     """Return the paths of all image files below a folder, relative to it, with forward slashes, sorted."""
     found: list[str] = []
     seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         real = os.path.realpath(parent)
         if real in seen:  # a link back up would never end

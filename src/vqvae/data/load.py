@@ -1,11 +1,11 @@
 """From what the user names to images in memory."""
 
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
-from vqvae.data.assemble import Fit, Wanted, assemble
+from vqvae.data.assemble import Fit, Wanted, assemble, frame_of
 from vqvae.data.cifar import cifar_source, find_cifar
+from vqvae.data.decoding import quiet_pil
 from vqvae.data.folder import folder_source
 from vqvae.data.framing import round_down, spell
 from vqvae.data.hub import hub_source
@@ -13,6 +13,7 @@ from vqvae.data.imageset import ImageSet
 from vqvae.data.parquet import find_parquet, parquet_source
 from vqvae.data.shapes import shapes_source
 from vqvae.data.source import Source
+from vqvae.data.stream import ImageStream
 from vqvae.errors import UserError, did_you_mean
 
 _CIFAR10_REPO = "uoft-cs/cifar10"
@@ -53,6 +54,31 @@ def load(
         source = _first(source, limit)
     wanted = Wanted(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
     return assemble(source, wanted, spec=spec, split=split)
+
+
+def open_stream(
+    spec: str,
+    split: str,
+    *,
+    channels: int,
+    size: tuple[int, int] | None = None,
+    fit: Fit = "strict",
+    multiple_of: int = 1,
+    strict: bool = False,
+) -> ImageStream:
+    """Open one split to be read in pieces, however large it is; the arguments are those of ``load``.
+
+    Only names and labels are held in memory. Under crop without a size, the headers of all images are read.
+
+    Raises:
+        UserError: as ``load``.
+    """
+    _check(split=split, size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=None)
+    source = _find_source(spec, split)
+    wanted = Wanted(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
+    with quiet_pil():
+        frame = frame_of(source, wanted, where=spec)
+    return ImageStream(source, frame, wanted, spec, split)
 
 
 def _check(
@@ -108,4 +134,4 @@ def _directory_source(folder: Path, split: str) -> Source:
 
 def _first(source: Source, limit: int) -> Source:
     labels = None if source.labels is None else source.labels[:limit]
-    return replace(source, count=limit, items=lambda: islice(source.items(), limit), labels=labels)
+    return replace(source, count=limit, labels=labels)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vqvae.data.source import Item, Source
+from vqvae.data.source import Item, Source, file_line
 from vqvae.data.splits import FileSplits, rows_of_split
 from vqvae.errors import UserError
 
@@ -68,30 +68,40 @@ def parquet_source(splits: FileSplits, split: str, *, fetch: Callable[[str], Pat
     if labels is not None:
         _check_labels(labels, classes, where)
     count = sum(shard.num_rows for shard in shards)
-    rows = rows_of_split(list(_row_names(shards)), split, where=where) if held_out else list(range(count))
+    rows = np.arange(count)
+    if held_out:
+        rows = np.array(rows_of_split(list(_row_names(shards)), split, where=where))
     return Source(
         count=len(rows),
-        items=partial(_items, shards, frozenset(rows)),
+        items=partial(_items, shards, rows),
         labels=None if labels is None else labels[rows],
         classes=classes if labels is not None else (),
+        files=lambda: (file_line(shard.path, shard.name) for shard in shards),
     )
 
 
-def _items(shards: Sequence[_Shard], rows: frozenset[int]) -> Iterator[Item]:
-    row = 0
+def _items(shards: Sequence[_Shard], rows: NDArray[np.int64], start: int, stop: int) -> Iterator[Item]:
+    rows, first = rows[start:stop], 0
     for shard in shards:
-        row_in_shard = 0
-        for images in _image_batches(shard):
-            for image in images:
-                if row in rows:
-                    yield Item(_row_name(shard, row_in_shard), image or b"")
-                row, row_in_shard = row + 1, row_in_shard + 1
+        here = rows[(rows >= first) & (rows < first + shard.num_rows)] - first
+        for row, image in _images(shard, here) if here.size else ():
+            yield Item(_row_name(shard, row), image)
+        first += shard.num_rows
 
 
-def _image_batches(shard: _Shard) -> Iterator[list[bytes | None]]:
+def _images(shard: _Shard, rows: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
+    """Yield some rows, ascending, of a file, reading no group of rows that holds none of them."""
     with _readable(shard.path, shard.name), pq.ParquetFile(shard.path) as file:
-        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[shard.image]):
-            yield batch.column(0).field("bytes").to_pylist()
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        ends = np.cumsum(sizes)
+        groups = np.unique(np.searchsorted(ends, rows, side="right"))
+        numbers = np.concatenate([np.arange(sizes[group]) + ends[group] - sizes[group] for group in groups])
+        wanted, at = np.isin(numbers, rows), 0
+        for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=groups.tolist(), columns=[shard.image]):
+            images = batch.column(0).field("bytes")
+            for index in np.flatnonzero(wanted[at : at + len(batch)]):
+                yield int(numbers[at + index]), images[int(index)].as_py() or b""
+            at += len(batch)
 
 
 def _row_names(shards: Sequence[_Shard]) -> Iterator[str]:

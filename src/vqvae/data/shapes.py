@@ -55,14 +55,19 @@ class _Scene(NamedTuple):
 def shapes_source(split: str) -> Source:
     """Return the embedded set: 10,000 training or 2,000 test images, 32x32 RGB, drawn as they are read."""
     labels = np.arange(COUNTS[split], dtype=np.int64) % len(CLASSES)
-    return Source(count=COUNTS[split], items=partial(_items, split), labels=labels, classes=CLASSES)
+    return Source(
+        count=COUNTS[split],
+        items=partial(_items, split),
+        labels=labels,
+        classes=CLASSES,
+        files=lambda: iter((f"shapes {split}",)),
+    )
 
 
-def _items(split: str) -> Iterator[Item]:
-    for start in range(0, COUNTS[split], _CHUNK):
-        rows = torch.arange(start, min(start + _CHUNK, COUNTS[split]))
+def _items(split: str, start: int, stop: int) -> Iterator[Item]:
+    for rows in torch.arange(start, stop).split(_CHUNK):
         drawn = draw(rows, split=split).permute(0, 2, 3, 1).contiguous().numpy()
-        for row, image in enumerate(drawn, start):
+        for row, image in zip(rows.tolist(), drawn, strict=True):
             yield Item(f"shapes {split} row {row}", image)
 
 

@@ -24,13 +24,31 @@ class Source:
     """The encoded images of one split.
 
     Attributes:
-        count: how many ``items()`` yields.
-        items: starts a fresh pass over the images, always in the same order, reading as it goes.
+        count: how many images.
+        items: ``items(start, stop)`` starts a pass over rows start to stop - 1, always in the same order, reading
+            as it goes.
         labels: int64 [count], or None.
         classes: the class names; empty without labels.
+        files: the names and sizes of what is read, by which to notice that it is no longer the same.
     """
 
     count: int
-    items: Callable[[], Iterator[Item]]
+    items: Callable[[int, int], Iterator[Item]]
     labels: NDArray[np.int64] | None
     classes: tuple[str, ...]
+    files: Callable[[], Iterator[str]]
+
+
+def printable(name: str) -> str:
+    """Return a name with what a line of text cannot show as escapes: control characters and broken UTF-8."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def file_line(path: Path, name: str) -> str:
+    """Return a line that says which file this is: its name and size."""
+    try:
+        return f"{name} {path.stat().st_size}"
+    except OSError:
+        return f"{name} unreadable"

@@ -114,7 +114,7 @@ def evaluate(
         fit: how images were made to fit, for the protocol.
 
     Returns:
-        The results, and how often each code was chosen, int64 [K].
+        The results, and how often each code was chosen, int64 [K]; [0] where K is above 2^20.
     """
     sums, chosen = _Sums(), CodeCounts(tokenizer.num_codes)
     labelled = prior is not None and prior.num_classes > 0 and use_labels and images.labels is not None

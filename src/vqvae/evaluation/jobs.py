@@ -5,11 +5,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-import yaml
 from PIL import Image
 from tqdm import tqdm
 
-from vqvae.config import DataConfig, RunConfig, config_from
+from vqvae.config import DataConfig, config_from
+from vqvae.config_yaml import read_yaml
 from vqvae.data import ImageSet
 from vqvae.errors import UserError, did_you_mean
 from vqvae.evaluation.evaluate import Results, evaluate
@@ -46,7 +46,7 @@ def evaluate_run(
 def load_for(path: str, spec: str, split: str) -> tuple[ImageSet, str]:
     """Load images as a run's own were loaded: its channels and, where its config says so, its size and crop."""
     tokenizer, (card, _) = load_tokenizer(path), read_model(path)
-    data = _data_config(path)
+    data = data_config(path)
     images = DataConfig(
         spec=spec,
         size=data.size,
@@ -56,12 +56,12 @@ def load_for(path: str, spec: str, split: str) -> tuple[ImageSet, str]:
     return images, data.fit
 
 
-def _data_config(path: str) -> DataConfig:
+def data_config(path: str) -> DataConfig:
+    """Return how a run's own images were read; the defaults for a model file by itself."""
     config = Path(path) / "config.yaml"
     if not config.is_file():
         return DataConfig()
-    made: RunConfig = config_from(yaml.safe_load(config.read_text()), str(config))
-    return made.data
+    return config_from(read_yaml(config), str(config)).data
 
 
 def sample_picture(
@@ -165,7 +165,7 @@ def own_spec(path: str) -> str:
     """
     if not (Path(path) / "config.yaml").is_file():
         raise UserError(f"{path}: has no config.yaml that says what it was trained on; pass --data SPEC")
-    return _data_config(path).spec
+    return data_config(path).spec
 
 
 def load_files(path: str, names: Sequence[str]) -> torch.Tensor:

@@ -46,29 +46,51 @@ def ssim(pixels: Tensor, reconstruction: Tensor) -> Tensor:
 
 
 class CodeCounts:
-    """How often each code was chosen over everything that was added.
+    """How often each code was chosen over everything that was added; memory grows with the codes in use, not K.
 
     Args:
         num_codes: K.
     """
 
     def __init__(self, num_codes: int) -> None:
-        self.counts = torch.zeros(num_codes, dtype=torch.int64)
+        self.num_codes = num_codes
+        self.codes = torch.zeros(0, dtype=torch.int64)  # those chosen so far
+        self.times = torch.zeros(0, dtype=torch.int64)
 
     def add(self, codes: Tensor) -> None:
         """Count codes, int64 of any shape."""
-        self.counts += torch.bincount(codes.flatten().cpu(), minlength=len(self.counts))
+        found, times = codes.flatten().cpu().unique(return_counts=True)
+        self.codes, where = torch.cat([self.codes, found]).unique(return_inverse=True)
+        both = torch.cat([self.times, times])
+        self.times = torch.zeros(len(self.codes), dtype=torch.int64).index_add_(0, where, both)
+
+    @property
+    def counts(self) -> Tensor:
+        """How often each code was chosen, int64 [K]; [0] where K is above 2^20, too many to list."""
+        if self.num_codes > 2**20:
+            return torch.zeros(0, dtype=torch.int64)
+        return torch.zeros(self.num_codes, dtype=torch.int64).index_add_(0, self.codes, self.times)
+
+    @property
+    def counted(self) -> int:
+        """The number of codes added."""
+        return int(self.times.sum())
+
+    @property
+    def dead(self) -> int:
+        """The number of codes never chosen."""
+        return self.num_codes - len(self.codes)
 
     @property
     def perplexity(self) -> float:
         """The exponential of the codes' entropy, in 1..K: as many codes in equal use carry as much."""
-        share = self.counts.double() / self.counts.sum()
+        share = self.times.double() / self.times.sum()
         return float(torch.exp(-torch.xlogy(share, share).sum()))
 
     @property
     def usage(self) -> float:
         """The share of codes chosen at least once, in [0, 1]."""
-        return float((self.counts > 0).double().mean())
+        return len(self.codes) / self.num_codes
 
 
 def bits(nats: float) -> float:

@@ -72,6 +72,15 @@ _PANELS = (
         ("heldout", "perplexity", "held out", "heldout", False))),
     ("usage", "Usage", "share of codes used, higher is better", "half", False, (
         ("train", "usage", "train", "train", True), ("heldout", "usage", "held out", "heldout", False))),
+    ("levels", "Usage by level", "of several codes a position", "half", False, (
+        ("heldout", "usage_1", "first", "train", False), ("heldout", "usage_2", "second", "heldout", False),
+        *(("heldout", f"usage_{i}", "later", "quiet", False) for i in range(3, 17)))),
+    ("error", "Quantization error", "of z_e, over its variance, lower is better", "half", True, (
+        ("heldout", "quantization_error", "held out", "heldout", False),)),
+    ("gradients", "Gradients of the three terms", "held-out norms; commitment times beta", "half", True, (
+        ("heldout", "gradient_reconstruction", "reconstruction", "train", False),
+        ("heldout", "gradient_commitment", "commitment", "heldout", False),
+        ("heldout", "gradient_codebook", "codebook", "quiet", False))),
     ("codebook", "Codebook", "losses, unweighted", "quarter", True, (
         ("train", "codebook", "codebook", "quiet", True), ("train", "commitment", "commitment", "train", True))),
     ("rate", "Learning rate", "", "quarter", False, (("train", "learning_rate", "train", "train", False),)),
@@ -160,7 +169,7 @@ def panel_figure(panel: Panel, *, name: str) -> str:
     """
     log_scale = _is_log(panel)
     named = [curve for curve in panel.curves if curve.label != "train" or len(panel.curves) > 1]
-    keys = "".join(_key(curve.label, curve.ink) for curve in named)
+    keys = "".join(_key(*words) for words in dict.fromkeys((curve.label, curve.ink) for curve in named))
     figure, axes = _blank(*_SIZES[panel.size])
     if log_scale:
         axes.set_yscale("log")

@@ -1,6 +1,5 @@
 """One page about one run: what it was trained on, how it went, what it makes, and what was measured."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,12 +9,11 @@ from pathlib import Path
 from string import Template
 from typing import Any, cast
 
-import yaml
-
+from vqvae.config_yaml import read_yaml
 from vqvae.errors import UserError
 from vqvae.evaluation.pictures import figures_over_time
 from vqvae.evaluation.plots import panel_figure, panels, usage_figure
-from vqvae.files import read_records, write_atomically
+from vqvae.files import read_json, read_records, write_atomically
 
 # result -> name, unit, the better direction, meaning
 _MEANINGS = {
@@ -86,21 +84,30 @@ def write_report(run: Path, also: Path | None = None) -> Path:
         UserError: if a directory is not there or is no run, or one of its records cannot be read.
     """
     first = _read(Path(run))
-    if also is None:
-        title, body = first.path.resolve().name, _part(first, name="a", level=1)
-    else:
-        second = _read(Path(also))
-        title = first.path.resolve().parent.name
-        parts = ((first, "a"), (second, "b"))
-        links = " and ".join(f'<a href="#{name}">{escape(part.stage)}</a>' for part, name in parts)
-        body = f'<h1>{escape(title)}</h1><p class="lead">Two runs: {links}.</p>' + "".join(
-            f'<article class="part" id="{name}">{_part(part, name=name, level=2)}</article>'
-            for part, name in parts
-        )
+    try:
+        title, body = _title_and_body(first, also)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # JSON, but not as vqvae wrote it
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise UserError(
+            f"{run}: a record in it is damaged ({problem}); 'vqvae evaluate' writes its own again"
+        ) from error
     page = Template(files("vqvae.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     target = first.path / "report.html"
     write_atomically(target, page.substitute(title=escape(title), body=body).encode())
     return target
+
+
+def _title_and_body(first: _Run, also: Path | None) -> tuple[str, str]:
+    if also is None:
+        return first.path.resolve().name, _part(first, name="a", level=1)
+    second = _read(Path(also))
+    title = first.path.resolve().parent.name
+    parts = ((first, "a"), (second, "b"))
+    links = " and ".join(f'<a href="#{name}">{escape(part.stage)}</a>' for part, name in parts)
+    body = f'<h1>{escape(title)}</h1><p class="lead">Two runs: {links}.</p>' + "".join(
+        f'<article class="part" id="{name}">{_part(part, name=name, level=2)}</article>' for part, name in parts
+    )
+    return title, body
 
 
 def _read(run: Path) -> _Run:
@@ -108,27 +115,14 @@ def _read(run: Path) -> _Run:
         raise UserError(f"{run}: no such run directory; `vqvae train` writes one")
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: not a run, it has no config.yaml; name the directory that `vqvae train` wrote")
+    config = read_yaml(run / "config.yaml")
     text = (run / "config.yaml").read_text(encoding="utf-8")
-    try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{run / 'config.yaml'}: not YAML; restore it from the run's start") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{run / 'config.yaml'}: holds no settings; restore it from the run's start")
     records = [_read_json(run / f"{name}.json") for name in ("environment", "data", "evaluation")]
-    return _Run(run, text, cast(dict[str, Any], config), *records, metrics=read_records(run / "metrics.jsonl"))
+    return _Run(run, text, config, *records, metrics=read_records(run / "metrics.jsonl"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(
-            f"{path}: not JSON; delete it, and `vqvae evaluate` or `resume` writes it again"
-        ) from error
-    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _part(run: _Run, *, name: str, level: int) -> str:

@@ -36,7 +36,8 @@ def objective(
         pixel_variance: of the training images.
         beta: the weight of the commitment term, 0.25 in the paper.
     """
-    error = F.mse_loss(reconstruction.float(), images) / pixel_variance
+    squares = F.mse_loss(reconstruction.float(), images, reduction="sum")
+    error = squares / max(1, images.numel()) / pixel_variance
     total = error + quantized.codebook_loss + beta * quantized.commitment_loss
     return Loss(total, error, quantized.codebook_loss, quantized.commitment_loss)
 

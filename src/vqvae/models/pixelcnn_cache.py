@@ -24,9 +24,13 @@ def _bias(convolution: nn.Conv2d) -> Tensor:
     return convolution.bias
 
 
-def _halving(channels: int, like: Tensor) -> Tensor:
-    """Return the factors of the gates [a, b / 2], [2 * channels]."""
-    return torch.cat([like.new_ones(channels), like.new_full((channels,), 0.5)])
+class _Halving:
+    """The factors that turn gates [a, b] into [a, b / 2], over the 2 * channels columns of what makes them."""
+
+    def __init__(self, channels: int, like: Tensor) -> None:
+        self.gates = torch.cat([like.new_ones(channels), like.new_full((channels,), 0.5)])
+        self.gates_of_gated = 0.5 * self.gates  # read from what _gate writes
+        self.gates_of_gates = self.gates / self.gates[:, None]  # read from gates that are halved already
 
 
 def _gate(gates: Tensor, out: Tensor) -> None:
@@ -38,24 +42,27 @@ def _gate(gates: Tensor, out: Tensor) -> None:
 class _VerticalCache:
     """A layer's vertical stack, a row at a time: the patches around the rows that its kernel still sees."""
 
-    def __init__(self, layer: GatedLayer, count: int, width: int, bias: Tensor, link_bias: Tensor) -> None:
+    def __init__(self, layer: GatedLayer, count: int, width: int, labels: Tensor, halving: _Halving) -> None:
         rows, kernel = layer.vertical.kernel_size
         channels, reach = layer.out.weight.shape[1], layer.reach
-        halving = _halving(channels, bias)
-        read = 1.0 if layer.first else 0.5  # codes, or what _gate writes
-        weight = layer.vertical.weight.permute(2, 3, 1, 0) * (read * halving)
-        self.weights = weight.flatten(1, 2).unbind()
-        link = layer.link.weight[:, :, 0, 0].T.contiguous()
-        self.link_weight = link * (halving / halving[:, None])  # it reads the gates as halved, too
-        self.bias, self.link_bias = (
-            (b * halving)[:, None].expand(-1, width, -1).flatten(0, 1) for b in (bias, link_bias)
-        )
-        self.patches = [weight.new_zeros(count * width, kernel * channels) for _ in range(rows)]
-        canvas = weight.new_zeros(count, reach + width + reach, channels)
+        factor = halving.gates if layer.first else halving.gates_of_gated  # reads codes, or what _gate writes
+        self.weights = (layer.vertical.weight.permute(2, 3, 1, 0) * factor).flatten(1, 2).unbind()
+        self.link_weight = layer.link.weight[:, :, 0, 0].T * halving.gates_of_gates
+        above, left = layer.biases(labels)
+        self.bias = self._rows((_bias(layer.vertical) + above) * halving.gates, count, width)
+        link_bias = (_bias(layer.horizontal) + _bias(layer.link) + left) * halving.gates
+        self.link_bias = self._rows(link_bias, count, width)
+        self.patches = list(factor.new_zeros(rows, count * width, kernel * channels).unbind())
+        canvas = factor.new_zeros(count, reach + width + reach, channels)
         self.row = canvas[:, reach : reach + width]
         self.windows = canvas.unfold(1, kernel, 1).transpose(2, 3)  # [B, W, kernel, C]
-        self.gates = weight.new_empty(count * width, 2 * channels)
+        self.gates = factor.new_empty(count * width, 2 * channels)
         self.link = torch.empty_like(self.gates)
+
+    @staticmethod
+    def _rows(bias: Tensor, count: int, width: int) -> Tensor:
+        """Return a bias [2C], the same for all grids, as it is; one for each grid, [B, 2C], for each position."""
+        return bias if bias.dim() == 1 else bias[:, None].expand(count, width, -1).flatten(0, 1)
 
     def run(self, out: Tensor | None) -> None:
         """Take in the row that stands in ``row``; write features to ``out``, what it links to ``link``."""
@@ -73,29 +80,27 @@ class _VerticalCache:
 class _HorizontalCache:
     """A layer's horizontal stack, a position at a time: its inputs in the present row."""
 
-    def __init__(self, layer: GatedLayer, count: int, width: int, link: Tensor) -> None:
+    def __init__(self, layer: GatedLayer, count: int, width: int, link: Tensor, halving: _Halving) -> None:
         channels, taps = layer.out.weight.shape[1], layer.horizontal.kernel_size[1]
         self.first, reach = layer.first, layer.reach
-        weight = layer.horizontal.weight[:, :, 0].permute(2, 1, 0)
-        self.weight = (weight * _halving(channels, link)).flatten(0, 1)
+        self.weight = (layer.horizontal.weight[:, :, 0].permute(2, 1, 0) * halving.gates).flatten(0, 1)
         out = 0.5 * layer.out.weight[:, :, 0, 0].T
         self.out_weight = torch.cat([out, _bias(layer.out)[None]])
         row = out.new_zeros(count, reach + width, channels)
         self.row = row[:, reach:]
         self.at = self.row.unbind(1)
-        flat = row.flatten(1)
-        self.taps = [flat[:, c * channels : (c + taps) * channels] for c in range(width)]
-        self.link = link.view(count, width, -1).unbind(1)
-        self.gates = out.new_empty(count, 2 * channels)
-        self.a, self.b = self.gates.chunk(2, 1)
+        self.taps = row.flatten(1).unfold(1, taps * channels, channels).unbind(1)
+        gates = link.view(count, width, -1)  # what the vertical stack left there is read once: gates in place
+        self.gates = gates.unbind(1)
+        self.a, self.b = (half.unbind(1) for half in gates.chunk(2, 2))
         self.gated_and_one = out.new_ones(count, channels + 1)
         self.gated = self.gated_and_one[:, :channels]
 
     def run(self, column: int, out: Tensor) -> None:
         """Write the features at a column into ``out``, [B, C]."""
-        torch.addmm(self.link[column], self.taps[column], self.weight, out=self.gates)
-        self.gates.tanh_()
-        torch.addcmul(self.a, self.a, self.b, out=self.gated)
+        self.gates[column].addmm_(self.taps[column], self.weight).tanh_()
+        a = self.a[column]
+        torch.addcmul(a, a, self.b[column], out=self.gated)
         if self.first:
             torch.mm(self.gated_and_one, self.out_weight, out=out)
         else:
@@ -115,14 +120,11 @@ class PixelCNNCache:
         self.vertical: list[_VerticalCache] = []
         self.horizontal: list[_HorizontalCache] = []
         layers: list[GatedLayer] = list(model.layers)  # pyright: ignore[reportAssignmentType]
+        halving = _Halving(layers[0].out.weight.shape[1], layers[0].out.weight)
         for layer in layers:
-            zero = layer.vertical.weight.new_zeros(count, len(layer.vertical.weight))
-            above, left = layer.biases(labels)
-            link_bias = zero + _bias(layer.horizontal) + _bias(layer.link) + left
-            self.vertical.append(
-                _VerticalCache(layer, count, width, zero + _bias(layer.vertical) + above, link_bias)
-            )
-            self.horizontal.append(_HorizontalCache(layer, count, width, self.vertical[-1].link))
+            self.vertical.append(_VerticalCache(layer, count, width, labels, halving))
+            link = self.vertical[-1].link
+            self.horizontal.append(_HorizontalCache(layer, count, width, link, halving))
         self.features = torch.empty_like(self.horizontal[-1].at[0])
 
     def next_features(self, embedded: Tensor | None) -> Tensor:

@@ -34,4 +34,7 @@ def bit_entropy(logits: Tensor) -> Tensor:
 
 def entropy(probabilities: Tensor) -> Tensor:
     """Return -sum p log p in nats over all elements, 0 log 0 being 0: scalar."""
-    return torch.special.entr(probabilities.clamp(min=torch.finfo(torch.float32).tiny)).sum()
+    # 1 for what is 0: it adds nothing either, and has a gradient
+    return torch.special.entr(
+        torch.where(probabilities > torch.finfo(torch.float32).tiny, probabilities, 1.0)
+    ).sum()

@@ -7,7 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.quantizers.bits import bit_entropy, check_bits, codes_of_bits, entropy, signs_of_codes
-from vqvae.quantizers.layout import map_of, mean_square, rows_of, rows_that_count, straight_through, vectors_of
+from vqvae.quantizers.layout import (
+    Share,
+    map_of,
+    mean_square,
+    rows_of,
+    rows_that_count,
+    straight_through,
+    vectors_of,
+)
 from vqvae.tensors import Quantized
 
 
@@ -58,7 +66,7 @@ class BSQ(nn.Module):
             z_q=map_of(straight_through(u, e), z_e),
             codes=codes.view(len(z_e), *z_e.shape[2:], 1),
             codebook_loss=self._entropy_loss(u, rows_that_count(u, mask)),
-            commitment_loss=mean_square(u, e, rows_of(mask, u)),
+            commitment_loss=mean_square(u, e, rows_of(mask, u), training=self.training),
         )
 
     def _corners(self, codes: Tensor) -> Tensor:
@@ -67,18 +75,21 @@ class BSQ(nn.Module):
     def _entropy_loss(self, u: Tensor, counted: Tensor) -> Tensor:
         if not self.entropy_weight:
             return u.new_zeros(())
+        share = Share.of(counted, training=self.training)
         u = u[counted]
-        if not len(u):
-            return u.sum()
         logits = 2 * u / math.sqrt(self.channels) / self.temperature  # (c.u with c_i > 0) - (c.u with c_i < 0)
-        each = bit_entropy(logits).sum(1).mean()
-        p = torch.sigmoid(logits).mean(0)
+        each = bit_entropy(logits).sum() / share.divisor
+        p = share.mean_over_ranks(torch.sigmoid(logits).sum(0))
         together = entropy(torch.stack([p, 1 - p]))
         return self.entropy_weight * (each - self.diversity * together)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q, float32 [B, bits, h, w], of codes, int64 [B, h, w, 1]."""
         return self._corners(codes).permute(0, 3, 1, 2)
+
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        return ~(z_e.float().abs() > tolerance[:, None, None, None]).all(1)
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Do nothing: there is no codebook."""

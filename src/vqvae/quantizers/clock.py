@@ -33,6 +33,10 @@ class Clock(nn.Module):
         """Whether an update should come before the next training forward."""
         return self.forwards >= self.forwards_per_update
 
+    def forget(self) -> None:
+        """Forget the forwards since the last update."""
+        self.forwards = 0
+
     def tick(self) -> bool:
         """Count an update, if there was a forward since the last; say whether there was."""
         ticked = self.forwards > 0

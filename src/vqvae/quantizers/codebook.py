@@ -6,17 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqvae.distributed import sum_over_ranks
 from vqvae.quantizers.clock import learns
 from vqvae.quantizers.layout import (
     Estimator,
+    each_vector,
     embed_codes,
     map_of,
     mean_square,
+    positions_of,
     rows_of,
     rows_that_count,
     vectors_of,
 )
-from vqvae.quantizers.nearest import nearest_code
+from vqvae.quantizers.nearest import nearest_code, unsure_codes
 from vqvae.quantizers.precision import InFloat32
 from vqvae.quantizers.upkeep import Upkeep
 from vqvae.tensors import Quantized
@@ -29,6 +32,9 @@ class CodebookQuantizer(InFloat32, ABC):
     what was noted. The codebook never changes between a ``forward`` and its ``update``, so ``embed(codes)``
     equals ``z_q`` in training too. A loop that never calls ``update`` gets it at the next training ``forward``.
     A batch that activation checkpointing runs twice is noted once.
+
+    Several ranks learn as one process would from all their batches, and hold the same codebook to the bit: in
+    training every rank must call, one without latents too.
 
     A latent with a NaN or an infinity gets a code but enters neither the codebook's loss nor any statistic; it
     shows in the commitment loss.
@@ -71,7 +77,7 @@ class CodebookQuantizer(InFloat32, ABC):
             codes=codes.view(len(z_e), *z_e.shape[2:], self.codes_per_position),
             codebook_loss=self._codebook_loss(latents.detach(), codes, e, counted),  # equation 3, second term
             # equation 3, third term without beta
-            commitment_loss=mean_square(latents, e.detach(), rows_of(mask, latents)),
+            commitment_loss=mean_square(latents, e.detach(), rows_of(mask, latents), training=self.training),
         )
 
     def latents_of(self, z_e: Tensor) -> Tensor:
@@ -81,6 +87,11 @@ class CodebookQuantizer(InFloat32, ABC):
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q, float [B, n*D, h, w], of codes, int64 [B, h, w, n]; no gradient reaches the codebook."""
         return embed_codes(codes, self.codebook.detach())
+
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        latents = self.latents_of(z_e)
+        return positions_of(unsure_codes(latents, self.codebook, each_vector(tolerance, latents)), z_e)
 
     def freeze(self, codes: Tensor | None = None) -> None:
         """Let nothing move these codes, int64 [R] or bool [K], any more; None: the whole codebook.
@@ -97,8 +108,8 @@ class CodebookQuantizer(InFloat32, ABC):
         if noted is None or self.upkeep.frozen.all():
             return {}
         latents, codes = noted
-        n = torch.bincount(codes, minlength=self.num_codes)
-        if not n.any():  # empty, or masked throughout
+        n = sum_over_ranks(torch.bincount(codes, minlength=self.num_codes))
+        if not n.any():  # empty, or masked throughout, on every rank
             return {}
         self.upkeep.count(n)
         self._learn(latents, codes, n)
@@ -114,7 +125,7 @@ class CodebookQuantizer(InFloat32, ABC):
         """Return the loss that trains the codebook by gradient."""
 
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
-        """Move the codebook to latents [N, D] that chose codes [N], n int64 [K] of them each."""
+        """Move the codebook to latents [N, D] that chose codes [N], n int64 [K] of them each on all ranks."""
 
     def _restart(self, codes: Tensor) -> None:
         """Forget the past of codes, int64 [R] or bool [K], that have just been placed anew."""

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqvae.distributed import sum_over_ranks
 from vqvae.quantizers.codebook import CodebookQuantizer
-from vqvae.quantizers.layout import Estimator, straight_through, vectors_of
+from vqvae.quantizers.layout import Estimator, each_vector, positions_of, straight_through, vectors_of
+from vqvae.quantizers.nearest import unsure_codes
 from vqvae.quantizers.upkeep import Upkeep
 
 
@@ -67,11 +69,18 @@ class CosineQuantizer(CodebookQuantizer):
         """Return the directions of z_e, float32 [B*h*w*n, D]."""
         return directions(vectors_of(z_e, self.codes_per_position))
 
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        vectors = vectors_of(z_e, self.codes_per_position)
+        # |x/|x| - y/|y|| <= 2 |x - y| / |x|, and some for the rounding of the division
+        reach = 2 * each_vector(tolerance, vectors) / vectors.norm(dim=1).clamp(min=1e-6) + 1e-6
+        return positions_of(unsure_codes(directions(vectors), self.codebook, reach), z_e)
+
     def _codebook_loss(self, latents: Tensor, codes: Tensor, e: Tensor, counted: Tensor) -> Tensor:
         return latents.new_zeros(())
 
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
-        z = torch.zeros_like(self.sums).index_add_(0, codes, latents)
+        z = sum_over_ranks(torch.zeros_like(self.sums).index_add_(0, codes, latents))
         self.sums.lerp_(z, (1 - self.decay) * ~self.upkeep.frozen[:, None])
         # an unused code keeps its direction to the bit, however short its sum becomes; and opposite latents
         # that cancel to nothing give none

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from vqvae.distributed import sum_over_ranks
 from vqvae.quantizers.codebook import CodebookQuantizer
 from vqvae.quantizers.layout import Estimator, straight_through
 from vqvae.quantizers.upkeep import Upkeep
@@ -66,7 +67,7 @@ class EMAQuantizer(CodebookQuantizer):
         return latents.new_zeros(())
 
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
-        z = torch.zeros_like(self.sums).index_add_(0, codes, latents)
+        z = sum_over_ranks(torch.zeros_like(self.sums).index_add_(0, codes, latents))
         weight = (1 - self.decay) * ~self.upkeep.frozen
         self.counts.lerp_(n.float(), weight)  # equation 6
         self.sums.lerp_(z, weight[:, None])  # equation 7

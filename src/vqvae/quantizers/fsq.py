@@ -81,6 +81,13 @@ class FSQ(nn.Module):
         digits = codes // self.places % self.num_levels
         return ((digits - half) / half).permute(0, 3, 1, 2)
 
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        bounded = self._bound(z_e.permute(0, 2, 3, 1).float())
+        half = self.num_levels / 2  # the slope of the bound is at most this; 1e-6 of it is rounding
+        to_edge = (bounded - bounded.floor() - 0.5).abs()
+        return ~(to_edge > half * (tolerance[:, None, None, None] + 1e-6)).all(3)
+
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Do nothing: there is no codebook."""
         return {}

@@ -7,16 +7,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae import noise
+from vqvae.distributed import rows_before
 from vqvae.quantizers.clock import Clock, learns
-from vqvae.quantizers.layout import embed_codes, map_of, rows_that_count, straight_through, vectors_of
+from vqvae.quantizers.layout import (
+    Share,
+    each_vector,
+    embed_codes,
+    map_of,
+    positions_of,
+    rows_that_count,
+    straight_through,
+    vectors_of,
+)
 from vqvae.quantizers.precision import InFloat32
 from vqvae.tensors import Quantized
+
+_CACHED = 1 << 15  # float64 numbers
 
 
 class GumbelQuantizer(InFloat32):
     """Logits from a 1x1 map, a code drawn by Gumbel noise in training and the likeliest one in eval.
 
-    With l = W z_e + b and Gumbel noise g, drawn as a function of (seed, updates)::
+    With l = W z_e + b and Gumbel noise g, a function of (seed, updates, row)::
 
         k   = argmax_j (l_j + g_j)              a sample of softmax(l); g = 0 in eval
         z_q = e_k                               with the gradient of sum_j softmax((l + g) / T)_j e_j
@@ -93,19 +105,34 @@ class GumbelQuantizer(InFloat32):
         )
 
     def _gumbel(self, like: Tensor) -> Tensor:
+        # of (row of all ranks' rows, code); a few rows at a time stay in the cache, as cheap as a generator's
+        device = torch.device("cpu") if like.device.type == "mps" else like.device  # float64
         key = int(noise.random_bits(self.seed, int(self.clock.updates)))
-        generator = torch.Generator(like.device).manual_seed(key)
-        waits = torch.empty_like(like).exponential_(generator=generator)
-        return -waits.clamp_(min=torch.finfo(waits.dtype).tiny).log_()
+        first, codes = rows_before(len(like)), torch.arange(self.num_codes, device=device)
+        few = max(1, (_CACHED if device.type == "cpu" else 64 * _CACHED) // self.num_codes)
+        parts = [
+            noise.uniform(key, rows[:, None], codes).log_().neg_().log_().neg_().to(like)
+            for rows in torch.arange(first, first + len(like), device=device).split(few)
+        ]
+        return torch.cat(parts)
 
     def _kl(self, logits: Tensor, counted: Tensor) -> Tensor:
         log_p = F.log_softmax(logits, dim=1)
         kl = (log_p.exp() * log_p).sum(1) + math.log(self.num_codes)
-        return torch.where(counted, kl, 0.0).sum() / counted.sum().clamp(min=1)
+        return torch.where(counted, kl, 0.0).sum() / Share.of(counted, training=self.training).divisor
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q, float32 [B, D, h, w], of codes, int64 [B, h, w, 1]; no gradient reaches the codebook."""
         return embed_codes(codes, self.codebook.detach())
+
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        latents, weight = vectors_of(z_e, 1), self.to_logits.weight
+        best = self.to_logits(latents).topk(2, dim=1).values
+        longest = weight.norm(dim=1).amax()
+        rounding = torch.finfo(torch.float32).eps * (weight.shape[1] + 4) * longest * latents.norm(dim=1)
+        reach = 2 * (longest * each_vector(tolerance, latents) + rounding)
+        return positions_of(~(best[:, 0] - best[:, 1] > reach), z_e)
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Count the update: noise and temperature are functions of the count. Returns the ``temperature``."""

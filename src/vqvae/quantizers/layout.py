@@ -1,11 +1,13 @@
 """Between feature maps [B, n*D, h, w] and lists of vectors [B*h*w*n, D], and the gradient's straight way."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from vqvae.distributed import sum_over_ranks
 
 Estimator = Callable[[Tensor, Tensor], Tensor]
 """(z_e, z_q), vectors float [..., D] each, to z_q bit for bit, with a gradient for z_e."""
@@ -40,12 +42,45 @@ def rows_that_count(vectors: Tensor, mask: Tensor | None) -> Tensor:
     return finite if rows is None else finite & rows
 
 
-def mean_square(a: Tensor, b: Tensor, rows: Tensor | None) -> Tensor:
-    """Return the mean of (a - b)^2 over all elements [N, D] of the rows marked, bool [N]; 0 over none."""
+class Share(NamedTuple):
+    """What turns this rank's sum over rows into its share of the mean over all ranks' rows.
+
+    A loss of several ranks is the mean of theirs weighted by their rows, marked or not (with equal batches, the
+    plain mean that DDP takes). So a rank whose mask leaves less must divide by less than its own marked rows.
+
+    Attributes:
+        marked: scalar, the rows that count, of all ranks; 1 where there are none.
+        divisor: scalar, what this rank's sum is divided by: in one process, ``marked``.
+        training: whether all ranks take part.
+    """
+
+    marked: Tensor
+    divisor: Tensor
+    training: bool
+
+    @classmethod
+    def of(cls, rows: Tensor, *, training: bool) -> "Share":
+        """Count the rows marked, bool [N]: of all ranks in training, else this rank's alone."""
+        own = torch.stack([rows.sum(), rows.new_tensor(len(rows), dtype=torch.int64)])
+        marked, number = sum_over_ranks(own) if training else own
+        divisor = marked * (own[1] / number.clamp(min=1))
+        return cls(marked.clamp(min=1), torch.where(divisor > 0, divisor, 1.0), training)
+
+    def mean_over_ranks(self, total: Tensor) -> Tensor:
+        """Return the mean of which this rank has the sum ``total``, with the gradient of this rank's part."""
+        own, total = total / self.divisor, total.detach()
+        return (sum_over_ranks(total) if self.training else total) / self.marked + (own - own.detach())
+
+
+def mean_square(a: Tensor, b: Tensor, rows: Tensor | None, *, training: bool) -> Tensor:
+    """Return the mean of (a - b)^2 over all elements [N, D] of the rows marked, bool [N]; 0 over none.
+
+    In training on several ranks, it is this rank's ``Share`` of the mean.
+    """
     if rows is None:
         return F.mse_loss(a, b, reduction="sum") / max(1, a.numel())
     difference = torch.where(rows[:, None], a - b, 0.0)  # not a product: 0 * NaN is NaN
-    return difference.square().sum() / (rows.sum() * a.shape[1]).clamp(min=1)
+    return difference.square().sum() / (Share.of(rows, training=training).divisor * a.shape[1])
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -65,3 +100,13 @@ def straight_through(z_e: Tensor, z_q: Tensor) -> Tensor:
     value is z_q bit for bit.
     """
     return _StraightThrough.apply(z_e, z_q.detach())  # pyright: ignore[reportReturnType]
+
+
+def each_vector(tolerance: Tensor, vectors: Tensor) -> Tensor:
+    """Return a number of each image, float [B], for each of the vectors [B*h*w*n, D] of them: float [B*h*w*n]."""
+    return tolerance.repeat_interleave(len(vectors) // max(1, len(tolerance)))
+
+
+def positions_of(marked: Tensor, z_e: Tensor) -> Tensor:
+    """Return where any of a position's vectors is marked, bool [B, h, w], for a mark of each, bool [B*h*w*n]."""
+    return marked.view(len(z_e), *z_e.shape[2:], -1).any(3)

@@ -4,7 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from vqvae.quantizers.bits import bit_entropy, check_bits, codes_of_bits, entropy, signs_of_codes
-from vqvae.quantizers.layout import map_of, mean_square, rows_of, rows_that_count, straight_through, vectors_of
+from vqvae.quantizers.layout import (
+    Share,
+    map_of,
+    mean_square,
+    rows_of,
+    rows_that_count,
+    straight_through,
+    vectors_of,
+)
 from vqvae.tensors import Quantized
 
 
@@ -58,25 +66,28 @@ class LFQ(nn.Module):
             z_q=map_of(straight_through(latents, e), z_e),
             codes=codes.view(len(z_e), *z_e.shape[2:], 1),
             codebook_loss=self._entropy_loss(latents, rows_that_count(latents, mask)),
-            commitment_loss=mean_square(latents, e, rows_of(mask, latents)),
+            commitment_loss=mean_square(latents, e, rows_of(mask, latents), training=self.training),
         )
 
     def _entropy_loss(self, latents: Tensor, counted: Tensor) -> Tensor:
         if not self.entropy_weight:
             return latents.new_zeros(())
+        share = Share.of(counted, training=self.training)
         latents = latents[counted]
-        if not len(latents):
-            return latents.sum()
         with torch.autocast(latents.device.type, enabled=False):
             logits = 4 * latents / self.temperature  # |z + 1|^2 - |z - 1|^2 = 4 z
-            each = bit_entropy(logits).sum(1).mean()
+            each = bit_entropy(logits).sum() / share.divisor
             halves = [_joint(part) for part in logits.tensor_split(2, dim=1)]
-            together = entropy(halves[0].T @ halves[1] / len(latents))
+            together = entropy(share.mean_over_ranks(halves[0].T @ halves[1]))
         return self.entropy_weight * (each - self.diversity * together)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q, float32 [B, bits, h, w], of codes, int64 [B, h, w, 1]."""
         return signs_of_codes(codes, self.channels).permute(0, 3, 1, 2)
+
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        return ~(z_e.float().abs() > tolerance[:, None, None, None]).all(1)
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Do nothing: there is no codebook."""

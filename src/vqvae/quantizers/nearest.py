@@ -1,9 +1,19 @@
-"""The nearest code, exactly: a tiled float32 search whose near-ties are settled in float64."""
+"""The nearest code, exactly: a float32 search, tiled or fused, whose near-ties are settled in float64."""
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+Search = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""(points [N, D], centres [K, D], half their squares [K]) to best score, second best and best index, [N] each."""
 
 _ROWS, _CODES = 1024, 2048  # a tile of scores stays in the cache of one core
+_LANES = 64
 _SETTLE = 1 << 24  # float64 numbers held at once while near-ties are settled
 
 
@@ -22,54 +32,150 @@ def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     """
     if x.device.type == "mps":  # no float64 there
         return nearest_code(x.cpu(), codebook.cpu()).to(x.device)
+    return _nearest(x, codebook, *_search_on(x.device))
+
+
+def _search_on(device: torch.device) -> tuple[Search, float]:
+    """Return the search that runs on a device, and how much it may round what it multiplies."""
+    fused = _fused_search(device) if device.type == "cuda" else None
+    if fused is not None:
+        return fused, torch.finfo(torch.float32).eps
+    return _tiled_search, _gemm_rounding(device.type)
+
+
+@cache
+def _fused_search(device: torch.device) -> Search | None:
+    """Return the fused search, or None where Triton is not installed or does not run: tried once."""
+    if find_spec("triton") is None:
+        return None
+    try:
+        from vqvae.quantizers.nearest_triton import fused_search
+
+        probe = torch.zeros(1, 32, device=device)
+        fused_search(probe, probe, probe[:, 0])[2].item()  # item waits for what the GPU says
+    except Exception as error:  # no C compiler, a GPU too old: slower is better than not at all
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        warnings.warn(f"the fused search does not run here, so the tiled one does: {reason}", stacklevel=3)
+        return None
+    return fused_search
+
+
+def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Tensor:
+    """Search in float32, whose products are rounded by as much, then settle what that leaves open."""
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        points, centres = _centred(x, codebook)
+        points, centres, _ = _centred(x, codebook)
         half_squares = centres.square().sum(1).div_(2)
-        best, second, codes = _search(points, centres, half_squares)
-        tolerance = _rounding_bound(points, centres)
+        best, second, codes = search(points, centres, half_squares)
+        tolerance = _rounding_bound(points, centres, rounding)
         unsettled = (second - best <= tolerance).nonzero().squeeze(1)
+        if not len(unsettled):
+            return codes
+        centres, half_squares = centres.double(), half_squares.double()
         for rows in unsettled.split(max(1, _SETTLE // codebook.numel())):
-            scores = torch.addmm(half_squares, points[rows], centres.T, alpha=-1)
+            scores = torch.addmm(half_squares, points[rows].double(), centres.T, alpha=-1)
             close = scores <= (best + tolerance)[rows, None]
             codes[rows] = _settle(x[rows].double(), codebook.double(), close)
     return codes
 
 
-def _centred(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
+def unsure_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
+    """Say which vectors could have another nearest code if they moved a little.
+
+    The code of x is sure while x is farther than that from every bisector of its code and another.
+
+    Args:
+        x: float [N, D].
+        codebook: float [K, D].
+        tolerance: float [N], the longest way that each may move.
+
+    Returns:
+        bool [N]; vectors within the rounding of the search are unsure too.
+    """
+    if x.device.type == "mps":  # no float64 there
+        return unsure_codes(x.cpu(), codebook.cpu(), tolerance.cpu()).to(x.device)
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        points, centres, scale = _centred(x, codebook)
+        half_squares = centres.square().sum(1).div_(2)
+        search, operands = _search_on(x.device)
+        best, second, codes = search(points, centres, half_squares)
+        rounding, reach = _rounding_bound(points, centres, operands), (tolerance / scale).float()
+        diameter = 2 * centres.norm(dim=1).amax()
+        unsure = ~(second - best > rounding + reach * diameter)  # a NaN is unsure
+        exact = codebook.double() - codebook.double().mean(0)
+        for rows in unsure.nonzero().squeeze(1).split(max(1, _SETTLE // codebook.numel())):
+            # without the rounding and with the true distances of codes, most of these are sure after all
+            scores = exact.square().sum(1) / 2 - (x[rows].double() - codebook.double().mean(0)) @ exact.T
+            apart = torch.cdist(exact[codes[rows]], exact, compute_mode="donot_use_mm_for_euclid_dist")
+            sure = scores - scores.gather(1, codes[rows, None]) > tolerance[rows, None] * apart
+            unsure[rows] = ~(sure | (apart == 0)).all(1)  # equal codes tie wherever x is
+    return unsure
+
+
+def _gemm_rounding(device: str) -> float:
+    """Return how much a float32 GEMM may round its operands here: torch can be set to take TF32 or bf16 ones."""
+    try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:  # set for each backend by itself
+        precision = "medium"
+    exact = precision == "highest" or (precision == "high" and device == "cpu")
+    return torch.finfo(torch.float32).eps if exact else torch.finfo(torch.bfloat16).eps
+
+
+def _centred(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # |x|^2 - 2 x.e + |e|^2 cancels when the data lie far from the origin, and overflows when they are huge:
     # move the origin to the codebook's mean and the scale to one, in float64, which changes no argmin
     centre = codebook.double().mean(0)
     points, centres = x.double() - centre, codebook.double() - centre
     scale = centres.abs().amax().clamp(min=torch.finfo(torch.float64).tiny)
-    return (points / scale).float().clamp_(-1e15, 1e15), (centres / scale).float()
+    return (points / scale).float().clamp_(-1e15, 1e15), (centres / scale).float(), scale
 
 
-def _search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _tiled_search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return for each point the best score |e|^2/2 - x.e, the second best, and the best's index."""
     best = points.new_full((len(points),), torch.inf)
     second = best.clone()
     codes = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+    missing = -len(centres) % _LANES if len(centres) > _LANES else 0
+    centres, half_squares = F.pad(centres, (0, 0, 0, missing)), F.pad(half_squares, (0, missing), value=torch.inf)
+    buffer = points.new_empty(min(_ROWS, len(points)) * min(_CODES, len(centres)))
     for first_row in range(0, len(points), _ROWS):
         rows = slice(first_row, first_row + _ROWS)
         for first in range(0, len(centres), _CODES):
             tile = slice(first, first + _CODES)
-            scores = torch.addmm(half_squares[tile], points[rows], centres[tile].T, alpha=-1)
-            value, index = scores.min(1)
-            runner_up = scores.scatter_(1, index[:, None], torch.inf).amin(1)
-            better = value < best[rows]  # strict: the lower index keeps a tie
+            scores = buffer[: len(points[rows]) * len(centres[tile])].view(-1, len(centres[tile]))
+            torch.addmm(half_squares[tile], points[rows], centres[tile].T, alpha=-1, out=scores)
+            value, runner_up, index = _two_least(scores)
+            better = value < best[rows]
             second[rows] = torch.minimum(second[rows].minimum(runner_up), torch.maximum(best[rows], value))
             codes[rows] = torch.where(better, index + first, codes[rows])
             best[rows] = best[rows].minimum(value)
     return best, second, codes
 
 
-def _rounding_bound(points: Tensor, centres: Tensor) -> Tensor:
-    """Bound twice the float32 rounding error of a score, float [N]: a gap above it is a real gap."""
+def _two_least(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the least score of each row, the second least, and the index of the least.
+
+    Every _LANES-th score shares a lane, and lanes are reduced without an index: a tenth of the time of one
+    ``min`` over all. Of equal scores any may be the least: near-ties are settled later.
+    """
+    lanes = scores.view(len(scores), -1, min(_LANES, scores.shape[1]))
+    least = lanes.amin(1)
+    value, lane = least.min(1)
+    own = lanes.gather(2, lane[:, None, None].expand(-1, lanes.shape[1], 1)).squeeze(2)
+    _, place = own.min(1)
+    in_lane = own.scatter_(1, place[:, None], torch.inf).amin(1)
+    elsewhere = least.scatter_(1, lane[:, None], torch.inf).amin(1)
+    return value, in_lane.minimum(elsewhere), place * lanes.shape[2] + lane
+
+
+def _rounding_bound(points: Tensor, centres: Tensor, rounding: float) -> Tensor:
+    """Bound twice the rounding error of a score, float [N]: a gap above it is a real gap."""
     longest = centres.norm(dim=1).amax()
     reach = points.norm(dim=1) + longest
-    unit = torch.finfo(torch.float32).eps * (centres.shape[1] + 4)
+    float32 = torch.finfo(torch.float32).eps
+    unit = float32 * (centres.shape[1] + 4) + 2 * (rounding - float32)
     # the square is of latents that dwarf the codebook: in float64 too, their distances round
-    return unit * reach * longest + unit * 2.0**-29 * reach.square()
+    return unit * reach * longest + float32 * (centres.shape[1] + 4) * 2.0**-29 * reach.square()
 
 
 def _settle(x: Tensor, codebook: Tensor, close: Tensor) -> Tensor:

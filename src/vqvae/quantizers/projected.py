@@ -34,12 +34,23 @@ class ProjectedQuantizer(nn.Module):
 
     def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
         """Quantize z_e, float [B, D, h, w]; the mask, bool [B, h, w], is the inner quantizer's."""
-        quantized = self.inner(_mapped(z_e, self.down), mask)
+        quantized = self.inner(self.low(z_e), mask)
         return quantized._replace(z_q=_mapped(quantized.z_q, self.up))
+
+    def low(self, z_e: Tensor) -> Tensor:
+        """Return what the inner quantizer sees of z_e: float32 [B, inner.channels, h, w]."""
+        return _mapped(z_e, self.down)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q, float32 [B, D, h, w], of codes, int64 [B, h, w, n]."""
         return _mapped(self.inner.embed(codes), self.up)
+
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        weight = self.down.weight.detach()
+        steepest = torch.linalg.matrix_norm(weight.float().cpu(), 2).to(z_e.device)
+        rounding = torch.finfo(torch.float32).eps * weight.shape[1] * z_e.norm(dim=1).flatten(1).amax(1)
+        return self.inner.unsure(_mapped(z_e, self.down), steepest * (tolerance + rounding))
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Update the inner quantizer."""

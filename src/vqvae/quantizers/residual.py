@@ -98,6 +98,14 @@ class ResidualQuantizer(nn.Module):
             z_q = z_q + torch.where((part >= 0).all(3)[:, None], layer.embed(part.clamp(min=0)), 0.0)
         return z_q
 
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        residual, unsure = z_e.float(), torch.zeros_like(z_e[:, 0], dtype=torch.bool)
+        for layer in self.layers:
+            unsure = unsure | layer.unsure(residual, tolerance)  # while all before are sure, all moves alike
+            residual = residual - layer(residual).z_q
+        return unsure
+
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Update every layer. Returns their metrics, summed."""
         self.clock.tick()

@@ -6,15 +6,17 @@ from torch.nn import functional as F
 
 from vqvae.quantizers.layout import (
     Estimator,
+    each_vector,
     embed_codes,
     map_of,
     mean_square,
+    positions_of,
     rows_of,
     rows_that_count,
     straight_through,
     vectors_of,
 )
-from vqvae.quantizers.nearest import nearest_code
+from vqvae.quantizers.nearest import nearest_code, unsure_codes
 from vqvae.quantizers.precision import InFloat32
 from vqvae.tensors import Quantized
 
@@ -71,13 +73,19 @@ class SimVQ(InFloat32):
         return Quantized(
             z_q=map_of(self.estimator(latents, e), z_e),
             codes=codes.view(len(z_e), *z_e.shape[2:], self.codes_per_position),
-            codebook_loss=mean_square(e, latents.detach(), rows_that_count(latents, mask)),
-            commitment_loss=mean_square(latents, e.detach(), rows_of(mask, latents)),
+            codebook_loss=mean_square(e, latents.detach(), rows_that_count(latents, mask), training=self.training),
+            commitment_loss=mean_square(latents, e.detach(), rows_of(mask, latents), training=self.training),
         )
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q, float32 [B, n*D, h, w], of codes, int64 [B, h, w, n]; no gradient reaches W."""
         return embed_codes(codes, self.codebook.detach())
+
+    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+        latents = vectors_of(z_e, self.codes_per_position)
+        reach = each_vector(tolerance, latents)
+        return positions_of(unsure_codes(latents, self.codebook.detach(), reach), z_e)
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Do nothing: the optimizer moves W."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from vqvae import noise
+from vqvae.distributed import gather_rows
+from vqvae.quantizers.clock import Clock
 
 
 def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
@@ -30,7 +32,8 @@ def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
 class Upkeep(nn.Module):
     """Notes what a batch chose, and says when a codebook starts and which of its codes to revive.
 
-    Random choices are a function of (seed, number of updates), so a resumed run makes the same ones.
+    Random choices are a function of (seed, number of updates) and of the latents as a set, whichever rank has
+    which, so a resumed run makes the same ones, and several ranks those of one process.
 
     Args:
         num_codes: K.
@@ -88,29 +91,60 @@ class Upkeep(nn.Module):
         self._noted.clear()
         return latents, codes
 
+    def forget(self) -> None:
+        """Forget what was noted."""
+        self._noted.clear()
+
+    def noted(self) -> list[Tensor]:
+        """Return the latents noted since the last update."""
+        return [latents for latents, _ in self._noted]
+
     def start(self, codebook: Tensor, latents: Tensor) -> bool:
-        """On the first batch, copy starting codes from it into the codebook in place; say whether it did."""
-        if self.started or not len(latents) or self.frozen.all():
+        """On the first batch of all ranks, copy starting codes from it into the codebook; say whether it did."""
+        if self.started or self.frozen.all():
             return False
-        starts = starting_codes(latents.detach(), len(codebook), self.seed, 0)
+        latents = gather_rows(latents.detach())
+        if not len(latents):
+            return False
+        starts = starting_codes(latents, len(codebook), self.seed, 0)
         codebook.data.copy_(torch.where(self.frozen[:, None], codebook.data, starts))
         self.started.fill_(True)
         return True
 
     def count(self, counts: Tensor) -> None:
-        """Add one update's choices, int64 [K]."""
+        """Add one update's choices on all ranks, int64 [K]."""
         self.recent += counts
         self.updates += 1
 
     def revivals(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the codes to revive, int64 [R], and the vectors they restart from, float [R, D]."""
+        """Return the codes to revive, int64 [R], and where they restart, float [R, D], among all latents."""
         updates = int(self.updates)
-        if not self.revive_every or updates % self.revive_every or not len(latents):
+        if not self.revive_every or updates % self.revive_every:
             return self.updates.new_empty(0), latents[:0]
         dead = self.recent < self.revive_below * self.recent.sum() / len(self.recent)
         self.recent.zero_()
         codes = (dead & ~self.frozen).nonzero().squeeze(1)
-        return codes, starting_codes(latents, len(codes), self.seed, updates) if len(codes) else latents[:0]
+        if not len(codes):  # so on every rank: uses, updates and what is frozen are the same on all
+            return codes, latents[:0]
+        return codes, starting_codes(gather_rows(latents), len(codes), self.seed, updates)
+
+
+def forget(model: nn.Module) -> None:
+    """Undo what a model's quantizers noted in training forwards since their last update."""
+    for part in model.modules():
+        if isinstance(part, Upkeep | Clock):
+            part.forget()
+
+
+def statistic_of(model: nn.Module) -> Tensor:
+    """Return a scalar that is finite if a model's buffers and all that was noted for their update are.
+
+    It is the sum of all magnitudes, so sums that the next update makes of them cannot overflow either.
+    """
+    held = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    for part in model.modules():
+        held += part.noted() if isinstance(part, Upkeep) else []
+    return torch.stack(torch._foreach_norm(held, 1)).sum()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _with_nothing_frozen(upkeep: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -54,4 +54,4 @@ class VectorQuantizer(CodebookQuantizer):
 
     def _codebook_loss(self, latents: Tensor, codes: Tensor, e: Tensor, counted: Tensor) -> Tensor:
         frozen = self.upkeep.frozen[codes]
-        return mean_square(torch.where(frozen[:, None], e.detach(), e), latents, counted)
+        return mean_square(torch.where(frozen[:, None], e.detach(), e), latents, counted, training=self.training)

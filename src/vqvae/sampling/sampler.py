@@ -133,6 +133,7 @@ def sample(
     batch_size: int = 64,
     device: torch.device | str | None = None,
     progress: Callable[[int], object] = lambda positions: None,
+    first: int = 0,
 ) -> Tensor:
     """Draw ``num`` grids of codes from a prior, through its cache.
 
@@ -149,6 +150,7 @@ def sample(
         batch_size: images drawn side by side.
         device: where the codes are put; by default where the prior is.
         progress: called with the number of codes drawn in each step, for a progress bar.
+        first: the index of the first image in the set; those drawn are first .. first + num - 1.
 
     Returns:
         int64 [num, h, w, n].
@@ -163,7 +165,7 @@ def sample(
         part = None if labels is None else labels.cpu()[images]
         step = stepper(prior, len(images), (h, w), labels=part, guidance=controls.guidance)
         codes: list[Tensor] = []
-        for u in numbers(h * w * prior.codes_per_position, seed, images):
+        for u in numbers(h * w * prior.codes_per_position, seed, first + images):
             logits = step(codes[-1] if codes else None)
             codes.append(controls.pick(logits, u))
             progress(len(images))

@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from vqvae.data import ImageSet, Views
 from vqvae.errors import UserError
+from vqvae.files import remove_leftovers
 from vqvae.models import VQVAE
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 
-KIND, VERSION = "vqvae-codes", 1
+KIND, VERSION = "vqvae-codes", 2
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def code_set(
     if codes is None:
         codes = _encoded(tokenizer, images, views, device)
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
         save_tensors(path, KIND, VERSION, {"identity": identity}, {"codes": codes})
     return CodeSet(codes, images.labels)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vqvae.config import TrainingConfig
+from vqvae.distributed import local_rank, max_over_ranks, world
 from vqvae.hub import choose_device
 
 _LOG = logging.getLogger(__name__)
@@ -60,7 +61,11 @@ class Engine:
     def of(cls, config: TrainingConfig) -> "Engine":
         """Decide what the config leaves to ``auto``, from the config and the machine alone."""
         device = choose_device(config.device)
+        if device.type == "cuda" and config.device in ("auto", "cuda") and world() > 1:
+            device = choose_device(f"cuda:{local_rank()}")
+            torch.cuda.set_device(device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_faster(device))
+        bf16 = not max_over_ranks(int(not bf16))  # what is faster on all ranks, so that all do the same
         long_enough = config.steps >= _WORTH_COMPILING and device.type != "mps"
         return cls(device, bf16, long_enough if config.compile == "auto" else config.compile)
 

@@ -1,20 +1,21 @@
 """Whole trainings: from a config to a finished run."""
 
 import dataclasses
-import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vqvae.config import PriorConfig, RunConfig, TokenizerConfig, load_config, to_mapping
 from vqvae.data import ImageSet, Views
+from vqvae.distributed import from_rank_0, in_turn, local_rank, process_group, rank, wait_for_ranks, world
 from vqvae.errors import UserError
 from vqvae.evaluation.floors import save_counts
-from vqvae.files import write_json
+from vqvae.files import read_json, write_json
 from vqvae.hub import file_hash, load_tokenizer, model_file, read_model
 from vqvae.training.codes import code_set
 from vqvae.training.engine import Engine
@@ -43,13 +44,29 @@ def train(config: RunConfig, *, out: str | None, name: str) -> Run:
             f"training.batch_size {config.training.batch_size} is not a multiple of "
             f"training.accumulate {config.training.accumulate}"
         )
-    engine = Engine.of(config.training)
-    config = dataclasses.replace(_with_whole_paths(config), training=engine.settle(config.training))
-    images = _load(config)
-    run = Run.create(out, name, config)
-    if isinstance(config, PriorConfig):
-        keep_tokenizer(config.tokenizer, run)
-    return _train(run, config, engine, *images)
+    with process_group():
+        engine = Engine.of(config.training)
+        config = dataclasses.replace(_with_whole_paths(config), training=engine.settle(config.training))
+        with _claimed(out, name) as run, run.accounted_for():
+            images = _load(config)
+            if rank() == 0:
+                if isinstance(config, PriorConfig):
+                    keep_tokenizer(config.tokenizer, run)
+                run.begin(config)
+            wait_for_ranks()
+            _train(run, config, engine, *images)
+    return run
+
+
+@contextmanager
+def _claimed(out: str | None, name: str) -> Iterator[Run]:
+    """Own a new run directory, rank 0 for all: the others are told which."""
+    if rank():
+        yield Run(Path(from_rank_0("")))
+        return
+    with Run.claimed(out, name) as run:
+        from_rank_0(str(run.path.resolve()))
+        yield run
 
 
 def prior_config(tokenizer: str, recipe: str, overrides: Mapping[str, str]) -> RunConfig:
@@ -63,7 +80,7 @@ def prior_config(tokenizer: str, recipe: str, overrides: Mapping[str, str]) -> R
         raise UserError(f"{tokenizer}: a {card.stage}, not a tokenizer; give the tokenizer's run")
     base: dict[str, Any] = {}
     if (Path(tokenizer) / "config.yaml").is_file():
-        base = to_mapping(Run.open(tokenizer)[1].data)
+        base = to_mapping(Run(Path(tokenizer)).read_config().data)
     base["channels"] = card.image_shape[0]
     return load_config(recipe, "prior", {"tokenizer": tokenizer, **overrides}, base=base)
 
@@ -75,8 +92,9 @@ def resume(path: str) -> Run:
         UserError: when there is no run at the path, its data have changed, or its checkpoint does not fit.
         Interrupted: after a signal, with everything saved.
     """
-    run, config = Run.open(path)
-    return _train(run, config, Engine.of(config.training), *_load(config))
+    with process_group(), Run.opened(path) as (run, config), run.accounted_for():
+        _train(run, config, Engine.of(config.training), *_load(config))
+    return run
 
 
 def _with_whole_paths(config: RunConfig) -> RunConfig:
@@ -94,7 +112,8 @@ def _load(config: RunConfig) -> tuple[ImageSet, ImageSet]:
         multiple = config.model.factor
     else:
         multiple = load_tokenizer(config.tokenizer).factor
-    train, heldout = (config.data.load(split, multiple_of=multiple) for split in ("train", "test"))
+    with in_turn(local_rank() == 0):  # the first of a host downloads, the others find it
+        train, heldout = (config.data.load(split, multiple_of=multiple) for split in ("train", "test"))
     if train.pixels.shape[1:] != heldout.pixels.shape[1:]:
         raise UserError(
             f"{config.data.spec}: images [C, H, W] are {list(train.pixels.shape[1:])} in train, but "
@@ -107,24 +126,28 @@ def _load(config: RunConfig) -> tuple[ImageSet, ImageSet]:
     return train, heldout
 
 
-def _train(run: Run, config: RunConfig, engine: Engine, train: ImageSet, heldout: ImageSet) -> Run:
+def _train(run: Run, config: RunConfig, engine: Engine, train: ImageSet, heldout: ImageSet) -> None:
     _check_same_data(run, train)
-    write_json(run.data, _describe(train, heldout))
     precision = "bf16" if engine.bf16 else "fp32"
-    run.write_environment(device=str(engine.device), precision=precision, compile=engine.compiled)
+    if rank() == 0:
+        write_json(run.data, _describe(train, heldout))
+        run.write_environment(
+            device=str(engine.device), ranks=world(), precision=precision, compile=engine.compiled
+        )
     if isinstance(config, TokenizerConfig):
         stage: Any = TokenizerStage(config, train, heldout, engine)
     else:
         stage = _prior_stage(run, config, train, heldout, engine)
     size = sum(p.numel() for p in stage.model.parameters())
-    print(
-        f"{run.path}: {config.stage}, {size:,} parameters, {len(train):,} images, "
-        f"{config.training.steps} steps of {config.training.batch_size}, {engine.device} {precision}",
-        file=sys.stderr,
-        flush=True,
-    )
+    where = f"{world()} x {engine.device.type}" if world() > 1 else str(engine.device)
+    if rank() == 0:
+        print(
+            f"{run.path}: {config.stage}, {size:,} parameters, {len(train):,} images, "
+            f"{config.training.steps} steps of {config.training.batch_size}, {where} {precision}",
+            file=sys.stderr,
+            flush=True,
+        )
     Trainer(stage, config.training, engine, run).train()
-    return run
 
 
 def _prior_stage(run: Run, config: PriorConfig, train: ImageSet, heldout: ImageSet, engine: Engine) -> PriorStage:
@@ -136,12 +159,14 @@ def _prior_stage(run: Run, config: PriorConfig, train: ImageSet, heldout: ImageS
             f"{tokenizer.channels}: set --data.channels {tokenizer.channels}"
         )
     views = config.data.views(config.training.seed)
-    codes = code_set(tokenizer, name, train, views=views, device=engine.device)
-    heldout_codes = code_set(tokenizer, name, heldout, views=Views(), device=engine.device)
+    with in_turn(local_rank() == 0):  # the first of a host stores codes, the others find them
+        codes = code_set(tokenizer, name, train, views=views, device=engine.device)
+        heldout_codes = code_set(tokenizer, name, heldout, views=Views(), device=engine.device)
     stage = PriorStage(config, codes, heldout_codes, engine, Path(folder))
-    save_counts(run.path, stage.counts)
-    floors = ", ".join(f"{name.removesuffix('_bits_per_code')} {bits:.4g}" for name, bits in stage.floors.items())
-    print(f"bits a code that a prior must get below: {floors}", file=sys.stderr, flush=True)
+    if rank() == 0:
+        save_counts(run.path, stage.counts)
+        floors = (f"{name.removesuffix('_bits_per_code')} {bits:.4g}" for name, bits in stage.floors.items())
+        print(f"bits a code that a prior must get below: {', '.join(floors)}", file=sys.stderr, flush=True)
     return stage
 
 
@@ -161,10 +186,16 @@ def _describe(train: ImageSet, heldout: ImageSet) -> dict[str, Any]:
 
 
 def _check_same_data(run: Run, train: ImageSet) -> None:
+    if from_rank_0(train.fingerprint) != train.fingerprint:
+        raise UserError(
+            f"{train.spec}: not the same images on all hosts: give every host the same files, or one shared folder"
+        )
     if not run.data.exists():
         return
-    before = json.loads(run.data.read_text())["train"]["fingerprint"]
-    if before != train.fingerprint:
+    before = read_json(run.data).get("train")
+    if not isinstance(before, dict) or "fingerprint" not in before:
+        raise UserError(f"{run.data}: damaged: it does not say which images the run began with")
+    if before["fingerprint"] != train.fingerprint:
         raise UserError(
             f"{run.path}: the training images at {train.spec} are not those that the run began with; "
             "restore them, or start a new run"

@@ -1,6 +1,7 @@
 """The one loop, for both stages.
 
-Its state is model, averaged weights, optimizer and step; everything else is a function of the step.
+Its state is model, averaged weights, optimizer and step, the same on every rank; everything else is a function of
+the step. Rank 0 alone measures, draws, logs and writes.
 """
 
 import logging
@@ -8,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -17,12 +19,16 @@ from torch.optim import AdamW
 from vqvae import noise
 from vqvae.config import TrainingConfig
 from vqvae.data import rows_at_step
+from vqvae.distributed import in_turn, max_over_ranks, own_rows, rank, sum_over_ranks
 from vqvae.errors import UserError
 from vqvae.files import read_records
+from vqvae.hub import best_so_far
+from vqvae.interruption import Interrupted, StopRequest, stop_on_signals
 from vqvae.training.average import AveragedWeights
-from vqvae.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from vqvae.training.checkpoint import check_space, load_newest, save_checkpoint
 from vqvae.training.engine import Engine
-from vqvae.training.interruption import Interrupted, stop_on_signals
+from vqvae.training.finite import Dropped, all_finite
+from vqvae.training.gradients import sum_gradients
 from vqvae.training.metrics import JsonLines, Progress, Sink, TensorBoard
 from vqvae.training.patience import Patience
 from vqvae.training.run import Run
@@ -37,13 +43,26 @@ class Stage(Protocol):
     Attributes:
         model: whose parameters the loop trains.
         num_rows: of the training set.
+        criterion: what ``evaluate`` returns that is lowest in the best model.
     """
 
     model: nn.Module
     num_rows: int
+    criterion: str
 
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
-        """Return the scalar to minimise for the rows of a batch, int64 [B], in their epochs, and metrics."""
+        """Return the scalar to minimise for the rows of a batch, int64 [B], in their epochs, and metrics.
+
+        All are means over the rows, finite where there are none.
+        """
+        ...
+
+    def statistic(self) -> Tensor:
+        """Return a scalar that is finite if all is that ``after_step`` is about to learn from and to change."""
+        ...
+
+    def drop_step(self) -> None:
+        """Forget what the step's forwards noted for ``after_step``."""
         ...
 
     def after_step(self, step: int) -> Metrics:
@@ -58,8 +77,8 @@ class Stage(Protocol):
         """Save pictures of what the model does."""
         ...
 
-    def save(self, run: Run, step: int) -> None:
-        """Write the model as it stands to the run's model file."""
+    def save(self, path: Path, step: int, *, heldout: float | None = None) -> None:
+        """Write the model as it stands to a file, with the criterion's value where it was measured for it."""
         ...
 
 
@@ -89,30 +108,37 @@ class Trainer:
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused, eps=1e-8
         )
         self.average = AveragedWeights(stage.model, config.average)
-        self.step = 0
-        found = checkpoints(run.checkpoints)
-        if found:
-            self.step = load_checkpoint(found[-1], stage.model, self.average, self.optimizer)
+        with in_turn(rank() == 0):  # which sets damaged checkpoints aside
+            counts = load_newest(run.checkpoints, stage.model, self.average, self.optimizer)
+        self.step = counts.get("step", 0)
+        if max_over_ranks(self.step) != -max_over_ranks(-self.step):
+            raise UserError(f"{run.path}: not the same on all ranks: put it on a disk that all hosts share")
+        self.dropped = Dropped(config.non_finite, counts.get("dropped", 0), counts.get("dropped_in_a_row", 0))
+        self.best = best_so_far(run.best)
+        if rank() == 0:
             run.keep_metrics_until(self.step)
-        self.patience = Patience(config.patience, read_records(run.metrics) if found else [])
+            check_space(run.checkpoints, stage.model, self.average, keep=config.keep)
+        self.patience = Patience(config.patience, read_records(run.metrics) if rank() == 0 else [])
 
     def train(self) -> None:
         """Train to the last step.
 
         Raises:
             Interrupted: after a signal, with everything saved.
-            UserError: when the loss is no longer finite; the last checkpoint is from before.
+            UserError: when a loss, gradient or statistic is not finite; the last checkpoint is from before.
         """
         progress = Progress(self.step, self.config.steps)
-        sinks: list[Sink] = [JsonLines(self.run.metrics), progress]
-        if self.config.tensorboard:
+        lines = JsonLines(self.run.metrics) if rank() == 0 else None
+        sinks: list[Sink] = [lines, progress] if lines else []
+        if self.config.tensorboard and lines:
             sinks.append(TensorBoard(self.run.path / "tensorboard"))
         try:
             with stop_on_signals() as stop:
-                if self.step and self._due(self.config.evaluate_every) and self.step not in self.patience.steps:
-                    self._evaluate(sinks)  # the signal that stopped the run here skipped it
+                if self.step and self._due(self.config.evaluate_every) and not self.run.measured_at(self.step):
+                    self._evaluate(sinks, stop)  # what a signal had cut short
                 since, started = self.step, time.perf_counter()
-                while self.step < self.config.steps and not self.patience.over:
+                signum, over = max_over_ranks(stop.signum), self._out_of_patience()  # all ranks leave at one step
+                while self.step < self.config.steps and not over and not signum:
                     metrics = self._step()
                     progress.advance()
                     if self._due(self.config.log_every):
@@ -120,63 +146,86 @@ class Trainer:
                         speed = (self.step - since) * self.config.batch_size / seconds
                         self._log(sinks, metrics, speed)
                         since, started = self.step, time.perf_counter()
-                    if self._due(self.config.evaluate_every) and not stop:
-                        self._evaluate(sinks)
+                    if self._due(self.config.evaluate_every):
+                        self._evaluate(sinks, stop)
+                        over = self._out_of_patience()
                         since, started = self.step, time.perf_counter()
-                    if self._due(self.config.checkpoint_every) or stop or self.patience.over:
-                        self._check_finite(metrics)
+                    signum = max_over_ranks(stop.signum)  # asked once: one from here on is for the next step
+                    if self._due(self.config.checkpoint_every) or signum or over:
+                        if lines:
+                            lines.sync()
                         self._save()
-                    if stop and self.step < self.config.steps and not self.patience.over:
-                        how = f"vqvae resume {self.run.path}"
-                        raise Interrupted(stop.signum, f"stopped and saved at step {self.step}; go on with: {how}")
-            if self.patience.over:
+                signum = max_over_ranks(stop.signum)  # here the others wait for rank 0 to save
+                if signum:
+                    raise Interrupted(signum, f"stopped and saved at step {self.step}")
+            if over:
                 _LOG.warning("%s: ended at step %d: out of training.patience", self.run.path, self.step)
         finally:
             for sink in sinks:
                 sink.close()
 
     def _step(self) -> Metrics:
-        """Run one optimizer step over its micro-batches."""
+        """Run one optimizer step, or drop it where something of it is not finite; nothing has changed then."""
+        metrics = self._gradients()
+        judged = {
+            "loss": metrics["loss"],
+            "gradient": metrics["gradient_norm"],
+            "statistic": sum_over_ranks(self.stage.statistic()),
+        }
+        if all_finite(*judged.values()):
+            self.dropped.in_a_row = 0
+            metrics |= self._apply()
+        else:
+            self.dropped.drop(self.step + 1, judged)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.stage.drop_step()
+        if self.dropped.all:
+            metrics["dropped"] = torch.tensor(float(self.dropped.all))
+        self.step += 1
+        return metrics
+
+    def _gradients(self) -> Metrics:
+        """Add up the gradients of a step's micro-batches."""
         config, model = self.config, self.stage.model
-        torch.manual_seed(int(noise.random_bits(config.seed, self.step)))  # dropout: of (seed, step)
+        drawn = int(noise.random_bits(config.seed, self.step))
+        torch.manual_seed(drawn + rank())  # dropout: of (seed, step, rank)
         rows, epochs = rows_at_step(
             self.step, batch_size=config.batch_size, num_rows=self.stage.num_rows, seed=config.seed
         )
         metrics: Metrics = {}
         for part, when in zip(rows.chunk(config.accumulate), epochs.chunk(config.accumulate), strict=True):
+            part, when = own_rows(part), own_rows(when)
             loss, found = self.stage.loss(part, when)
             share = len(part) / len(rows)
             (loss * share).backward()
             for name, value in {"loss": loss, **found}.items():
                 metrics[name] = metrics.get(name, 0.0) + value.detach() * share
+        metrics = sum_gradients(model.parameters(), metrics)
         limit = config.clip or math.inf
-        metrics["gradient_norm"] = nn.utils.clip_grad_norm_(model.parameters(), limit)
-        rate = learning_rate(self.step, config)
+        return metrics | {"gradient_norm": nn.utils.clip_grad_norm_(model.parameters(), limit)}
+
+    def _apply(self) -> Metrics:
+        """Change weights, codebook and averages by a step's gradients and statistics."""
+        rate = learning_rate(self.step, self.config) * self.dropped.back_off
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        metrics |= self.stage.after_step(self.step)
+        metrics = self.stage.after_step(self.step)
         self.average.update(self.step)
-        metrics["learning_rate"] = torch.tensor(rate)
-        self.step += 1
-        return metrics
+        return metrics | {"learning_rate": torch.tensor(rate)}
+
+    def _out_of_patience(self) -> bool:
+        return bool(max_over_ranks(int(self.patience.over)))  # rank 0 measures
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
 
     def _log(self, sinks: list[Sink], metrics: Metrics, images_per_second: float) -> None:
-        self._check_finite(metrics)
         values = {name: float(value) for name, value in metrics.items()}
+        values = {name: value for name, value in values.items() if math.isfinite(value)}  # of a dropped step
         for sink in sinks:
             sink.write(self.step, "train", values | {"images_per_second": images_per_second})
-
-    def _check_finite(self, metrics: Metrics) -> None:
-        if not all(math.isfinite(metrics[name]) for name in ("loss", "gradient_norm")):
-            raise UserError(
-                f"{self.run.path}: the loss is no longer finite at step {self.step}: "
-                "train again with a lower --training.learning_rate"
-            )
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -188,18 +237,32 @@ class Trainer:
             finally:
                 self.stage.model.train()
 
-    def _evaluate(self, sinks: list[Sink]) -> None:
+    def _evaluate(self, sinks: list[Sink], stop: StopRequest) -> None:
+        """Measure and draw, and keep the model where it is the best so far; a signal puts all that off."""
+        if rank() or stop:
+            return
         with self._averaged():
-            values = self.stage.evaluate()
-            self.stage.draw(self.run, self.step)
+            try:
+                with stop.at_once():
+                    values = self.stage.evaluate()
+                    self.stage.draw(self.run, self.step)
+            except Interrupted:
+                return
+            value = values[self.stage.criterion]
+            if value < self.best:
+                self.stage.save(self.run.best, self.step, heldout=value)
+                self.best = value
         self.patience.note(self.step, values)
         for sink in sinks:
             sink.write(self.step, "heldout", values)
 
     def _save(self) -> None:
-        config = self.config
-        save_checkpoint(
-            self.run.checkpoints, self.step, self.stage.model, self.average, self.optimizer, keep=config.keep
-        )
+        """Write the model and then the checkpoint: a run goes on from it, so what belongs to it comes first."""
+        if rank():
+            return
         with self._averaged():
-            self.stage.save(self.run, self.step)
+            self.stage.save(self.run.model, self.step)
+        counts = {"step": self.step, "dropped": self.dropped.all, "dropped_in_a_row": self.dropped.in_a_row}
+        save_checkpoint(
+            self.run.checkpoints, counts, self.stage.model, self.average, self.optimizer, keep=self.config.keep
+        )

@@ -1,15 +1,17 @@
 """Where metrics go: JSON lines always, a progress bar or plain lines, TensorBoard if asked."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from vqvae.distributed import rank
 from vqvae.errors import UserError
 
-_SHOWN = ("loss", "bits_per_code", "nmse", "psnr", "perplexity", "usage", "images_per_second")
+_SHOWN = ("loss", "bits_per_code", "nmse", "psnr", "perplexity", "usage", "dropped", "images_per_second")
 
 
 def rounded(value: float) -> float:
@@ -40,6 +42,10 @@ class JsonLines:
         kept = {name: rounded(value) for name, value in values.items()}
         self.file.write(json.dumps({"step": step, "split": split, **kept}) + "\n")
 
+    def sync(self) -> None:
+        """See the lines to the disk, so that a checkpoint has its metrics after a power cut too."""
+        os.fsync(self.file.fileno())
+
     def close(self) -> None:
         """Close the file."""
         self.file.close()
@@ -51,7 +57,7 @@ class Progress:
     def __init__(self, start: int, steps: int) -> None:
         self.steps = steps
         self.bar: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and rank() == 0:
             self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
 
     def advance(self) -> None:

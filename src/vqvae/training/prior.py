@@ -1,6 +1,6 @@
 """The second stage: a prior over the codes of a trained tokenizer."""
 
-import shutil
+from dataclasses import replace
 from math import log
 from pathlib import Path
 
@@ -10,8 +10,10 @@ from torch.nn import functional as F
 
 from vqvae import noise
 from vqvae.config import PriorConfig
+from vqvae.distributed import own_rows
 from vqvae.evaluation.floors import count_codes, pooled, unigram_nats
 from vqvae.evaluation.pictures import grid, save_png
+from vqvae.files import write_atomically
 from vqvae.hub import (
     MODEL_FILE,
     TOKENIZER_FOLDER,
@@ -40,7 +42,7 @@ def keep_tokenizer(source: str, run: Run) -> None:
     """Copy the tokenizer's file into a prior's run, so that the run decodes its own samples."""
     folder = run.path / TOKENIZER_FOLDER
     folder.mkdir(exist_ok=True)
-    shutil.copyfile(model_file(source), folder / MODEL_FILE)
+    write_atomically(folder / MODEL_FILE, model_file(source).read_bytes())
 
 
 class PriorStage:
@@ -56,6 +58,8 @@ class PriorStage:
         engine: where it runs.
         tokenizer: its run directory or file, for decoding samples.
     """
+
+    criterion = "bits_per_code"
 
     def __init__(
         self, config: PriorConfig, train: CodeSet, heldout: CodeSet, engine: Engine, tokenizer: Path
@@ -80,7 +84,7 @@ class PriorStage:
             "unigram_bits_per_code": self._floor(pooled(self.counts)),
             "position_unigram_bits_per_code": self._floor(self.counts),
         }
-        batch = config.training.batch_size // config.training.accumulate
+        batch = len(own_rows(torch.arange(config.training.batch_size // config.training.accumulate)))
         example = torch.zeros(batch, height, width, n, dtype=torch.int64, device=engine.device)
         labels = [torch.zeros(batch, dtype=torch.int64, device=engine.device)] if config.classes else []
         self.network = engine.compile(self.prior, example, *labels)
@@ -100,13 +104,21 @@ class PriorStage:
             labels = labels.masked_fill(hidden.to(labels.device), self.prior.num_classes)
         with self.engine.autocast():
             logits = self.network(codes) if labels is None else self.network(codes, labels)
-        loss = F.cross_entropy(logits.float().flatten(0, 3), codes.flatten())
+        nats = F.cross_entropy(logits.float().flatten(0, 3), codes.flatten(), reduction="sum")
+        loss = nats / max(1, codes.numel())
         return loss, {"bits_per_code": loss / log(2)}
 
     def _labels(self, codes: CodeSet, rows: Tensor) -> Tensor | None:
         if not self.prior.num_classes or codes.labels is None:
             return None
         return codes.labels[rows].to(self.engine.device)
+
+    def statistic(self) -> Tensor:
+        """Return a finite scalar: a prior has no statistics."""
+        return torch.zeros((), device=self.engine.device)
+
+    def drop_step(self) -> None:
+        """Nothing was noted."""
 
     def after_step(self, step: int) -> Metrics:
         """Nothing follows a step."""
@@ -138,7 +150,7 @@ class PriorStage:
         pixels = pixels_from_images(self.tokenizer.decode(codes)).cpu()
         save_png(grid(pixels, columns=8), run.samples / f"samples-{step:08d}.png")
 
-    def save(self, run: Run, step: int) -> None:
+    def save(self, path: Path, step: int, *, heldout: float | None = None) -> None:
         """Write the prior."""
         card = prior_card(self.config, self.prior, self.tokenizer_card, self.tokenizer_hash, step)
-        save_model(run.model, self.prior.state_dict(), card)
+        save_model(path, self.prior.state_dict(), replace(card, heldout=heldout))

@@ -4,25 +4,31 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from vqvae.config import RunConfig, config_from, to_yaml
-from vqvae.errors import UserError
-from vqvae.files import first_free, read_records, write_atomically, write_json
-from vqvae.hub import MODEL_FILE
+from vqvae.config_yaml import read_yaml
+from vqvae.distributed import rank
+from vqvae.errors import UserError, what_failed
+from vqvae.files import make_first_free, read_records, remove_leftovers, write_atomically, write_json
+from vqvae.hub import BEST_FILE, MODEL_FILE
+from vqvae.interruption import Interrupted
+from vqvae.ownership import LOCK_FILE, check_is_run, owned
 
 
 class Run:
     """The names of what a run directory holds.
 
     ``config.yaml``, ``environment.json``, ``data.json``, ``metrics.jsonl``, ``checkpoints/``, ``samples/``,
-    ``model.safetensors`` (the averaged weights at the last checkpoint), ``evaluation.json``, ``report.html``; a
-    prior's also ``tokenizer/`` and ``code-counts.safetensors``.
+    ``model.safetensors`` (the averaged weights at the last checkpoint), ``best.safetensors`` (those that measured
+    best on held-out rows), ``evaluation.json``, ``report.html``; a prior's also ``tokenizer/`` and
+    ``code-counts.safetensors``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,45 +40,80 @@ class Run:
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
         self.model = path / MODEL_FILE
+        self.best = path / BEST_FILE
         self.evaluation = path / "evaluation.json"
 
     @classmethod
-    def create(cls, out: str | None, name: str, config: RunConfig) -> "Run":
-        """Make a new run directory: ``out``, or the first free one of ``runs/name``, ``runs/name-2``, ...
+    @contextmanager
+    def claimed(cls, out: str | None, name: str) -> "Iterator[Run]":
+        """Own a new run directory: ``out``, or the first free one of ``runs/name``, ``runs/name-2``, ...
+
+        It is a run once it has its ``config.yaml``; a directory made here that got none is removed again, and one
+        whose owner died before that is free.
 
         Raises:
-            UserError: when ``out`` exists and is not an empty directory, or cannot be made.
+            UserError: when ``out`` exists and is not free, is owned by another process, or cannot be made.
         """
-        path = Path(out) if out else first_free(Path("runs") / name)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            how = f"continue it with 'vqvae resume {path}' or " if (path / "config.yaml").exists() else ""
-            raise UserError(f"{path} exists and is not overwritten: {how}choose another --out")
-        run = cls(path)
-        try:
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
-            run.samples.mkdir(exist_ok=True)
-            write_atomically(run.config, to_yaml(config).encode())
-        except OSError as error:
-            raise UserError(f"{path}: cannot make the run directory: {error.strerror}") from None
-        return run
+        path, made = _make(out, name)
+        with owned(path):
+            _check_free(path)
+            remove_leftovers(path)
+            run = cls(path)
+            try:
+                yield run
+            finally:
+                if not run.config.exists():
+                    _remove_empty(path, made=made)
 
     @classmethod
-    def open(cls, path: str) -> tuple["Run", RunConfig]:
-        """Open an existing run and read its config.
+    @contextmanager
+    def opened(cls, path: str) -> "Iterator[tuple[Run, RunConfig]]":
+        """Own an existing run, and clear away what its last owner left half-written, if it was killed.
 
         Raises:
-            UserError: when there is none at the path.
+            UserError: when there is none at the path, or another process owns it.
         """
-        run = cls(Path(path))
-        if not run.path.is_dir():
-            raise UserError(f"{path}: no such run directory")
-        if not run.config.is_file():
-            raise UserError(f"{path}: not a run directory: it has no config.yaml")
+        run = cls(check_is_run(path))
+        with owned(run.path):
+            if rank() == 0:
+                remove_leftovers(run.path)
+            yield run, run.read_config()
+
+    def read_config(self) -> RunConfig:
+        """Read what the run was told.
+
+        Raises:
+            UserError: when it is not a run's config.
+        """
+        return config_from(read_yaml(self.config), str(self.config))
+
+    @contextmanager
+    def accounted_for(self) -> Iterator[None]:
+        """Say in one line what ended a training from outside, and how it goes on.
+
+        Raises:
+            UserError: for any OSError: a full disk, a directory that is not ours to write in, a broken device.
+            Interrupted: for a signal.
+        """
         try:
-            values = yaml.safe_load(run.config.read_text())
-        except yaml.YAMLError as error:
-            raise UserError(f"{run.config}: not YAML: {' '.join(str(error).split())}") from None
-        return run, config_from(values, str(run.config))
+            yield
+        except BrokenPipeError:
+            raise  # nobody reads what is printed
+        except OSError as error:
+            raise UserError(f"{what_failed(error)}; mend it, then {self._how_to_go_on()}") from None
+        except Interrupted as stop:
+            raise Interrupted(stop.signum, f"{stop}; {self._how_to_go_on()}") from None
+
+    def _how_to_go_on(self) -> str:
+        return (
+            f"go on with: vqvae resume {self.path}" if self.config.exists() else "start again; nothing was begun"
+        )
+
+    def begin(self, config: RunConfig) -> None:
+        """Make the claimed directory a run."""
+        self.checkpoints.mkdir(exist_ok=True)
+        self.samples.mkdir(exist_ok=True)
+        write_atomically(self.config, to_yaml(config).encode())
 
     def write_environment(self, **more: Any) -> None:
         """Record what the run was made with."""
@@ -93,7 +134,45 @@ class Run:
             },
         )
 
+    def measured_at(self, step: int) -> bool:
+        """Say whether held-out rows were measured after ``step`` steps."""
+        records = read_records(self.metrics)
+        return any((record["step"], record.get("split")) == (step, "heldout") for record in records)
+
     def keep_metrics_until(self, step: int) -> None:
         """Drop the metrics after a step: a run that resumes at it writes them again."""
         kept = [json.dumps(record) for record in read_records(self.metrics) if record["step"] <= step]
         write_atomically(self.metrics, "".join(line + "\n" for line in kept).encode())
+
+
+def _make(out: str | None, name: str) -> tuple[Path, bool]:
+    """Return a run's directory and whether it was made just now."""
+    path = Path("runs") / name if out is None else Path(out)
+    try:
+        if out is None:
+            return make_first_free(path), True
+        _check_free(path)
+        made = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        return path, made
+    except OSError as error:
+        raise UserError(f"{path}: cannot make the run directory: {error.strerror}") from None
+
+
+def _check_free(path: Path) -> None:
+    config = path / "config.yaml"
+    if path.is_dir() and not config.exists():
+        names = {entry.name for entry in path.iterdir()}
+        if not names or LOCK_FILE in names:  # with a lock but no config: its owner died before the run began
+            return
+    if path.exists():
+        how = f"continue it with 'vqvae resume {path}' or " if config.exists() else ""
+        raise UserError(f"{path} exists and is not overwritten: {how}choose another --out")
+
+
+def _remove_empty(path: Path, *, made: bool) -> None:
+    with suppress(OSError):
+        if [entry.name for entry in path.iterdir()] == [LOCK_FILE]:  # else the lock says that the rest is free
+            (path / LOCK_FILE).unlink()
+            if made:
+                path.rmdir()

@@ -1,14 +1,20 @@
 """The first stage: images to codes and back."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
 from vqvae.config import TokenizerConfig
 from vqvae.data import ImageSet
-from vqvae.evaluation.metrics import CodeCounts, psnr
+from vqvae.distributed import own_rows
+from vqvae.evaluation.health import Health, gradient_norms
+from vqvae.evaluation.metrics import psnr
 from vqvae.evaluation.pictures import pairs, save_png
 from vqvae.hub import build_tokenizer, save_model, tokenizer_card
 from vqvae.models import VQVAE, objective
+from vqvae.quantizers.upkeep import forget, statistic_of
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.training.engine import Engine, Network
 from vqvae.training.loop import Metrics
@@ -37,6 +43,8 @@ class TokenizerStage:
         engine: where it runs.
     """
 
+    criterion = "nmse"
+
     def __init__(self, config: TokenizerConfig, train: ImageSet, heldout: ImageSet, engine: Engine) -> None:
         self.config, self.train, self.heldout, self.engine = config, train, heldout, engine
         self.num_rows = len(train)
@@ -53,7 +61,9 @@ class TokenizerStage:
             memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
         )
         self.model: nn.Module = self.tokenizer
-        self.encoder, self.decoder = self._compiled(training.batch_size // training.accumulate)
+        self._noise = -1, 0.0  # the step that the noise variance was last estimated at, and its value
+        batch = own_rows(torch.arange(training.batch_size // training.accumulate))
+        self.encoder, self.decoder = self._compiled(len(batch))
 
     def _compiled(self, batch: int) -> tuple[Network, Network]:
         # the quantizer stays out of the graph: its search is exact in eager float32, and already tiled
@@ -89,6 +99,14 @@ class TokenizerStage:
         terms = loss._asdict()
         return terms.pop("total"), terms
 
+    def statistic(self) -> Tensor:
+        """Return a scalar that is finite if the codebook and all that it is about to learn from are."""
+        return statistic_of(self.tokenizer)
+
+    def drop_step(self) -> None:
+        """Forget what the codebook was about to learn from."""
+        forget(self.tokenizer)
+
     def after_step(self, step: int) -> Metrics:
         """Update the codebook."""
         revive = step < self.config.revive_until * self.config.training.steps
@@ -99,19 +117,21 @@ class TokenizerStage:
         return codes, self.tokenizer.decode(codes).cpu()
 
     def evaluate(self) -> dict[str, float]:
-        """Measure the first held-out rows."""
-        error, quality, counts = 0.0, 0.0, CodeCounts(self.tokenizer.num_codes)
+        """Measure the first held-out rows; the gradients on the first batch of them."""
+        error, quality, health = 0.0, 0.0, Health(self.tokenizer)
         pixels = self.heldout.pixels[:HELD_OUT_ROWS]
         for part in pixels.split(_BATCH):
-            codes, reconstruction = self._reconstruct(part)
-            counts.add(codes)
+            z_e = self.tokenizer.encoder(self._images(part))
+            quantized = self.tokenizer.quantizer(z_e)
+            reconstruction = self.tokenizer.decoder(quantized.z_q).float().clamp(-1.0, 1.0).cpu()
+            health.add(z_e, quantized.codes)
             error += float((reconstruction - images_from_pixels(part)).square().sum())
             quality += float(psnr(part, reconstruction).sum())
         return {
             "nmse": error / pixels.numel() / float(self.tokenizer.pixel_variance),
             "psnr": quality / len(pixels),
-            "perplexity": counts.perplexity,
-            "usage": counts.usage,
+            **health.metrics(),
+            **gradient_norms(self.tokenizer, self._images(pixels[:_BATCH]), beta=self.config.beta),
         }
 
     def draw(self, run: Run, step: int) -> None:
@@ -120,13 +140,15 @@ class TokenizerStage:
         reconstruction = pixels_from_images(self._reconstruct(pixels)[1])
         save_png(pairs(pixels, reconstruction), run.samples / f"reconstructions-{step:08d}.png")
 
-    def save(self, run: Run, step: int) -> None:
+    def save(self, path: Path, step: int, *, heldout: float | None = None) -> None:
         """Write the tokenizer with its noise variance, estimated anew on the first training rows."""
-        error, pixels = 0.0, self.train.pixels[:NOISE_ROWS]
-        for part in pixels.split(_BATCH):
-            error += float((self._reconstruct(part)[1] - images_from_pixels(part)).square().sum())
+        if self._noise[0] != step:
+            error, pixels = 0.0, self.train.pixels[:NOISE_ROWS]
+            for part in pixels.split(_BATCH):
+                error += float((self._reconstruct(part)[1] - images_from_pixels(part)).square().sum())
+            self._noise = step, error / pixels.numel()
         # beside the state, not in it: what a run is must not depend on when it was saved
-        measured = {"noise_variance": torch.tensor(max(error / pixels.numel(), 1e-6))}
+        measured = {"noise_variance": torch.tensor(max(self._noise[1], 1e-6))}
         c, h, w = self.train.pixels.shape[1:]
         card = tokenizer_card(self.config, classes=self.train.classes, image_shape=(c, h, w), step=step)
-        save_model(run.model, {**self.tokenizer.state_dict(), **measured}, card)
+        save_model(path, {**self.tokenizer.state_dict(), **measured}, replace(card, heldout=heldout))

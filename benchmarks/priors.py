@@ -1,0 +1,90 @@
+"""PixelCNN and transformer over the same codes for the same training time, against the unigram floors.
+
+For each recipe a short trial gives its images a second, from which follow the steps that fit the minutes; then it
+is trained for as many. The table holds bits a code on held-out rows, at the end and at the best evaluation, and
+on training rows measured the same way; the picture holds their curves.
+
+    python benchmarks/priors.py TOKENIZER_RUN --data ../shared/data/cifar10 --out runs/priors [--minutes 10]
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from vqvae.files import read_records
+
+RECIPES = ("cifar10-prior", "cifar10-transformer")
+EVALUATIONS = 10
+Records = list[dict[str, Any]]
+
+
+def train(arguments: argparse.Namespace, recipe: str, name: str, steps: int, *, evaluate_every: int) -> Records:
+    """Train a prior, or go on with it, by the command line; return its metrics."""
+    run = arguments.out / name
+    command = [sys.executable, "-m", "vqvae"]
+    if run.exists():
+        command += ["resume", str(run)]
+    else:
+        command += ["prior", arguments.tokenizer, recipe, "--data", arguments.data, "--out", str(run)]
+        command += ["--training.steps", str(steps), "--training.evaluate_every", str(evaluate_every)]
+        command += ["--training.log_every", "10", "--training.compile", str(arguments.compile).lower()]
+        command += ["--training.warmup", str(min(100, steps // 5))]
+    subprocess.run(command, check=True)
+    return read_records(run / "metrics.jsonl")
+
+
+def images_per_second(records: Records) -> float:
+    return statistics.median(record["images_per_second"] for record in records if "images_per_second" in record)
+
+
+def draw(curves: dict[str, Records], path: Path) -> None:
+    """Draw bits a code over minutes of training."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for ink, (name, records) in zip(("#2b6cb1", "#d4551c"), curves.items(), strict=True):
+        heldout = [record for record in records if record["split"] == "heldout"]
+        minutes = [record["step"] * 128 / images_per_second(records) / 60 for record in heldout]
+        axes.plot(minutes, [r["bits_per_code"] for r in heldout], color=ink, label=f"{name}, held out")
+        bits = [r["train_bits_per_code"] for r in heldout]
+        axes.plot(minutes, bits, color=ink, linestyle=":", label=f"{name}, training rows")
+    for floor, style in (("unigram", "--"), ("position_unigram", "-.")):
+        axes.axhline(heldout[-1][f"{floor}_bits_per_code"], color="#8a8f99", linestyle=style, label=floor)
+    axes.set(xlabel="minutes of training", ylabel="bits a code")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tokenizer", help="a tokenizer's run")
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--out", type=Path, default=Path("runs/priors"))
+    parser.add_argument("--minutes", type=float, default=10.0, help="of training, for each")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    curves: dict[str, Records] = {}
+    print("| prior | steps | images/s | held out | best held out | training rows |\n|---|---|---|---|---|---|")
+    for recipe in RECIPES:
+        trial = train(arguments, recipe, f"{recipe}-trial", 30, evaluate_every=30)
+        steps = round(60 * arguments.minutes * images_per_second(trial) / 128)
+        records = train(arguments, recipe, recipe, steps, evaluate_every=max(1, steps // EVALUATIONS))
+        heldout = [record for record in records if record["split"] == "heldout"]
+        best = min(record["bits_per_code"] for record in heldout)
+        print(
+            f"| {recipe} | {steps} | {images_per_second(records):.0f} | {heldout[-1]['bits_per_code']:.3f} "
+            f"| {best:.3f} | {heldout[-1]['train_bits_per_code']:.3f} |",
+            flush=True,
+        )
+        curves[recipe] = records
+    for floor in ("unigram_bits_per_code", "position_unigram_bits_per_code"):
+        print(f"{floor}: {heldout[-1][floor]:.3f}")
+    draw(curves, arguments.out / "curves.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The commands of code stores: ``encode``, ``decode``, and ``sample --store``."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_SHOWN = 10  # bad images named on the screen; all are in the store
+
+
+def add_tokens(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands."""
+    encode = command("encode", _encode, "turn a data set of any size into a store of codes; run again to go on")
+    encode.add_argument("tokenizer", metavar="RUN", help="a run directory with a tokenizer")
+    encode.add_argument("--data", metavar="SPEC", required=True)
+    encode.add_argument("--split", choices=("train", "test"), default="train")
+    encode.add_argument("--out", metavar="DIR", required=True, help="the store; several processes may share it")
+    encode.add_argument("--shard-rows", type=int, default=8192, help="images a shard (default: 8192)")
+    encode.add_argument("--device", default="auto")
+
+    decode = command("decode", _decode, "turn a store of codes into PNG files; run again to go on")
+    decode.add_argument("store", metavar="STORE")
+    decode.add_argument("tokenizer", metavar="RUN", help="a run directory with the codes' tokenizer")
+    decode.add_argument("--out", metavar="DIR", required=True, help="the folder of images")
+    decode.add_argument("--device", default="auto")
+
+
+def _encode(arguments: argparse.Namespace) -> None:
+    from vqvae.tokens import encode_to_store
+
+    done = encode_to_store(
+        arguments.tokenizer,
+        arguments.data,
+        arguments.out,
+        split=arguments.split,
+        shard_rows=arguments.shard_rows,
+        device=arguments.device,
+    )
+    for name, reason in done.bad[:_SHOWN]:
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+    if len(done.bad) > _SHOWN:
+        print(f"skipped {len(done.bad) - _SHOWN} more: {arguments.out}/bad.json", file=sys.stderr)
+    header = done.store.header
+    print(
+        f"done: {arguments.out}: {header.rows - len(done.bad):,} images in {header.num_shards} shards, "
+        f"{done.made} made now with {done.near_ties:,} near-ties settled; next: vqvae decode {arguments.out} "
+        f"{arguments.tokenizer} --out DIR"
+    )
+
+
+def _decode(arguments: argparse.Namespace) -> None:
+    from vqvae.tokens import decode_store
+
+    count = decode_store(arguments.store, arguments.tokenizer, arguments.out, device=arguments.device)
+    print(f"done: {arguments.out}: {count:,} images")
+
+
+def sample_into_store(arguments: argparse.Namespace, controls: dict[str, Any]) -> None:
+    """Run ``vqvae sample PRIOR --store DIR``."""
+    from vqvae.tokens import sample_to_store
+
+    store = sample_to_store(
+        arguments.prior,
+        arguments.store,
+        num=arguments.num,
+        label=arguments.label,
+        device=arguments.device,
+        **controls,
+    )
+    header = store.header
+    print(
+        f"done: {arguments.store}: {header.rows:,} images in {header.num_shards} shards; "
+        f"next: vqvae decode {arguments.store} {arguments.prior} --out DIR"
+    )

@@ -1,0 +1,113 @@
+"""One owner a run directory: a lock that the kernel lets go of when its owner dies, however it dies."""
+
+import fcntl
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import ENOLCK, ENOSYS, ENOTSUP, EWOULDBLOCK
+from functools import cache
+from pathlib import Path
+
+from vqvae.errors import UserError
+
+LOCK_FILE = ".lock"
+_LOG = logging.getLogger(__name__)
+_held: dict[Path, int] = {}  # what this process owns: the open lock file by the directory
+
+
+@contextmanager
+def owned(path: Path) -> Iterator[None]:
+    """Be the one process that writes in an existing directory, for the duration; a process may nest it.
+
+    Of the processes that ``torchrun`` starts, rank 0 writes and owns for all.
+
+    Raises:
+        UserError: when another process owns it, saying which, or the lock cannot be written.
+    """
+    where = path.resolve()
+    if where in _held or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    _let_go_in_children()
+    try:
+        _held[where] = _lock(where / LOCK_FILE, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot write in it: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        os.close(_held.pop(where))
+
+
+def check_is_run(path: str) -> Path:
+    """Return the path of an existing run.
+
+    Raises:
+        UserError: when there is none.
+    """
+    run = Path(path)
+    if not run.is_dir():
+        raise UserError(f"{path}: no such run directory")
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{path}: not a run directory: it has no config.yaml")
+    return run
+
+
+def _lock(file: Path, path: Path) -> int:
+    """Return the open lock file, locked; it says who owns it."""
+    while True:
+        lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _take(lock, path)
+            if _is_at(lock, file):
+                who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[1:])}
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, json.dumps(who).encode(), 0)
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
+def _take(lock: int, path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno == EWOULDBLOCK:
+            raise UserError(f"{path}: in use by {_owner(lock)}; wait for it, or stop it") from None
+        if error.errno not in (ENOLCK, ENOSYS, ENOTSUP):
+            raise
+        _LOG.warning("%s: no locks on this file system: see to it that one process alone writes here", path)
+
+
+def _is_at(lock: int, file: Path) -> bool:
+    # an owner that gave up before it began took the file with it: a lock on that one shuts nothing
+    try:
+        return os.path.samestat(os.fstat(lock), os.stat(file))
+    except FileNotFoundError:
+        return False
+
+
+def _owner(lock: int) -> str:
+    try:
+        who = json.loads(os.pread(lock, 4096, 0))
+        return f"process {who['pid']} on {who['host']} (vqvae {who['command']})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"  # that has not written its name yet
+
+
+@cache
+def _let_go_in_children() -> None:
+    # a fork shares its parent's locks: a worker that outlives the owner would keep the directory shut
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _forget() -> None:
+    for lock in _held.values():
+        os.close(lock)
+    _held.clear()

@@ -1,0 +1,77 @@
+"""Work in numbered pieces, shared by any number of processes; a piece that is done is never done again."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+_WAIT = 0.2  # seconds between looks at pieces that another process has claimed
+
+
+def work_through(
+    locks: Path,
+    pieces: int,
+    *,
+    done: Callable[[int], bool],
+    make: Callable[[int], None],
+    tick: Callable[[int], object],
+) -> None:
+    """Make every piece that is not done, each claimed by one process at a time; return when all are done.
+
+    A claim is a lock of the operating system on one byte of a file, so it ends with its owner, however that dies,
+    and whoever waits takes the piece over.
+
+    Args:
+        locks: the file, made where there is none; it stays empty.
+        pieces: how many.
+        done: whether a piece is whole; asked with the piece claimed.
+        make: makes a piece.
+        tick: called with each piece that is done.
+    """
+    left = list(range(pieces))
+    with _open(locks) as file:
+        while left:
+            busy: list[int] = []
+            for piece in left:
+                with _claim(file, piece) as mine:
+                    if not mine:
+                        busy.append(piece)
+                        continue
+                    if not done(piece):
+                        make(piece)
+                tick(piece)
+            left = busy
+            if left:
+                time.sleep(_WAIT)
+
+
+@contextmanager
+def _open(locks: Path) -> Generator[int, None, None]:
+    file = os.open(locks, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def _claim(file: int, piece: int) -> Generator[bool, None, None]:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, piece)
+    except (BlockingIOError, PermissionError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        fcntl.lockf(file, fcntl.LOCK_UN, 1, piece)
+
+
+@contextmanager
+def alone(locks: Path) -> Generator[None, None, None]:
+    """Wait until no other process is in here with the same file."""
+    with _open(locks) as file:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, 2**40)  # beyond any piece
+        yield

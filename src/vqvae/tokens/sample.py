@@ -1,0 +1,95 @@
+"""New codes of a prior into a store."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vqvae.errors import UserError
+from vqvae.evaluation import check_flags, label_rows
+from vqvae.hub import choose_device, file_hash, load_prior, model_file, read_model
+from vqvae.sampling import PLAIN, Controls, sample
+from vqvae.tokens.claims import work_through
+from vqvae.tokens.store import LOCK_FILE, Shard, Store, StoreHeader
+
+SHARD_ROWS = 4096
+
+
+def sample_to_store(
+    path: str,
+    out: str,
+    *,
+    num: int,
+    label: str | None = None,
+    seed: int = 0,
+    controls: Controls = PLAIN,
+    shard_rows: int = SHARD_ROWS,
+    device: str = "auto",
+) -> Store:
+    """Draw codes into a store, or go on where it stopped; ``vqvae decode`` makes images of them.
+
+    Image i is a function of (seed, i, its label), so that shards are independent.
+
+    Args:
+        path: the prior's run directory.
+        out: the store's directory.
+        num: how many images.
+        label: a class's name or number; None takes all classes in turn: image i is of class i % classes.
+        seed: of the whole set.
+        controls: of the drawing.
+        shard_rows: images a shard.
+        device: where to run.
+
+    Raises:
+        UserError: for a path that is no prior's run, an unknown class, a control out of its range, or a store of
+            something else at ``out``.
+    """
+    for name, value in (("num", num), ("shard-rows", shard_rows)):
+        if value < 1:
+            raise UserError(f"--{name} {value}: must be 1 or more")
+    on = choose_device(device)
+    prior, (card, _) = load_prior(path, device=on), read_model(path)
+    check_flags(
+        controls, label_rows(1, label, card.classes, prior.num_classes) if label else _in_turn(range(1), prior)
+    )
+    channels, height, width = card.image_shape
+    header = StoreHeader(
+        tokenizer=card.tokenizer or "",
+        shape=(*prior.grid, prior.codes_per_position),
+        num_codes=prior.num_codes,
+        image_shape=(channels, height, width),
+        rows=num,
+        rows_per_shard=shard_rows,
+        classes=card.classes if prior.num_classes else (),
+        labelled=prior.num_classes > 0,
+        origin={"prior": file_hash(model_file(path)), "label": label, "seed": seed, **asdict(controls)},
+    )
+    store = Store.create(Path(out), header)
+
+    def make(shard: int) -> None:
+        rows = store.header.rows_of(shard)
+        labels = label_rows(len(rows), label, card.classes, prior.num_classes) if label else _in_turn(rows, prior)
+        codes = sample(
+            prior, len(rows), first=rows.start, seed=seed, controls=controls, labels=labels, device="cpu"
+        )
+        store.write(shard, Shard(torch.arange(rows.start, rows.stop), codes, labels))
+
+    with tqdm(total=num, desc="sample", unit="image", leave=False, disable=None) as bar:
+        try:
+            work_through(
+                store.path / LOCK_FILE,
+                header.num_shards,
+                done=store.is_whole,
+                make=make,
+                tick=lambda shard: bar.update(len(header.rows_of(shard))),
+            )
+        except OSError as error:
+            raise UserError(f"{out}: cannot write the store: {error.strerror}; what is whole is kept") from None
+    return store
+
+
+def _in_turn(rows: range, prior: Any) -> Tensor | None:
+    return torch.arange(rows.start, rows.stop) % prior.num_classes if prior.num_classes else None

@@ -1,0 +1,104 @@
+"""Our own files, damaged or malicious: one typed error or a well-formed object, fast, small, and no code run."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from tests.torture import images, mutants
+
+from vqvae.cli import main
+from vqvae.config import load_config
+from vqvae.errors import UserError
+from vqvae.evaluation import write_report
+from vqvae.files import read_json, read_records
+from vqvae.training import Run
+
+
+def test_mutants_of_every_file_are_refused_or_read(capfd: pytest.CaptureFixture[str]) -> None:
+    refused, _, _, wrong = mutants.judge(1, 400)
+    assert wrong == [] and 200 < refused < 400
+
+
+def test_a_hundredth_of_the_images_bad_and_training_goes_on() -> None:
+    assert "exactly those listed" in images.main(400)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: &a [x]\nb: [*a, *a]\n", "aliases"),
+        ("[" * 10_000, "levels"),
+        ("a: " + "9" * 5_000, "not YAML"),
+        ("x: !!int ''", "not YAML"),
+        ("x: !!python/object/apply:os.system [exit]", "not YAML"),
+        ("x: 1\n" * 10_000, "characters"),
+        ("training: {learning_rate: .inf}", "training.learning_rate: input should be a finite number"),
+        ("training: {learning_rate: 1.0e+999}", "training.learning_rate: input should be a finite number"),
+        ("training: {steps: 1:59:59:59:59:59:59}\n1: 2", "small.yaml"),
+        ("stage: other", "small.yaml"),
+        ("data: [1]\nstage: prior", "small.yaml"),
+    ],
+)
+def test_yaml_of_mischief_gets_one_line(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "small.yaml").write_text(text)
+    for stage in ("tokenizer", "prior"):
+        with pytest.raises(UserError, match=r"^[^\n]{1,500}$") as caught:
+            load_config(str(tmp_path / "small.yaml"), stage, base={"spec": "shapes"})
+        assert says in str(caught.value) or "is for stage" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "{", "[1]", "9" * 5_000, "\ud800".encode("utf-8", "surrogatepass")]
+)
+def test_json_of_mischief_gets_one_line(tmp_path: Path, text: str | bytes) -> None:
+    file = tmp_path / "a.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=r"^[^\n]{1,500}$"):
+        read_json(file)
+
+
+def test_records_that_are_none_are_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 1}\n{"step": "2"}\n{"step": true}\n[3]\n' + "[" * 99_999 + '\n{"step": 4}\n{"step"')
+    assert [record["step"] for record in read_records(file)] == [1, 4]
+
+
+def test_a_report_of_damaged_records_is_one_line(tokenizer_run: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_bytes(tokenizer_run.config.read_bytes())
+    (run / "evaluation.json").write_text(json.dumps({"results": [1], "counts": "many"}))
+    with pytest.raises(UserError, match=r"^[^\n]*a record in it is damaged[^\n]*$"):
+        write_report(run)
+
+
+def test_a_card_that_asks_for_any_amount_is_refused_at_once(tmp_path: Path) -> None:
+    mutants.originals(tmp_path)
+    from vqvae.hub import load_tokenizer, read_model, save_model
+
+    for key, value in (("width", 2**30), ("residual_blocks", 10**12), ("residual_width", 10**30), ("factor", 32)):
+        card, state = read_model(tmp_path / "tokenizer.safetensors")
+        card.build["model"][key] = value
+        save_model(tmp_path / "greedy.safetensors", state, card)
+        with pytest.raises(UserError, match=r"^[^\n]*its weights do not fit its card[^\n]*$"):
+            load_tokenizer(tmp_path / "greedy.safetensors")
+
+
+def test_a_command_on_a_damaged_model_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(SystemExit) as stop:
+        main(["info", str(tmp_path)])
+    assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+def test_nothing_in_the_program_can_unpickle() -> None:
+    banned = re.compile(
+        r"\bpickle\b(?!s)|torch\.load\b|torch\.save\b|allow_pickle|\bshelve\b|\bmarshal\b|\bdill\b|joblib"
+    )
+    for path in (Path(__file__).parent.parent / "src").rglob("*.py"):
+        code = "\n".join(line.split("#")[0] for line in path.read_text().splitlines())
+        found = [
+            match.group() for match in banned.finditer(re.sub(r'""".*?"""|"[^"\n]*"', "", code, flags=re.DOTALL))
+        ]
+        assert not found, (path, found)
