@@ -206,6 +206,7 @@ def test_help_imports_nothing_heavy() -> None:
         "resume",
         "sample",
         "inpaint",
+        "likelihood",
         "reconstruct",
         "evaluate",
         "report",

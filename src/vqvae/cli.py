@@ -176,6 +176,17 @@ def _add_measures(command: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     evaluate.add_argument("--device", default="auto")
 
+    likelihood = command("likelihood", _likelihood, "say what images cost a prior, where, and how usual that is")
+    likelihood.add_argument("prior", metavar="PRIOR", help="the prior's run directory")
+    likelihood.add_argument("images", metavar="IMAGES", nargs="+", help="image files, or one data SPEC")
+    likelihood.add_argument(
+        "--data", metavar="SPEC", help="whose test split is the usual (default: the run's own)"
+    )
+    likelihood.add_argument("--label", help="the class of the images, by name or number (default: none)")
+    likelihood.add_argument("--json", action="store_true", help="print one JSON object")
+    likelihood.add_argument("--out", metavar="PNG", required=True, help="the heat map; must not exist")
+    likelihood.add_argument("--device", default="auto")
+
     report = command("report", _report, "write a run's report.html: curves, pictures, codebook use, results")
     report.add_argument("run_path", metavar="RUN")
 
@@ -308,7 +319,25 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
     _save(reconstruction_picture(arguments.tokenizer, arguments.images, device=arguments.device), arguments.out)
 
 
+def _likelihood(arguments: argparse.Namespace) -> None:
+    from vqvae.evaluation import likelihood_picture
+
+    picture, found = likelihood_picture(
+        arguments.prior,
+        arguments.images,
+        data=arguments.data,
+        label=arguments.label,
+        device=arguments.device,
+    )
+    path = _written(picture, arguments.out)
+    print(json.dumps(found.to_dict()) if arguments.json else f"{found.table()}\n{path}")
+
+
 def _save(picture: Any, out: str) -> None:
+    print(_written(picture, out))
+
+
+def _written(picture: Any, out: str) -> Path:
     from vqvae.evaluation import save_png
 
     path = Path(out)
@@ -318,7 +347,7 @@ def _save(picture: Any, out: str) -> None:
         save_png(picture, path)
     except (OSError, ValueError) as error:
         raise UserError(f"--out {path}: cannot write it: {error}") from None
-    print(path)
+    return path
 
 
 def _report(arguments: argparse.Namespace) -> None:

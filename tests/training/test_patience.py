@@ -38,8 +38,8 @@ def test_patience_is_over_after_so_many_evaluations_without_a_new_best(
 ) -> None:
     for measure in ("bits_per_code", "nmse"):
         records = _records(*values, measure=measure)
-        assert Patience(evaluations, records).over is over
-        noted = Patience(evaluations, [])
+        assert Patience(evaluations, measure, records).over is over
+        noted = Patience(evaluations, measure, [])
         for record in records:
             if record["split"] == "heldout":
                 noted.note(record["step"], record)
@@ -47,8 +47,8 @@ def test_patience_is_over_after_so_many_evaluations_without_a_new_best(
 
 
 def test_a_measurement_repeated_after_a_crash_counts_once() -> None:
-    patience = Patience(2, [*_records(3.0, 4.0), *_records(3.0, 4.0)])
-    assert not patience.over and patience.steps == {5, 10}
+    patience = Patience(2, "bits_per_code", [*_records(3.0, 4.0), *_records(3.0, 4.0)])
+    assert not patience.over and patience.values == {5: 3.0, 10: 4.0}
 
 
 # a rate that ruins the model: the first measurement stays the best

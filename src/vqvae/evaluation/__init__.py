@@ -9,6 +9,7 @@ from vqvae.evaluation.jobs import evaluate_run as evaluate_run
 from vqvae.evaluation.jobs import label_rows as label_rows
 from vqvae.evaluation.jobs import reconstruction_picture as reconstruction_picture
 from vqvae.evaluation.jobs import sample_picture as sample_picture
+from vqvae.evaluation.likelihood import likelihood_picture as likelihood_picture
 from vqvae.evaluation.pictures import save_png as save_png
 from vqvae.evaluation.report import write_report as write_report
 from vqvae.evaluation.table import results_table as results_table

@@ -138,16 +138,34 @@ def reconstruction_picture(path: str, names: Sequence[str], *, device: str = "au
         UserError: for a path that is no run, or images that do not fit.
     """
     on = choose_device(device)
-    tokenizer = load_tokenizer(path, device=on)
-    if all(Path(name).is_file() for name in names):
-        pixels = load_files(path, names)
-    elif len(names) == 1:
-        pixels = load_for(path, names[0], "test")[0].pixels[:32]
-    else:
-        missing = next(name for name in names if not Path(name).is_file())
-        raise UserError(f"{missing}: no such image file")
+    tokenizer, pixels = load_tokenizer(path, device=on), images_named(path, names)
     codes = tokenizer.encode(images_from_pixels(pixels.to(on)))
     return pairs(pixels, pixels_from_images(tokenizer.decode(codes)).cpu())
+
+
+def images_named(path: str, names: Sequence[str]) -> torch.Tensor:
+    """Read image files, or the first 32 test images of one data spec, as a run's own were, uint8 [N, C, H, W].
+
+    Raises:
+        UserError: for names of neither, and images that do not fit.
+    """
+    if all(Path(name).is_file() for name in names):
+        return load_files(path, names)
+    if len(names) == 1:
+        return load_for(path, names[0], "test")[0].pixels[:32]
+    missing = next(name for name in names if not Path(name).is_file())
+    raise UserError(f"{missing}: no such image file")
+
+
+def own_spec(path: str) -> str:
+    """Return the spec of the data that a run was trained on.
+
+    Raises:
+        UserError: for a model by itself, which does not know.
+    """
+    if not (Path(path) / "config.yaml").is_file():
+        raise UserError(f"{path}: has no config.yaml that says what it was trained on; pass --data SPEC")
+    return data_config(path).spec
 
 
 def load_files(path: str, names: Sequence[str]) -> torch.Tensor:

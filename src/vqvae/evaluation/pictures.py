@@ -8,7 +8,7 @@ from math import ceil, isqrt
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from torch import Tensor
 
 from vqvae.errors import UserError
@@ -16,6 +16,7 @@ from vqvae.files import write_atomically
 
 GAP_GREY = 235  # light enough to vanish beside white, dark enough to part two white images
 _SMALLEST_HEIGHT = 64
+_SCALE_WIDTH = 18
 _STRIP = 5  # pictures over time
 _BETWEEN_PAIRS = 8  # wider than the gap inside a pair, so that the eye groups an original with what is below it
 
@@ -71,6 +72,27 @@ def pairs(originals: Tensor, reconstructions: Tensor, columns: int = 8) -> Image
     upper = [((i // across) * block, (i % across) * (width + gap)) for i in range(count)]
     lower = [(top + height + gap, left) for top, left in upper]
     return _laid_out(cells, upper + lower, width=across * (width + gap) - gap)
+
+
+def heat(values: Tensor) -> Tensor:
+    """Colour values in [0, 1], float [N, h, w], as uint8 [N, 3, h, w]: dark for 0, bright for 1."""
+    from matplotlib import colormaps
+
+    coloured = colormaps["magma"](values.clamp(0, 1).numpy(), bytes=True)
+    return torch.as_tensor(coloured[..., :3].copy()).permute(0, 3, 1, 2)
+
+
+def with_scale(picture: Image.Image, most: float, *, unit: str) -> Image.Image:
+    """Put the scale of a heat map right of a picture: from 0 to ``most``, the value coloured as 1, in a unit."""
+    bar = heat(torch.linspace(1, 0, picture.height).expand(1, _SCALE_WIDTH, -1).mT)[0]
+    canvas = Image.new("RGB", (picture.width + _SCALE_WIDTH + 110, picture.height), (GAP_GREY,) * 3)
+    canvas.paste(picture, (0, 0))
+    canvas.paste(Image.fromarray(bar.permute(1, 2, 0).contiguous().numpy()), (picture.width + 8, 0))
+    pen, left = ImageDraw.Draw(canvas), picture.width + _SCALE_WIDTH + 14
+    for share, anchor in ((1.0, "lt"), (0.5, "lm"), (0.0, "lb")):
+        at = left, (1 - share) * picture.height
+        pen.text(at, f"{share * most:.3g} {unit}", fill=0, anchor=anchor, font=ImageFont.load_default(16))
+    return canvas
 
 
 def save_png(image: Image.Image, path: Path | str) -> None:

@@ -118,7 +118,8 @@ class Trainer:
         if rank() == 0:
             run.keep_metrics_until(self.step)
             check_space(run.checkpoints, stage.model, self.average, keep=config.keep)
-        self.patience = Patience(config.patience, read_records(run.metrics) if rank() == 0 else [])
+        records = read_records(run.metrics) if rank() == 0 else []
+        self.patience = Patience(config.patience, stage.criterion, records)
 
     def train(self) -> None:
         """Train to the last step.

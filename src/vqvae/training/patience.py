@@ -5,34 +5,28 @@ from typing import Any
 
 from vqvae.training.metrics import rounded
 
-JUDGES = ("bits_per_code", "nmse")  # of a prior, of a tokenizer; lower is better
-
 
 class Patience:
     """Counts evaluations since the best one; a function of the held-out records so far, so it needs no state.
 
     Args:
         evaluations: without a new best that end a training; 0 for never.
+        criterion: the measure that judges; lower is better.
         records: of ``metrics.jsonl`` up to the present step.
-
-    Attributes:
-        steps: at which there was a measurement.
     """
 
-    def __init__(self, evaluations: int, records: Iterable[Mapping[str, Any]]) -> None:
-        self.evaluations = evaluations
-        self.steps: set[int] = set()
+    def __init__(self, evaluations: int, criterion: str, records: Iterable[Mapping[str, Any]]) -> None:
+        self.evaluations, self.criterion = evaluations, criterion
         self.values: dict[int, float] = {}
         for record in records:
-            if record.get("split") == "heldout":
+            if record.get("split") == "heldout" and criterion in record:
                 self.note(record["step"], record)
 
     def note(self, step: int, measured: Mapping[str, Any]) -> None:
         """Take a held-out measurement after ``step`` steps."""
-        self.steps.add(step)
-        judge = next((name for name in JUDGES if name in measured), None)
-        if judge is not None:
-            self.values[step] = rounded(measured[judge])  # as the records hold it, so that a resumed run agrees
+        self.values[step] = rounded(
+            measured[self.criterion]
+        )  # as the records hold it, so that a resumed run agrees
 
     @property
     def over(self) -> bool:
