@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vqvae.data.assemble import Batch, Wanted, decoded
-from vqvae.data.decoding import quiet_pil
 from vqvae.data.framing import Crop, Strict
 from vqvae.data.source import Source
 
@@ -41,16 +40,12 @@ class ImageStream:
     def batches(self, rows: range) -> Iterator[Batch]:
         """Decode rows that follow one another; a batch is as much as is decoded at once, about 2^18 pixels.
 
+        Threads decode ahead of what is asked for: stay in ``quiet_pil`` as long as batches come.
+
         Raises:
             UserError: for an image whose size does not fit, and under ``strict`` for one that does not decode.
         """
-        batches = decoded(self.source, self.frame, self.wanted, rows)
-        while True:
-            with quiet_pil():
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
+        return decoded(self.source, self.frame, self.wanted, rows)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from vqvae.data import ImageStream, open_stream
+from vqvae.data import ImageStream, open_stream, quiet_pil
 from vqvae.errors import UserError
 from vqvae.evaluation import data_config
 from vqvae.files import write_json
@@ -64,7 +64,7 @@ def encode_to_store(
     store = Store.create(Path(out), _header(tokenizer, file_hash(tokenizer_file(path)), stream, shard_rows))
     made = near_ties = 0
 
-    with tqdm(total=len(stream), desc="encode", unit="image", leave=False, disable=None) as bar:
+    with quiet_pil(), tqdm(total=len(stream), desc="encode", unit="image", leave=False, disable=None) as bar:
 
         def make(shard: int) -> None:
             nonlocal made, near_ties
