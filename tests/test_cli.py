@@ -210,6 +210,7 @@ def test_help_imports_nothing_heavy() -> None:
         "reconstruct",
         "evaluate",
         "report",
+        "doctor",
         "info",
     ):
         assert command in done.stdout
