@@ -168,10 +168,12 @@ def _fails_after(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 def test_reconstruct_takes_files_and_data(tokenizer_run: Run, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     Image.linear_gradient("L").resize((32, 32)).convert("RGB").save(photo)
-    for name, what in (("file", str(photo)), ("data", "shapes")):
-        main(["reconstruct", str(tokenizer_run.path), what, "--out", str(tmp_path / f"{name}.png")])
+    for name, what in (("file", [str(photo)]), ("files", [str(photo)] * 3), ("data", ["shapes"])):
+        main(["reconstruct", str(tokenizer_run.path), *what, "--out", str(tmp_path / f"{name}.png")])
     with Image.open(tmp_path / "file.png") as picture:
         assert picture.size == (64, 130)
+    with Image.open(tmp_path / "files.png") as picture:
+        assert picture.size == (3 * 64 + 2 * 2, 130)
 
 
 def test_evaluate_prints_one_json_object(prior_run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,6 +178,7 @@ def load_files(path: str, names: Sequence[str]) -> torch.Tensor:
     with TemporaryDirectory() as folder:
         train = Path(folder) / "train"
         train.mkdir()
+        (Path(folder) / "test").mkdir()  # else some would be held out
         for number, name in enumerate(names):
             (train / f"{number:06d}-{Path(name).name}").symlink_to(Path(name).resolve())
         images, _ = load_for(path, folder, "train")
