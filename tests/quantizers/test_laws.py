@@ -182,7 +182,7 @@ def test_gradients_reach_the_encoder_through_z_q(started, latents):
 
 def test_latents_that_lie_on_their_codes_have_finite_gradients(started, latents):
     # a square root of a distance of 0 has none
-    z_e = started.embed(started(latents(started, 1)).codes).requires_grad_()
+    z_e = started.embed(started(latents(started, 1)).codes).detach().requires_grad_()
     out = started(z_e)
     (loss_of(out) + out.z_q.square().mean()).backward()
     grads = [z_e.grad, *(p.grad for p in started.parameters() if p.grad is not None)]
@@ -241,17 +241,16 @@ def test_autocast_moves_no_code_and_no_bit(started, latents):
     assert z_e.grad.dtype == torch.bfloat16 and z_e.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16], ids=str)
-def test_a_module_cast_to_16_bits_keeps_codebooks_and_statistics_in_float32_and_trains(started, low, latents):
-    started.to(low)
+def test_a_module_cast_to_bf16_keeps_codebooks_and_statistics_in_float32_and_trains(started, latents):
+    started.to(torch.bfloat16)
     for name, value in started.state_dict().items():
         network = ".down." in f".{name}" or ".up." in f".{name}"  # a ProjectedQuantizer's maps are networks
-        assert value.dtype == low if network else value.dtype != low, name
+        assert value.dtype == torch.bfloat16 if network else value.dtype != torch.bfloat16, name
     for step in range(4):
-        out, _ = learn(started, latents(started, step).to(low))
+        out, _ = learn(started, latents(started, step).bfloat16())
         assert out.z_q.dtype == torch.float32
         assert loss_of(out).isfinite()
-    out = started(latents(started, 9).to(low))
+    out = started(latents(started, 9).bfloat16())
     assert torch.equal(started.embed(out.codes), out.z_q)
     assert all(value.isfinite().all() for value in started.state_dict().values())
 

@@ -23,7 +23,6 @@ from vqvae.quantizers.precision import InFloat32
 from vqvae.tensors import Quantized
 
 _CACHED = 1 << 15  # float64 numbers
-_START = 32.0  # of the map: at a tenth of it Gumbel's noise drowns the logits, and a few codes win for good
 
 
 class GumbelQuantizer(InFloat32):
@@ -39,10 +38,8 @@ class GumbelQuantizer(InFloat32):
     z_q is a code in training too (the straight-through form), so the decoder sees what it will see. The KL, in
     nats a code, stands in ``codebook_loss`` with its own weight, since it is no commitment: beta 0.25 of it would
     drown the reconstruction, which is a mean over elements. commitment_loss is 0. Micro-batches of one update see
-    the same noise. W starts along the codes themselves, 32 times their directions, and b at 0, so from the first
-    step a latent draws the codes that it resembles, and draws them for certain enough to learn from. When to
-    choose it: to compare with a dVAE, or where a posterior with a width is wanted; its N x K relaxation is slower
-    and larger than any other quantizer here.
+    the same noise. When to choose it: to compare with a dVAE, or where a posterior with a width is wanted;
+    its N x K relaxation is slower and larger than any other quantizer here.
 
     Args:
         num_codes: K.
@@ -76,10 +73,8 @@ class GumbelQuantizer(InFloat32):
         self.final_temperature = final_temperature
         self.anneal_updates = anneal_updates
         self.seed = seed
-        self.codebook = nn.Parameter(torch.randn(num_codes, dim))
         self.to_logits = nn.Linear(dim, num_codes)
-        self.to_logits.weight.data.copy_(_START * F.normalize(self.codebook.data, dim=1))
-        self.to_logits.bias.data.zero_()
+        self.codebook = nn.Parameter(torch.randn(num_codes, dim))
         self.clock = Clock(forwards_per_update)
 
     @property
