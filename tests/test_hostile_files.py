@@ -21,7 +21,7 @@ def test_mutants_of_every_file_are_refused_or_read(capfd: pytest.CaptureFixture[
 
 
 def test_a_hundredth_of_the_images_bad_and_training_goes_on() -> None:
-    assert "exactly those listed" in images.main(400)
+    assert "exactly those listed" in images.check(400, 0)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from vqvae.config import load_config
 from vqvae.training import train
 
 BAD_SHARE = 100
+
+COUNT = 10_000  # images
 SMALL = {
     "model.width": "8", "model.outer_width": "4", "model.residual_width": "4", "model.quantizer.num_codes": "16",
     "model.quantizer.dim": "4", "training.steps": "3", "training.batch_size": "16", "training.compile": "false",
@@ -37,7 +39,7 @@ def write_images(folder: Path, count: int) -> set[str]:
     return bad
 
 
-def main(count: int = 10_000) -> str:
+def check(count: int, seed: int) -> str:
     """Train on so many images; return one line of figures."""
     with tempfile.TemporaryDirectory() as name:
         bad = write_images(Path(name) / "images", count)
@@ -54,9 +56,3 @@ def main(count: int = 10_000) -> str:
     return (
         f"{count:,} images, {len(bad)} bad ones of {kinds} kinds: exactly those listed, trained on, peak {peak} MB"
     )
-
-
-if __name__ == "__main__":
-    import sys
-
-    print(main(int(sys.argv[1])))

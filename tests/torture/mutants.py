@@ -33,6 +33,8 @@ from vqvae.training import Run
 from vqvae.training.average import AveragedWeights
 from vqvae.training.checkpoint import load_checkpoint, save_checkpoint
 
+COUNT = 100_000  # mutated files
+
 MEGABYTES = 256
 _VALUES: list[Any] = [
     None, True, -1, 0, 1, 2**31, 2**63, 10**30, 1e308, float("inf"), float("nan"), "", "x" * 1000, "\0", [], {},
@@ -67,7 +69,9 @@ def originals(folder: Path) -> dict[str, Callable[[Path], object]]:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     average = AveragedWeights(first, decay=0.9)
-    save_checkpoint(folder, 7, first, average, optimizer, keep=1).rename(folder / "checkpoint.safetensors")
+    save_checkpoint(folder, {"step": 7}, first, average, optimizer, keep=1).rename(
+        folder / "checkpoint.safetensors"
+    )
     header = StoreHeader(tokenizer="ab" * 32, shape=(2, 2, 1), num_codes=16, image_shape=(3, 8, 8), rows=5,
         rows_per_shard=3, classes=("a", "b"), labelled=True)  # fmt: skip
     store = Store.create(folder / "store", header)
@@ -205,7 +209,7 @@ def _problem(read: Callable[[Path], object], file: Path) -> str | None:
     return None
 
 
-def main(count: int = 100_000, seed: int = 0) -> str:
+def check(count: int, seed: int) -> str:
     """Read so many mutants; return one line of figures, or raise with what went wrong."""
     refused, slowest, slow, wrong = judge(seed, count)
     if wrong:
@@ -215,9 +219,3 @@ def main(count: int = 100_000, seed: int = 0) -> str:
         f"well-formed; none took more than {MEGABYTES} MB, {slow} more than 50 ms, "
         f"the slowest {1000 * slowest:.0f} ms"
     )
-
-
-if __name__ == "__main__":
-    import sys
-
-    print(main(int(sys.argv[1])))
