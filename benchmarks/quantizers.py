@@ -46,7 +46,7 @@ def peer_step(n: int, k: int, d: int) -> Step:
 
 def our_step(n: int, k: int, d: int) -> Step:
     quantizer = EMAQuantizer(k, d, decay=DECAY)
-    z_e = torch.randn(n // 64, d, 8, 8, requires_grad=True)
+    z_e = torch.randn(n // 64, d, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
 
     def step() -> None:
         quantized = quantizer(z_e)

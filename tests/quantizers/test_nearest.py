@@ -177,7 +177,7 @@ def test_operands_rounded_to_bf16_are_settled_where_the_bound_says_so(case, rand
     expected = brute_force(x, codebook)
     assert torch.equal(nearest._nearest(x, codebook, bf16_search, torch.finfo(torch.bfloat16).eps), expected)
     unaware = nearest._nearest(x, codebook, bf16_search, torch.finfo(torch.float32).eps)
-    assert case in (lattice,) or not torch.equal(unaware, expected)  # or the law above says nothing
+    assert case in (lattice, huge) or not torch.equal(unaware, expected)  # or the law above says nothing
 
 
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])

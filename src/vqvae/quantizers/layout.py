@@ -86,7 +86,7 @@ def mean_square(a: Tensor, b: Tensor, rows: Tensor | None, *, training: bool) ->
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z_e: Tensor, z_q: Tensor) -> Tensor:
-        return z_q.clone()
+        return z_q.view_as(z_q)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

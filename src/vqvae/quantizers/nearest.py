@@ -123,11 +123,16 @@ def _gemm_rounding(device: str) -> float:
 
 def _centred(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # |x|^2 - 2 x.e + |e|^2 cancels when the data lie far from the origin, and overflows when they are huge:
-    # move the origin to the codebook's mean and the scale to one, in float64, which changes no argmin
-    centre = codebook.double().mean(0)
-    points, centres = x.double() - centre, codebook.double() - centre
-    scale = centres.abs().amax().clamp(min=torch.finfo(torch.float64).tiny)
-    return (points / scale).float().clamp_(-1e15, 1e15), (centres / scale).float(), scale
+    # move the origin to the codebook's mean and the scale to one, which changes no argmin
+    centre = codebook.double().mean(0).float()
+    centres = codebook.double() - centre
+    # a power of two rounds nothing
+    scale = 2 ** centres.abs().amax().clamp(min=torch.finfo(torch.float64).tiny).log2().floor()
+    if len(x) and x.dtype == torch.float32 and 1e-30 < scale < 1e30 and x.abs().amax() < 1e30:
+        points = (x - centre).mul_(1 / float(scale))  # one rounding, as in float64 below
+    else:
+        points = ((x.double() - centre) / scale).float()
+    return points.clamp_(-1e15, 1e15), (centres / scale).float(), scale
 
 
 def _tiled_search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -87,6 +87,8 @@ class Upkeep(nn.Module):
         """Return the noted latents and codes, and forget them; None where nothing was noted."""
         if not self._noted:
             return None
+        if len(self._noted) == 1:
+            return self._noted.pop()
         latents, codes = (torch.cat(parts) for parts in zip(*self._noted, strict=True))
         self._noted.clear()
         return latents, codes
