@@ -14,7 +14,7 @@ Search = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 _ROWS, _CODES = 1024, 2048  # a tile of scores stays in the cache of one core
 _LANES = 64
-_SETTLE = 1 << 24  # float64 numbers held at once while near-ties are settled
+_SETTLE = 1 << 21  # scores held at once while near-ties are settled
 
 
 def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
@@ -70,9 +70,10 @@ def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Te
         unsettled = (second - best <= tolerance).nonzero().squeeze(1)
         if not len(unsettled):
             return codes
-        centres, half_squares = centres.double(), half_squares.double()
-        for rows in unsettled.split(max(1, _SETTLE // codebook.numel())):
-            scores = torch.addmm(half_squares, points[rows].double(), centres.T, alpha=-1)
+        if rounding > torch.finfo(torch.float32).eps:  # a product that rounds its operands scores no finer again
+            points, centres, half_squares = points.double(), centres.double(), half_squares.double()
+        for rows in unsettled.split(max(1, _SETTLE // len(codebook))):
+            scores = torch.addmm(half_squares, points[rows], centres.T, alpha=-1)
             close = scores <= (best + tolerance)[rows, None]
             codes[rows] = _settle(x[rows].double(), codebook.double(), close)
     return codes
@@ -102,7 +103,7 @@ def unsure_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
         diameter = 2 * centres.norm(dim=1).amax()
         unsure = ~(second - best > rounding + reach * diameter)  # a NaN is unsure
         exact = codebook.double() - codebook.double().mean(0)
-        for rows in unsure.nonzero().squeeze(1).split(max(1, _SETTLE // codebook.numel())):
+        for rows in unsure.nonzero().squeeze(1).split(max(1, _SETTLE // len(codebook))):
             # without the rounding and with the true distances of codes, most of these are sure after all
             scores = exact.square().sum(1) / 2 - (x[rows].double() - codebook.double().mean(0)) @ exact.T
             apart = torch.cdist(exact[codes[rows]], exact, compute_mode="donot_use_mm_for_euclid_dist")
