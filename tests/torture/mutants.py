@@ -78,7 +78,8 @@ def originals(folder: Path) -> dict[str, Callable[[Path], object]]:
     rows = torch.arange(3)
     store.write(0, Shard(rows, torch.zeros(3, 2, 2, 1), rows % 2, ("a", "b", "c"), (("d", "cut"),)))
     store.shard_file(0).rename(folder / "shard.safetensors")
-    run = Run.create(str(folder / "run"), "x", tokenizer)
+    with Run.claimed(str(folder / "run"), "x") as run:
+        run.begin(tokenizer)
     run.metrics.write_text(
         "".join(json.dumps({"step": i, "split": "train", "loss": 1 / (i + 1)}) + "\n" for i in range(9))
     )
@@ -91,7 +92,7 @@ def originals(folder: Path) -> dict[str, Callable[[Path], object]]:
         "checkpoint.safetensors": partial(load_checkpoint, model=first, average=average, optimizer=optimizer),
         "shard.safetensors": read_shard,
         "store/store.json": lambda file: Store.open(file.parent),
-        "run/config.yaml": lambda file: (Run.open(str(file.parent)), read_run(file.parent)),
+        "run/config.yaml": lambda file: (Run(file.parent).read_config(), read_run(file.parent)),
         "run/metrics.jsonl": lambda file: [record["step"] <= 3 for record in read_records(file)],
         "run/data.json": read_json,
         "run/evaluation.json": read_json,

@@ -88,10 +88,12 @@ def _not_finite(case: Case) -> Finding | None:
          if isinstance(value, float) and not isfinite(value)}
         | {name for record in case.records for name in record.get("not_finite", ())}
     )  # fmt: skip
-    if not bad:
+    dropped = max((record.get("dropped", 0) for record in case.records), default=0)
+    if not bad and not dropped:
         return None
     options = case.slower(1 / 3) | ({} if case.config.training.clip else {"training.clip": "1.0"})
-    says = f"{', '.join(bad[:4])} became infinite or not a number by step {case.step}"
+    what = ", ".join(bad[:4]) or f"loss, gradient or statistic of {dropped:.0f} dropped steps"
+    says = f"{what} became infinite or not a number by step {case.step}"
     return Finding("not_finite", says, "take smaller steps, with the gradient clipped", options)
 
 
