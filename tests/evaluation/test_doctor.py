@@ -75,7 +75,8 @@ def test_too_low_a_rate_makes_no_progress(trained: Any) -> None:
 def test_a_loss_that_blows_up_leaves_a_run_that_is_named_so(trained: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no longer finite"):
         trained(training__learning_rate="1e30", training__clip="0", training__steps="9",
-                training__non_finite="skip", training__evaluate_every="9", training__log_every="5", training__checkpoint_every="9")  # fmt: skip
+                training__non_finite="skip", training__evaluate_every="9", training__log_every="5",
+                training__checkpoint_every="9")  # fmt: skip
     found = examine(str(tmp_path / "run")).findings
     assert [finding.name for finding in found] == ["not_finite"]  # and not what follows from it
     assert found[0].options == {"training.learning_rate": "3.33e+29", "training.clip": "1.0"}
