@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from vqvae.config import config_from
+from vqvae.config_yaml import read_yaml
 from vqvae.errors import UserError
 from vqvae.evaluation.diagnosis import Case as Case
 from vqvae.evaluation.diagnosis import Finding as Finding
 from vqvae.evaluation.diagnosis import diagnose as diagnose
-from vqvae.files import read_records
+from vqvae.files import read_json, read_records
 from vqvae.hub import MODEL_FILE, read_model
 
 _NUMBERS = {
@@ -66,8 +66,8 @@ def examine(path: str) -> Examination:
     run = Path(path)
     if not (run / "config.yaml").is_file():
         raise UserError(f"{path}: no such run directory; name one that `vqvae train` wrote")
-    config = config_from(yaml.safe_load((run / "config.yaml").read_text()), str(run / "config.yaml"))
-    records = [*read_records(run / "metrics.jsonl")]
+    config = config_from(read_yaml(run / "config.yaml"), str(run / "config.yaml"))
+    records = read_records(run / "metrics.jsonl")
     if not records:
         raise UserError(f"{path}: no records in its metrics.jsonl yet; training writes one every log_every steps")
     case = Case([*records, *_later_records(run, max(record["step"] for record in records))], config)
@@ -83,7 +83,7 @@ def _later_records(run: Path, step: int) -> list[dict[str, Any]]:
         bad = [name for name, t in state.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
         found.append({"step": step, "split": "model", "not_finite": bad})
     if (run / "evaluation.json").is_file():
-        measured: dict[str, Any] = json.loads((run / "evaluation.json").read_text())["results"]
+        measured: dict[str, Any] = read_json(run / "evaluation.json")["results"]
         counted = measured["protocol"]["count"] * prod(measured["protocol"]["codes"])
         found.append({"step": step, "split": "evaluation", "counted": counted, **measured})
     return found

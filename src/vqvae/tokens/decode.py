@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
 from vqvae.hub import choose_device, file_hash, load_tokenizer, tokenizer_file
 from vqvae.models import VQVAE
 from vqvae.tensors import pixels_from_images
-from vqvae.tokens.claims import work_through
+from vqvae.tokens.shards import each_shard, writes
 from vqvae.tokens.store import LOCK_FILE, STORE_FILE, Shard, Store
 
 _BATCH = 64  # the same for every shard: at another, the last bit of a pixel may round otherwise
@@ -52,30 +51,18 @@ def decode_store(store_path: str, path: str, out: str, *, device: str = "auto") 
     folders = _folders(store.header.classes) if store.header.labelled else ("",)
     for folder in folders:
         (Path(out) / folder).mkdir(exist_ok=True)
-    count = 0
 
     def make(number: int) -> None:
         _write_images(tokenizer, store.read(number), Path(out), folders, on)
         os.sync()  # one for all its files: they are on the disk before the record says so
         write_atomically(record / f"{number:05d}", b"")
 
-    def tick(number: int) -> None:
-        bar.update(len(store.header.rows_of(number)))
+    def done(number: int) -> bool:
+        return (record / f"{number:05d}").exists()
 
-    with tqdm(total=store.header.rows, desc="decode", unit="image", leave=False, disable=None) as bar:
-        try:
-            work_through(
-                record / LOCK_FILE,
-                store.header.num_shards,
-                done=lambda number: (record / f"{number:05d}").exists(),
-                make=make,
-                tick=tick,
-            )
-        except OSError as error:
-            raise UserError(f"{out}: cannot write the images: {error.strerror}; what is whole is kept") from None
-    for shard in store.shards():
-        count += len(shard.rows)
-    return count
+    with writes("the images", out):
+        each_shard(store.header, record / LOCK_FILE, "decode", done=done, make=make)
+    return sum(len(shard.rows) for shard in store.shards())
 
 
 def _start(store: Store, out: Path) -> Path:

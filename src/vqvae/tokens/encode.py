@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from vqvae.data import ImageStream, open_stream, quiet_pil
 from vqvae.errors import UserError
@@ -14,7 +13,7 @@ from vqvae.files import write_json
 from vqvae.hub import choose_device, file_hash, load_tokenizer, tokenizer_file
 from vqvae.models import VQVAE
 from vqvae.tensors import images_from_pixels
-from vqvae.tokens.claims import work_through
+from vqvae.tokens.shards import each_shard, writes
 from vqvae.tokens.store import LOCK_FILE, Shard, Store, StoreHeader
 
 SHARD_ROWS = 8192
@@ -64,26 +63,16 @@ def encode_to_store(
     store = Store.create(Path(out), _header(tokenizer, file_hash(tokenizer_file(path)), stream, shard_rows))
     made = near_ties = 0
 
-    with quiet_pil(), tqdm(total=len(stream), desc="encode", unit="image", leave=False, disable=None) as bar:
+    def make(shard: int) -> None:
+        nonlocal made, near_ties
+        content, ties = _encoded(tokenizer, stream, store.header.rows_of(shard), on)
+        store.write(shard, content)
+        made, near_ties = made + 1, near_ties + ties
 
-        def make(shard: int) -> None:
-            nonlocal made, near_ties
-            content, ties = _encoded(tokenizer, stream, store.header.rows_of(shard), on)
-            store.write(shard, content)
-            made, near_ties = made + 1, near_ties + ties
-
-        try:
-            work_through(
-                store.path / LOCK_FILE,
-                store.header.num_shards,
-                done=store.is_whole,
-                make=make,
-                tick=lambda shard: bar.update(len(store.header.rows_of(shard))),
-            )
-            bad = tuple(_bad(store))
-            write_json(store.path / BAD_FILE, [{"path": name, "reason": reason} for name, reason in bad])
-        except OSError as error:
-            raise UserError(f"{out}: cannot write the store: {error.strerror}; what is whole is kept") from None
+    with quiet_pil(), writes("the store", out):
+        each_shard(store.header, store.path / LOCK_FILE, "encode", done=store.is_whole, make=make)
+        bad = tuple(_bad(store))
+        write_json(store.path / BAD_FILE, [{"path": name, "reason": reason} for name, reason in bad])
     return Encoded(store, made, near_ties, bad)
 
 

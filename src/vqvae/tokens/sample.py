@@ -2,17 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vqvae.errors import UserError
 from vqvae.evaluation import check_flags, label_rows
 from vqvae.hub import choose_device, file_hash, load_prior, model_file, read_model
 from vqvae.sampling import PLAIN, Controls, sample
-from vqvae.tokens.claims import work_through
+from vqvae.tokens.shards import each_shard, writes
 from vqvae.tokens.store import LOCK_FILE, Shard, Store, StoreHeader
 
 SHARD_ROWS = 4096
@@ -52,9 +50,13 @@ def sample_to_store(
             raise UserError(f"--{name} {value}: must be 1 or more")
     on = choose_device(device)
     prior, (card, _) = load_prior(path, device=on), read_model(path)
-    check_flags(
-        controls, label_rows(1, label, card.classes, prior.num_classes) if label else _in_turn(range(1), prior)
-    )
+
+    def labels_of(rows: range) -> Tensor | None:
+        if label or not prior.num_classes:
+            return label_rows(len(rows), label, card.classes, prior.num_classes)
+        return torch.arange(rows.start, rows.stop) % prior.num_classes  # all in turn
+
+    check_flags(controls, labels_of(range(1)))
     channels, height, width = card.image_shape
     header = StoreHeader(
         tokenizer=card.tokenizer or "",
@@ -71,25 +73,12 @@ def sample_to_store(
 
     def make(shard: int) -> None:
         rows = store.header.rows_of(shard)
-        labels = label_rows(len(rows), label, card.classes, prior.num_classes) if label else _in_turn(rows, prior)
+        labels = labels_of(rows)
         codes = sample(
             prior, len(rows), first=rows.start, seed=seed, controls=controls, labels=labels, device="cpu"
         )
         store.write(shard, Shard(torch.arange(rows.start, rows.stop), codes, labels))
 
-    with tqdm(total=num, desc="sample", unit="image", leave=False, disable=None) as bar:
-        try:
-            work_through(
-                store.path / LOCK_FILE,
-                header.num_shards,
-                done=store.is_whole,
-                make=make,
-                tick=lambda shard: bar.update(len(header.rows_of(shard))),
-            )
-        except OSError as error:
-            raise UserError(f"{out}: cannot write the store: {error.strerror}; what is whole is kept") from None
+    with writes("the store", out):
+        each_shard(header, store.path / LOCK_FILE, "sample", done=store.is_whole, make=make)
     return store
-
-
-def _in_turn(rows: range, prior: Any) -> Tensor | None:
-    return torch.arange(rows.start, rows.stop) % prior.num_classes if prior.num_classes else None
