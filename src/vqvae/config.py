@@ -36,7 +36,7 @@ class DataConfig:
     """Which images, and how they are made to fit.
 
     Attributes:
-        spec: ``shapes``, ``cifar10``, ``hf:OWNER/NAME`` or a path.
+        spec: ``shapes``, ``shapes:50000``, ``cifar10``, ``hf:OWNER/NAME`` or a path.
         size: (height, width); ``64`` and ``48x64`` are understood. None: the images' own.
         fit: ``strict`` refuses images of another size, ``crop`` scales and centre-crops them.
         channels: 1 or 3; None: 1 where every image is grey.

@@ -7,6 +7,7 @@ import torch
 from vqvae.data import load
 from vqvae.data.outlines import OUTLINES
 from vqvae.data.shapes import draw
+from vqvae.errors import UserError
 
 
 def test_the_set_is_what_the_plan_promises():
@@ -26,6 +27,20 @@ def test_an_image_is_a_function_of_its_row():
     rows = torch.tensor([599, 3, 256, 255])
     assert torch.equal(draw(rows, split="train"), together.pixels[rows])
     assert together.labels[rows].tolist() == (rows % 8).tolist()
+
+
+def test_a_larger_set_begins_with_the_same_images_and_keeps_its_test_split():
+    large = load("shapes:10200", "train")
+    assert large.pixels.shape == (10_200, 3, 32, 32)
+    assert torch.equal(large.pixels[10_190:], draw(torch.arange(10_190, 10_200), split="train"))
+    assert load("shapes:20", "test").fingerprint == load("shapes", "test").fingerprint
+    assert torch.equal(load("shapes:20", "train").pixels, load("shapes", "train", limit=20).pixels)
+
+
+@pytest.mark.parametrize("count", ["", "0", "-5", "1e6", "10000000", "٣"])
+def test_a_count_that_is_none(count):
+    with pytest.raises(UserError, match=r"^shapes:.*pass a number of training images"):
+        load(f"shapes:{count}", "train")
 
 
 def test_the_set_is_the_same_on_every_machine():

@@ -1,5 +1,6 @@
 """From what the user names to images in memory."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,9 +34,10 @@ def load(
     """Load all images of one split into memory.
 
     Args:
-        spec: ``shapes`` (embedded), ``cifar10``, ``hf:OWNER/NAME``, or a path: a folder of images whose
-            sub-folders are classes, a folder with ``train*.parquet`` and ``test*.parquet`` in the Hub's image
-            layout, or CIFAR's binary batches. Only ``cifar10`` and ``hf:`` use the network.
+        spec: ``shapes`` (embedded; ``shapes:50000`` for more than 10,000 training images), ``cifar10``,
+            ``hf:OWNER/NAME``, or a path: a folder of images whose sub-folders are classes, a folder with
+            ``train*.parquet`` and ``test*.parquet`` in the Hub's image layout, or CIFAR's binary batches. Only
+            ``cifar10`` and ``hf:`` use the network.
         split: "train" or "test". Where the data has no test split, about 5 % of the images are held out.
         size: (height, width) in pixels; by default the size all images share or, under crop, the most common one
             rounded down to ``multiple_of``.
@@ -109,6 +111,8 @@ def _check(
 def _find_source(spec: str, split: str) -> Source:
     if spec == "shapes":
         return shapes_source(split)
+    if spec.startswith("shapes:"):
+        return shapes_source(split, _shapes_count(spec))
     if spec == "cifar10":
         return hub_source(_CIFAR10_REPO, split)
     if spec.startswith("hf:"):
@@ -122,6 +126,13 @@ def _find_source(spec: str, split: str) -> Source:
     if "/" in spec or spec.startswith((".", "~")):
         raise UserError(f"no folder {spec}: pass one of {', '.join(known)}, or a path that exists")
     raise UserError(f"no data set '{spec}'{did_you_mean(spec, known)} (or a path that exists)")
+
+
+def _shapes_count(spec: str) -> int:
+    count = spec.removeprefix("shapes:")
+    if not re.fullmatch("[1-9][0-9]{0,6}", count):
+        raise UserError(f"{spec}: pass a number of training images below ten million, as in shapes:50000")
+    return int(count)
 
 
 def _directory_source(folder: Path, split: str) -> Source:

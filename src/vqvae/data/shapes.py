@@ -52,11 +52,12 @@ class _Scene(NamedTuple):
     ground_angle: Floats
 
 
-def shapes_source(split: str) -> Source:
-    """Return the embedded set: 10,000 training or 2,000 test images, 32x32 RGB, drawn as they are read."""
-    labels = np.arange(COUNTS[split], dtype=np.int64) % len(CLASSES)
+def shapes_source(split: str, train: int = COUNTS["train"]) -> Source:
+    """Return the embedded set: so many training or 2,000 test images, 32x32 RGB, drawn as they are read."""
+    count = train if split == "train" else COUNTS[split]
+    labels = np.arange(count, dtype=np.int64) % len(CLASSES)
     return Source(
-        count=COUNTS[split],
+        count=count,
         items=partial(_items, split),
         labels=labels,
         classes=CLASSES,
