@@ -123,6 +123,12 @@ def _add_training(command: Callable[..., argparse.ArgumentParser]) -> None:
 
     resume = command("resume", _resume, "continue a run exactly where its newest checkpoint stands")
     resume.add_argument("run_path", metavar="RUN")
+    resume.add_argument(
+        "--training.shard",
+        dest="shard",
+        choices=("true", "false"),
+        help="share weights out over ranks, or no longer (default: as the run's config says)",
+    )
 
 
 def _add_pictures(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -255,7 +261,8 @@ def _resume(arguments: argparse.Namespace) -> None:
     with owned(check_is_run(arguments.run_path)):  # before torch is imported: a second process hears it at once
         from vqvae.training import resume
 
-        _finish(resume(arguments.run_path))
+        shard = None if arguments.shard is None else arguments.shard == "true"
+        _finish(resume(arguments.run_path, shard=shard))
 
 
 def _finish(run: "Run") -> None:

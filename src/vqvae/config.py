@@ -193,6 +193,8 @@ class TrainingConfig:
         precision: ``auto`` is bf16 where a measurement at the start finds it faster, else fp32.
         compile: ``auto`` compiles where it works and the run is long enough to gain.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        shard: whether weights, gradients, moments and averages are shared out over ranks (FSDP2), for models
+            that do not fit on one device; else each rank holds all of them.
         log_every: steps between lines of metrics.
         evaluate_every: steps between held-out measurements and pictures.
         patience: held-out measurements without a new best that end the run; 0 for none. What judges is
@@ -216,6 +218,7 @@ class TrainingConfig:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool | Literal["auto"] = "auto"
     device: str = "auto"
+    shard: bool = False
     log_every: Count = 50
     evaluate_every: Count = 500
     patience: CountOrZero = 0

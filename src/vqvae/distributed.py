@@ -85,6 +85,21 @@ def wait_for_ranks() -> None:
 
 
 @contextmanager
+def answered() -> Iterator[None]:
+    """Run a block in which networks may call collectives of their own, as sharded ones do.
+
+    Raises:
+        RankLost: when the others do not answer.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (dist.is_available() and isinstance(error, dist.DistError)) and "gloo" not in str(error):
+            raise
+        raise _lost(error) from None
+
+
+@contextmanager
 def in_turn(first: bool) -> Iterator[None]:
     """Let the ranks that are ``first`` run the block before the others: what they make ready, those find."""
     if not first:
@@ -130,5 +145,9 @@ def _answered() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo's and NCCL's word for a closed connection and for a time-out
-        reason = " ".join(str(error).split())[:200]
-        raise RankLost(f"lost the other ranks, one of whose messages says why: {reason}") from None
+        raise _lost(error) from None
+
+
+def _lost(error: RuntimeError) -> RankLost:
+    reason = " ".join(str(error).split())[:200]
+    return RankLost(f"lost the other ranks, one of whose messages says why: {reason}")

@@ -1,7 +1,8 @@
 """Run commands of vqvae on several ranks each, one after the other, in forks of one interpreter.
 
 python command_ranks.py JOBS.json: a list of {"world", "argv"}, and perhaps "signal": [RANK, STEP], which sends
-that rank SIGTERM during that step, and "dump": FOLDER, where each rank writes its model when training ends.
+that rank SIGTERM during that step, and "dump": FOLDER, where each rank writes the whole model when training ends,
+and under ``held.`` how many numbers it holds itself.
 Prints the exit codes of each job's ranks as JSON.
 """
 
@@ -23,6 +24,19 @@ from vqvae.distributed import rank
 from vqvae.training.loop import Trainer
 
 
+def held(trainer: Trainer) -> dict[str, torch.Tensor]:
+    moments = [tensor for state in trainer.optimizer.state.values() for tensor in state.values() if tensor.ndim]
+    held = {
+        "model": trainer.stage.model.parameters(),
+        "parameters": trainer.weights.parameters.values(),
+        "average": trainer.average.weights.values(),
+        "moments": moments,
+    }
+    return {
+        f"held.{name}": torch.tensor(sum(tensor.numel() for tensor in tensors)) for name, tensors in held.items()
+    }
+
+
 def work(job: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     train, step = Trainer.train, Trainer._step
@@ -31,8 +45,10 @@ def work(job: dict[str, Any]) -> None:
         try:
             train(trainer)
         finally:
-            state = {name: tensor.contiguous() for name, tensor in trainer.stage.model.state_dict().items()}
-            save_file(state, Path(job["dump"]) / f"{rank()}.safetensors")
+            weights = trainer.weights
+            state = trainer.stage.model.state_dict() | weights.parameters
+            state = {name: weights.whole(name, tensor).detach().contiguous() for name, tensor in state.items()}
+            save_file(state | held(trainer), Path(job["dump"]) / f"{rank()}.safetensors")
 
     def signalled(trainer: Trainer) -> Any:
         if [rank(), trainer.step + 1] == job["signal"]:

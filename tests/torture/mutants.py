@@ -31,7 +31,8 @@ from vqvae.tokens import Shard, Store, StoreHeader
 from vqvae.tokens.store import read_shard
 from vqvae.training import Run
 from vqvae.training.average import AveragedWeights
-from vqvae.training.checkpoint import load_checkpoint, save_checkpoint
+from vqvae.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from vqvae.training.weights import WholeWeights
 
 COUNT = 100_000  # mutated files
 
@@ -68,10 +69,10 @@ def originals(folder: Path) -> dict[str, Callable[[Path], object]]:
     for parameter in first.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
-    average = AveragedWeights(first, decay=0.9)
-    save_checkpoint(folder, {"step": 7}, first, average, optimizer, keep=1).rename(
-        folder / "checkpoint.safetensors"
-    )
+    weights = WholeWeights(first)
+    average = AveragedWeights(weights.parameters, decay=0.9)
+    save_checkpoint(folder, {"step": 7}, weights, average, optimizer, keep=1)
+    checkpoint_path(folder, 7).rename(folder / "checkpoint.safetensors")
     header = StoreHeader(tokenizer="ab" * 32, shape=(2, 2, 1), num_codes=16, image_shape=(3, 8, 8), rows=5,
         rows_per_shard=3, classes=("a", "b"), labelled=True)  # fmt: skip
     store = Store.create(folder / "store", header)
@@ -89,7 +90,7 @@ def originals(folder: Path) -> dict[str, Callable[[Path], object]]:
     return {
         "tokenizer.safetensors": load_tokenizer,
         "prior.safetensors": load_prior,
-        "checkpoint.safetensors": partial(load_checkpoint, model=first, average=average, optimizer=optimizer),
+        "checkpoint.safetensors": partial(load_checkpoint, weights=weights, average=average, optimizer=optimizer),
         "shard.safetensors": read_shard,
         "store/store.json": lambda file: Store.open(file.parent),
         "run/config.yaml": lambda file: (Run(file.parent).read_config(), read_run(file.parent)),

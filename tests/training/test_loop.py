@@ -29,7 +29,7 @@ def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
 
 def test_the_average_is_the_moving_average_of_its_definition() -> None:
     model = nn.Linear(3, 2)
-    average = AveragedWeights(model, 0.9)
+    average = AveragedWeights(dict(model.named_parameters()), 0.9)
     expected = model.weight.detach().double().clone()
     for step in range(200):
         with torch.no_grad():
@@ -42,7 +42,7 @@ def test_the_average_is_the_moving_average_of_its_definition() -> None:
 
 def test_the_average_in_place_gives_the_weights_back() -> None:
     model = nn.Linear(3, 2)
-    average = AveragedWeights(model, 0.5)
+    average = AveragedWeights(dict(model.named_parameters()), 0.5)
     with torch.no_grad():
         model.weight.add_(1.0)
     average.update(100)

@@ -8,19 +8,19 @@ from torch import Tensor, nn
 
 
 class AveragedWeights:
-    """An exponential moving average of a model's parameters (Polyak averaging).
+    """An exponential moving average of parameters (Polyak averaging).
 
     The decay grows from 0.1 to its final value, ``min(decay, (1 + t) / (10 + t))``, so that the average is of
-    recent weights from the first step on. Buffers are the model's own.
+    recent weights from the first step on. Buffers are not averaged.
 
     Args:
-        model: whose parameters are averaged.
+        parameters: what is averaged, by name.
         decay: the share that stays at each step, in [0, 1); 0 keeps the latest weights.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
         self.decay = decay
-        self.parameters = dict(model.named_parameters())
+        self.parameters = dict(parameters)
         self.weights = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()
@@ -38,7 +38,7 @@ class AveragedWeights:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Put the averages in the model for the duration."""
+        """Put the averages in the parameters' place for the duration."""
         self._swap()
         try:
             yield

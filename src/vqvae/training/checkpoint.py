@@ -2,16 +2,19 @@
 
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
+from vqvae.distributed import rank
 from vqvae.errors import FormatError, UserError
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.training.average import AveragedWeights
+from vqvae.training.weights import Weights
 
 KIND, VERSION = "vqvae-checkpoint", 2
 _LOG = logging.getLogger(__name__)
@@ -30,33 +33,49 @@ def checkpoints(folder: Path) -> list[Path]:
 def save_checkpoint(
     folder: Path,
     counts: dict[str, int],
-    model: nn.Module,
+    weights: Weights,
     average: AveragedWeights,
     optimizer: Optimizer,
     *,
     keep: int,
-) -> Path:
+) -> None:
     """Write the state after ``counts["step"]`` steps, then remove all but the newest ``keep``.
+
+    Rank 0 writes, but every rank must call. What is written is whole, however it lies over ranks.
 
     Raises:
         UserError: when something in it is not finite; nothing is written or removed.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in average.weights.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    path = checkpoint_path(folder, counts["step"])
-    save_tensors(path, KIND, VERSION, counts, tensors)
+    tensors: dict[str, Tensor] = {}
+    for key, name, part in _parts(weights, average, optimizer):
+        whole = weights.whole(name, part)
+        if rank() == 0:
+            tensors[key] = whole
+    if rank():
+        return
+    save_tensors(checkpoint_path(folder, counts["step"]), KIND, VERSION, counts, tensors)
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
-    return path
 
 
-def check_space(folder: Path, model: nn.Module, average: AveragedWeights, *, keep: int) -> None:
+def _parts(
+    weights: Weights, average: AveragedWeights, optimizer: Optimizer
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield a state's tensors as this rank has them: the key in the file, the parameter or buffer, the tensor."""
+    for name, tensor in weights.model.state_dict().items():
+        yield f"model.{name}", name, weights.parameters.get(name, tensor)
+    for name, tensor in average.weights.items():
+        yield f"average.{name}", name, tensor
+    names = list(weights.parameters)
+    for index, state in optimizer.state_dict()["state"].items():
+        for what, value in state.items():
+            yield f"optimizer.{index}.{what}", names[index], torch.as_tensor(value)
+
+
+def check_space(folder: Path, weights: Weights, *, keep: int) -> None:
     """Raise UserError where the disk has no room for a run's checkpoints and models, with one more of each."""
-    state = sum(t.nbytes for t in model.state_dict().values())
-    weights = sum(t.nbytes for t in average.weights.values())
-    one = state + 3 * weights  # the average and Adam's two moments are as large as the parameters
+    state = weights.nbytes + sum(buffer.nbytes for buffer in weights.model.buffers())
+    one = state + 3 * weights.nbytes  # the average and Adam's two moments are as large as the parameters
     taken = sum(path.stat().st_size for path in checkpoints(folder))
     needed, free = (keep + 1) * one + 3 * state - taken, shutil.disk_usage(folder).free
     if needed > free:
@@ -66,7 +85,7 @@ def check_space(folder: Path, model: nn.Module, average: AveragedWeights, *, kee
         )
 
 
-def load_newest(folder: Path, model: nn.Module, average: AveragedWeights, optimizer: Optimizer) -> dict[str, int]:
+def load_newest(folder: Path, weights: Weights, average: AveragedWeights, optimizer: Optimizer) -> dict[str, int]:
     """Put the newest checkpoint's state in place; return its counts, none where there is no checkpoint.
 
     A damaged one is set aside, as ``NAME.damaged``, with a warning, for the one before it.
@@ -77,7 +96,7 @@ def load_newest(folder: Path, model: nn.Module, average: AveragedWeights, optimi
     found = checkpoints(folder)
     for path in reversed(found):
         try:
-            header = load_checkpoint(path, model, average, optimizer)
+            header = load_checkpoint(path, weights, average, optimizer)
         except FormatError as error:
             if path == found[0]:
                 raise UserError(f"{error}; and no other checkpoint is left: start a new run") from None
@@ -89,7 +108,7 @@ def load_newest(folder: Path, model: nn.Module, average: AveragedWeights, optimi
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, average: AveragedWeights, optimizer: Optimizer
+    path: Path, weights: Weights, average: AveragedWeights, optimizer: Optimizer
 ) -> dict[str, Any]:
     """Put a checkpoint's state in place; return its header.
 
@@ -99,25 +118,26 @@ def load_checkpoint(
     """
     header, tensors = load_tensors(path, KIND, VERSION)
     try:
-        model.load_state_dict(_part(tensors, "model."))
-        average.load(_part(tensors, "average."))
-        _load_optimizer(optimizer, _part(tensors, "optimizer."))
+        weights.load(_under(tensors, "model."))
+        average.load({name: weights.part(name, t) for name, t in _under(tensors, "average.").items()})
+        _load_optimizer(optimizer, weights, _under(tensors, "optimizer."))
         return {**header, "step": int(header["step"])}
     except (RuntimeError, LookupError, ValueError, TypeError) as error:
         problem = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: a checkpoint of another model than config.yaml describes: {problem}") from None
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
+def _load_optimizer(optimizer: Optimizer, weights: Weights, tensors: dict[str, Tensor]) -> None:
+    parameters = list(weights.parameters.items())  # in the optimizer's order
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".")
-        like = parameters[int(index)]
+        owner, like = parameters[int(index)]
+        tensor = weights.part(owner, tensor)
         if tensor.shape == like.shape:
             # the fused kernels walk memory, not indices: moments must lie as their (channels-last) weights do
             tensor = torch.empty_like(like).copy_(tensor)

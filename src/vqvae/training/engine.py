@@ -51,11 +51,13 @@ class Engine:
         device: of parameters and batches.
         bf16: whether networks run under bf16 autocast.
         compiled: whether ``compile`` compiles.
+        sharded: whether weights are shared out over ranks.
     """
 
     device: torch.device
     bf16: bool
     compiled: bool
+    sharded: bool = False
 
     @classmethod
     def of(cls, config: TrainingConfig) -> "Engine":
@@ -67,11 +69,16 @@ class Engine:
         bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_faster(device))
         bf16 = not max_over_ranks(int(not bf16))  # what is faster on all ranks, so that all do the same
         long_enough = config.steps >= _WORTH_COMPILING and device.type != "mps"
-        return cls(device, bf16, long_enough if config.compile == "auto" else config.compile)
+        compiled = long_enough if config.compile == "auto" else config.compile
+        sharded = config.shard and world() > 1
+        if sharded and compiled:
+            _LOG.warning("training.shard: networks that are sharded over ranks run uncompiled")
+        return cls(device, bf16, compiled and not sharded, sharded)
 
     def settle(self, config: TrainingConfig) -> TrainingConfig:
         """Return the config with what was decided in it, so that a resumed run decides the same."""
-        return dataclasses.replace(config, precision="bf16" if self.bf16 else "fp32", compile=self.compiled)
+        compiled = config.compile if self.sharded else self.compiled  # it may go on with whole weights
+        return dataclasses.replace(config, precision="bf16" if self.bf16 else "fp32", compile=compiled)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context that networks run in."""

@@ -19,8 +19,9 @@ def sum_gradients(parameters: Iterable[nn.Parameter], scalars: Mapping[str, Tens
     """
     if world() == 1:
         return dict(scalars)
-    owners = list(parameters)
-    has = torch.tensor([p.grad is not None for p in owners], dtype=torch.float32, device=owners[0].device)
+    owners = list(parameters)  # none where all are sharded
+    device = next(iter(scalars.values())).device
+    has = torch.tensor([p.grad is not None for p in owners], dtype=torch.float32, device=device)
     parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in owners]
     values = torch.stack([value.to(has) for value in scalars.values()])
     total = sum_over_ranks(torch.cat([*parts, has, values]))

@@ -85,14 +85,20 @@ def prior_config(tokenizer: str, recipe: str, overrides: Mapping[str, str]) -> R
     return load_config(recipe, "prior", {"tokenizer": tokenizer, **overrides}, base=base)
 
 
-def resume(path: str) -> Run:
+def resume(path: str, *, shard: bool | None = None) -> Run:
     """Continue a run from its newest checkpoint, exactly as if it had never stopped.
+
+    Args:
+        path: the run directory.
+        shard: whether weights are shared out over ranks from here on; None for what the run's config says.
 
     Raises:
         UserError: when there is no run at the path, its data have changed, or its checkpoint does not fit.
         Interrupted: after a signal, with everything saved.
     """
     with process_group(), Run.opened(path) as (run, config), run.accounted_for():
+        if shard is not None:
+            config = dataclasses.replace(config, training=dataclasses.replace(config.training, shard=shard))
         _train(run, config, Engine.of(config.training), *_load(config))
     return run
 
@@ -132,7 +138,11 @@ def _train(run: Run, config: RunConfig, engine: Engine, train: ImageSet, heldout
     if rank() == 0:
         write_json(run.data, _describe(train, heldout))
         run.write_environment(
-            device=str(engine.device), ranks=world(), precision=precision, compile=engine.compiled
+            device=str(engine.device),
+            ranks=world(),
+            precision=precision,
+            compile=engine.compiled,
+            shard=engine.sharded,
         )
     if isinstance(config, TokenizerConfig):
         stage: Any = TokenizerStage(config, train, heldout, engine)
@@ -140,6 +150,7 @@ def _train(run: Run, config: RunConfig, engine: Engine, train: ImageSet, heldout
         stage = _prior_stage(run, config, train, heldout, engine)
     size = sum(p.numel() for p in stage.model.parameters())
     where = f"{world()} x {engine.device.type}" if world() > 1 else str(engine.device)
+    where += " sharded" if engine.sharded else ""
     if rank() == 0:
         print(
             f"{run.path}: {config.stage}, {size:,} parameters, {len(train):,} images, "

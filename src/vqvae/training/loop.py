@@ -19,7 +19,7 @@ from torch.optim import AdamW
 from vqvae import noise
 from vqvae.config import TrainingConfig
 from vqvae.data import rows_at_step
-from vqvae.distributed import in_turn, max_over_ranks, own_rows, rank, sum_over_ranks
+from vqvae.distributed import answered, in_turn, max_over_ranks, own_rows, rank, sum_over_ranks
 from vqvae.errors import UserError
 from vqvae.files import read_records
 from vqvae.hub import best_so_far
@@ -28,10 +28,10 @@ from vqvae.training.average import AveragedWeights
 from vqvae.training.checkpoint import check_space, load_newest, save_checkpoint
 from vqvae.training.engine import Engine
 from vqvae.training.finite import Dropped, all_finite
-from vqvae.training.gradients import sum_gradients
 from vqvae.training.metrics import JsonLines, Progress, Sink, TensorBoard
 from vqvae.training.patience import Patience
 from vqvae.training.run import Run
+from vqvae.training.weights import Weights, WholeWeights
 
 _LOG = logging.getLogger(__name__)
 Metrics = dict[str, Tensor]
@@ -49,6 +49,10 @@ class Stage(Protocol):
     model: nn.Module
     num_rows: int
     criterion: str
+
+    def train_on(self, model: nn.Module) -> None:
+        """Run the networks of a copy of ``model`` in ``loss``: ``model`` itself is no longer whole."""
+        ...
 
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
         """Return the scalar to minimise for the rows of a batch, int64 [B], in their epochs, and metrics.
@@ -90,6 +94,14 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * rise * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
+def _sharded(stage: Stage) -> Weights:
+    from vqvae.training.sharding import ShardedWeights  # a second of imports that other trainings do without
+
+    weights = ShardedWeights(stage.model)
+    stage.train_on(weights.trained)
+    return weights
+
+
 class Trainer:
     """Runs a stage's steps, from its newest checkpoint where there is one.
 
@@ -102,14 +114,15 @@ class Trainer:
 
     def __init__(self, stage: Stage, config: TrainingConfig, engine: Engine, run: Run) -> None:
         self.stage, self.config, self.engine, self.run = stage, config, engine, run
-        parameters = list(stage.model.parameters())
+        self.weights: Weights = _sharded(stage) if engine.sharded else WholeWeights(stage.model)
+        parameters = list(self.weights.parameters.values())
         fused = engine.device.type in ("cpu", "cuda")
         self.optimizer = AdamW(
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused, eps=1e-8
         )
-        self.average = AveragedWeights(stage.model, config.average)
+        self.average = AveragedWeights(self.weights.parameters, config.average)
         with in_turn(rank() == 0):  # which sets damaged checkpoints aside
-            counts = load_newest(run.checkpoints, stage.model, self.average, self.optimizer)
+            counts = load_newest(run.checkpoints, self.weights, self.average, self.optimizer)
         self.step = counts.get("step", 0)
         if max_over_ranks(self.step) != -max_over_ranks(-self.step):
             raise UserError(f"{run.path}: not the same on all ranks: put it on a disk that all hosts share")
@@ -117,7 +130,7 @@ class Trainer:
         self.best = best_so_far(run.best)
         if rank() == 0:
             run.keep_metrics_until(self.step)
-            check_space(run.checkpoints, stage.model, self.average, keep=config.keep)
+            check_space(run.checkpoints, self.weights, keep=config.keep)
         records = read_records(run.metrics) if rank() == 0 else []
         self.patience = Patience(config.patience, stage.criterion, records)
 
@@ -135,7 +148,7 @@ class Trainer:
             sinks.append(TensorBoard(self.run.path / "tensorboard"))
         try:
             with stop_on_signals() as stop:
-                if self.step and self._due(self.config.evaluate_every) and not self.run.measured_at(self.step):
+                if self._unmeasured():
                     self._evaluate(sinks, stop)  # what a signal had cut short
                 since, started = self.step, time.perf_counter()
                 signum, over = max_over_ranks(stop.signum), self._out_of_patience()  # all ranks leave at one step
@@ -187,7 +200,7 @@ class Trainer:
 
     def _gradients(self) -> Metrics:
         """Add up the gradients of a step's micro-batches."""
-        config, model = self.config, self.stage.model
+        config = self.config
         drawn = int(noise.random_bits(config.seed, self.step))
         torch.manual_seed(drawn + rank())  # dropout: of (seed, step, rank)
         rows, epochs = rows_at_step(
@@ -196,14 +209,13 @@ class Trainer:
         metrics: Metrics = {}
         for part, when in zip(rows.chunk(config.accumulate), epochs.chunk(config.accumulate), strict=True):
             part, when = own_rows(part), own_rows(when)
-            loss, found = self.stage.loss(part, when)
             share = len(part) / len(rows)
-            (loss * share).backward()
+            with answered():
+                loss, found = self.stage.loss(part, when)
+                (loss * share).backward()
             for name, value in {"loss": loss, **found}.items():
                 metrics[name] = metrics.get(name, 0.0) + value.detach() * share
-        metrics = sum_gradients(model.parameters(), metrics)
-        limit = config.clip or math.inf
-        return metrics | {"gradient_norm": nn.utils.clip_grad_norm_(model.parameters(), limit)}
+        return self.weights.reduce(metrics, config.clip)
 
     def _apply(self) -> Metrics:
         """Change weights, codebook and averages by a step's gradients and statistics."""
@@ -219,6 +231,10 @@ class Trainer:
     def _out_of_patience(self) -> bool:
         return bool(max_over_ranks(int(self.patience.over)))  # rank 0 measures
 
+    def _unmeasured(self) -> bool:
+        due = self.step and self._due(self.config.evaluate_every) and rank() == 0
+        return bool(max_over_ranks(int(due and not self.run.measured_at(self.step))))
+
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
 
@@ -230,8 +246,8 @@ class Trainer:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Put the averaged weights in place, in eval mode."""
-        with self.average.in_place(), torch.no_grad():
+        """Have the averaged weights in rank 0's model, in eval mode; every rank must call."""
+        with self.average.in_place(), self.weights.in_model(), torch.no_grad():
             self.stage.model.eval()
             try:
                 yield
@@ -240,9 +256,9 @@ class Trainer:
 
     def _evaluate(self, sinks: list[Sink], stop: StopRequest) -> None:
         """Measure and draw, and keep the model where it is the best so far; a signal puts all that off."""
-        if rank() or stop:
-            return
         with self._averaged():
+            if rank() or stop:
+                return
             try:
                 with stop.at_once():
                     values = self.stage.evaluate()
@@ -259,11 +275,10 @@ class Trainer:
 
     def _save(self) -> None:
         """Write the model and then the checkpoint: a run goes on from it, so what belongs to it comes first."""
-        if rank():
-            return
         with self._averaged():
-            self.stage.save(self.run.model, self.step)
+            if rank() == 0:
+                self.stage.save(self.run.model, self.step)
         counts = {"step": self.step, "dropped": self.dropped.all, "dropped_in_a_row": self.dropped.in_a_row}
         save_checkpoint(
-            self.run.checkpoints, counts, self.stage.model, self.average, self.optimizer, keep=self.config.keep
+            self.run.checkpoints, counts, self.weights, self.average, self.optimizer, keep=self.config.keep
         )

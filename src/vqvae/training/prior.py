@@ -89,6 +89,10 @@ class PriorStage:
         labels = [torch.zeros(batch, dtype=torch.int64, device=engine.device)] if config.classes else []
         self.network = engine.compile(self.prior, example, *labels)
 
+    def train_on(self, model: nn.Module) -> None:
+        """Run a copy of the prior in ``loss``."""
+        self.network = model
+
     def _floor(self, counts: Tensor) -> float:
         return float(unigram_nats(self.heldout.codes[0, :MEASURED_ROWS].long(), counts).mean()) / log(2)
 

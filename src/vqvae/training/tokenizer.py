@@ -77,6 +77,11 @@ class TokenizerStage:
             self.engine.compile(self.tokenizer.decoder, z_q),
         )
 
+    def train_on(self, model: nn.Module) -> None:
+        """Run the networks of a copy of the tokenizer in ``loss``, between them the quantizer as it is."""
+        assert isinstance(model, VQVAE)
+        self.encoder, self.decoder = model.encoder, model.decoder
+
     def _images(self, pixels: Tensor) -> Tensor:
         moved = pixels.to(self.engine.device, non_blocking=True)
         return images_from_pixels(moved).contiguous(memory_format=torch.channels_last)
