@@ -1,12 +1,18 @@
 """Run commands of vqvae on several ranks each, one after the other, in forks of one interpreter.
 
-python command_ranks.py JOBS.json: a list of {"world", "argv"}, and perhaps "signal": [RANK, STEP], which sends
-that rank SIGTERM during that step, and "dump": FOLDER, where each rank writes the whole model when training ends,
-and under ``held.`` how many numbers it holds itself.
+python command_ranks.py JOBS.json: a list of {"world", "argv"}, and perhaps
+
+- "signal": [RANK, STEP], which sends that rank SIGTERM during that step;
+- "nan": [RANK, STEP], which breaks its gradients there;
+- "exit": [RANK, STEP], which ends it between that step's forward and backward passes;
+- "dump": FOLDER, where each rank writes the whole model when training ends, and under ``held.`` how many numbers
+  it holds itself.
+
 Prints the exit codes of each job's ranks as JSON.
 """
 
 import json
+import os
 import signal
 import sys
 from functools import partial
@@ -18,8 +24,9 @@ import torch._dynamo
 from forked import fork_ranks
 from safetensors.torch import save_file
 
+import vqvae.cli
 import vqvae.evaluation
-from vqvae.cli import main
+import vqvae.training.sharding
 from vqvae.distributed import rank
 from vqvae.training.loop import Trainer
 
@@ -55,15 +62,36 @@ def work(job: dict[str, Any]) -> None:
             signal.raise_signal(signal.SIGTERM)
         return step(trainer)
 
+    def broken(trainer: Trainer) -> Any:
+        stage, loss = trainer.stage, trainer.stage.loss
+
+        def broken_loss(*batch: torch.Tensor) -> Any:
+            value, metrics = loss(*batch)
+            if job.get("exit") == [rank(), trainer.step + 1]:
+                os._exit(9)
+            if job.get("nan") == [rank(), trainer.step + 1]:
+                value.register_hook(lambda gradient: gradient * torch.nan)
+            return value, metrics
+
+        stage.loss = broken_loss
+        try:
+            return step(trainer)
+        finally:
+            stage.loss = loss
+
+    if "nan" in job or "exit" in job:
+        Trainer._step = broken
     if "dump" in job:
         Path(job["dump"]).mkdir(exist_ok=True)
         Trainer.train = dumped
     if "signal" in job:
         Trainer._step = signalled
-    main(job["argv"])
+    vqvae.cli.main(job["argv"])
 
 
 if __name__ == "__main__":
-    assert vqvae.evaluation and torch._dynamo  # which the optimizer imports: once, before the forks
+    # what an optimizer and sharding import: once, before the forks
+    assert vqvae.evaluation and torch._dynamo and vqvae.training.sharding
+    vqvae.cli._RANK_0_FIRST = 0.0  # no torchrun here ends the ranks that would wait
     jobs = json.loads(Path(sys.argv[1]).read_text())
     print(json.dumps([fork_ranks(job["world"], partial(work, job)) for job in jobs]))

@@ -25,7 +25,7 @@ model:
   quantizer: {kind: vq, num_codes: 16, dim: 4, revive_every: 3}
 training:
   {steps: 8, batch_size: 6, accumulate: 2, warmup: 2, log_every: 1, evaluate_every: 4, checkpoint_every: 8,
-   compile: false, precision: fp32, learning_rate: 3.0e-3, clip: 0.5}
+   compile: false, precision: fp32, learning_rate: 3.0e-3, clip: 0.5, non_finite: skip}
 """
 PRIOR = """
 data: {limit: 48}
@@ -55,11 +55,12 @@ def _jobs(folder):
         return {"world": world, "argv": argv, **more}
 
     jobs = [
-        train("alone", 1, *SHARDED, dump=str(folder / "1")),  # alone, there is nothing to shard
+        train("alone", 1, *SHARDED, nan=[0, 7], dump=str(folder / "1")),  # alone, there is nothing to shard
         train("changing", 2, *SHARDED, signal=[1, 2], dump=str(folder / "first")),
         resume(4, signal=[2, 4], dump=str(folder / "second")),
         resume(2, *WHOLE, signal=[0, 6], dump=str(folder / "third")),
-        resume(2, *SHARDED, dump=str(folder / "fourth")),
+        resume(2, *SHARDED, nan=[1, 7], dump=str(folder / "fourth")),
+        train("lost", 2, *SHARDED, exit=[1, 2]),
     ]
     for name in PRIORS:
         for world in (1, 2):
@@ -105,11 +106,25 @@ def _assert_same_run(one, other, *, tolerance=1e-5):
 
 def test_every_trial_ends_as_it_should(trials):
     _, codes, done = trials
-    assert codes == [[0], [143] * 2, [143] * 4, [143] * 2, [0] * 2, *([[0], [0] * 2] * len(PRIORS))], done.stderr
+    tokenizers = [[0], [143] * 2, [143] * 4, [143] * 2, [0] * 2, [1, 9]]
+    assert codes == tokenizers + [[0], [0] * 2] * len(PRIORS), done.stderr
     for step in (2, 4, 6):
         assert done.stderr.count(f"stopped and saved at step {step}; go on with: vqvae resume") == 1
     said = [line for line in done.stderr.splitlines() if ": tokenizer, " in line]
-    assert ["sharded" in line.split("steps of")[1] for line in said] == [False, True, True, False, True]
+    assert ["sharded" in line.split("steps of")[1] for line in said] == [False, True, True, False, True, True]
+
+
+def test_a_rank_that_is_lost_in_a_sharded_pass_is_said_in_one_line(trials):
+    _, _, done = trials
+    assert done.stderr.count("vqvae: lost the other ranks, one of whose messages says why:") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_gradient_that_is_not_finite_on_one_rank_drops_the_step_on_all(trials):
+    folder, _, _ = trials
+    for run in ("alone", "changing"):
+        dropped = {record["step"]: record.get("dropped") for record in _records(folder / run) if "loss" in record}
+        assert [dropped[step] for step in (6, 7, 8)] == [None, 1.0, 1.0]
 
 
 def test_a_tokenizer_trains_as_in_one_process_sharded_or_not(trials):
@@ -151,7 +166,11 @@ def test_checkpoints_have_one_format_sharded_or_not(trials):
 
 @pytest.mark.parametrize(
     ("alone", "trial", "world"),
-    [("1", "second", 4), ("pixelcnn-1-held", "pixelcnn-2-held", 2), ("transformer-1-held", "transformer-2-held", 2)],
+    [
+        ("1", "second", 4),
+        ("pixelcnn-1-held", "pixelcnn-2-held", 2),
+        ("transformer-1-held", "transformer-2-held", 2),
+    ],
 )
 def test_each_rank_holds_its_part_and_no_more(trials, alone, trial, world):
     folder, _, _ = trials

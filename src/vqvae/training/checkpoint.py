@@ -58,12 +58,10 @@ def save_checkpoint(
         old.unlink()
 
 
-def _parts(
-    weights: Weights, average: AveragedWeights, optimizer: Optimizer
-) -> Iterator[tuple[str, str, Tensor]]:
+def _parts(weights: Weights, average: AveragedWeights, optimizer: Optimizer) -> Iterator[tuple[str, str, Tensor]]:
     """Yield a state's tensors as this rank has them: the key in the file, the parameter or buffer, the tensor."""
     for name, tensor in weights.model.state_dict().items():
-        yield f"model.{name}", name, weights.parameters.get(name, tensor)
+        yield f"model.{name}", name, weights.parameters[name] if name in weights.parameters else tensor
     for name, tensor in average.weights.items():
         yield f"average.{name}", name, tensor
     names = list(weights.parameters)

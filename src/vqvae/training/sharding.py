@@ -31,10 +31,10 @@ def sharded(model: nn.Module) -> nn.Module:
     ranks' codebooks must agree to the bit. Parameters without an element are whole too.
 
     Raises:
-        UserError: when this torch cannot sum what it reduces.
+        UserError: when this torch has only means of gradients.
     """
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
-        raise UserError(f"training.shard needs a newer torch than {torch.__version__}: 2.13 is what it is tested with")
+        raise UserError(f"--training.shard needs torch 2.13 or later; this is {torch.__version__}")
     # whatever follows the logits here is out of place
     warnings.filterwarnings("ignore", r"FSDP2-wrapped module .* returned a view")
     tensors = [*model.parameters(), *model.buffers()]
@@ -91,7 +91,7 @@ class ShardedWeights:
         self.emptied = {name: own[name] for name in self.shards}
         self.kept = {name: p for name, p in own.items() if name not in self.shards}
         self._empty()
-        local = {name: nn.Parameter(shard.detach().to_local()) for name, shard in self.shards.items()}
+        local = {name: nn.Parameter(shard.to_local().detach()) for name, shard in self.shards.items()}
         self.parameters = {name: local.get(name, parameter) for name, parameter in own.items()}
 
     def _empty(self) -> None:
