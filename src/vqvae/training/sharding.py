@@ -127,10 +127,11 @@ class ShardedWeights:
         return whole[rank() * each : (rank() + 1) * each]
 
     def whole(self, name: str, part: Tensor) -> Tensor:
-        """Return the rows of all ranks, in the host's memory, so that a device holds no more than one tensor."""
+        """Return the rows of all ranks; rank 0's in the host's memory, so that its device holds one at most."""
         if name not in self.shards or not part.ndim:
             return part
-        return gather_rows(part.detach()).cpu()
+        gathered = gather_rows(part.detach())
+        return gathered if rank() else gathered.cpu()
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
