@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,8 +20,10 @@ from vqvae.errors import UserError, did_you_mean
 from vqvae.quantizer_config import EMAQuantizerConfig, QuantizerConfig
 
 if TYPE_CHECKING:
-    from vqvae.data import ImageSet, Views
+    from vqvae.data import Images, ImageSet, Views
     from vqvae.models import VQVAE, CodeTransformer, PixelCNN
+
+_MEASURED_ROWS = 2048  # held out, by either stage at an evaluation in training
 
 
 def _height_and_width(value: Any) -> Any:
@@ -45,6 +47,9 @@ class DataConfig:
             once and stored, so each costs one pass of the tokenizer over the data.
         strict: whether a file that cannot be decoded stops the run.
         limit: the first so many images of a split only.
+        stream: whether training images are read as they are needed, for sets that do not fit into memory.
+        lanes: of a stream: how many places of the data a batch is drawn from, each a block of rows at a time. More
+            mix better and hold more in memory; ranks share them out.
     """
 
     spec: str = "shapes"
@@ -55,21 +60,31 @@ class DataConfig:
     crops: CountOrZero = 0
     strict: bool = False
     limit: Count | None = None
+    stream: bool = False
+    lanes: Count = 16
+
+    def training_images(self, multiple_of: int) -> Images:
+        """Read the training split into memory, or open it where it is to be read as it is needed."""
+        from vqvae.data import open_stream
+
+        if not self.stream:
+            return self.load("train", multiple_of=multiple_of)
+        return open_stream(self.spec, "train", multiple_of=multiple_of, lanes=self.lanes, **self._reading())
+
+    def heldout_images(self, multiple_of: int) -> ImageSet:
+        """Read the test split into memory; of one that may not fit, as much as training measures."""
+        limit = min(self.limit or _MEASURED_ROWS, _MEASURED_ROWS) if self.stream else self.limit
+        return replace(self, limit=limit).load("test", multiple_of=multiple_of)
 
     def load(self, split: str, *, multiple_of: int) -> ImageSet:
         """Read a split, ``train`` or ``test``, into memory."""
         from vqvae.data import load
 
-        return load(
-            self.spec,
-            split,
-            size=self.size,
-            fit=self.fit,
-            channels=self.channels,
-            multiple_of=multiple_of,
-            strict=self.strict,
-            limit=self.limit,
-        )
+        return load(self.spec, split, multiple_of=multiple_of, **self._reading())
+
+    def _reading(self) -> dict[str, Any]:
+        names = ("size", "fit", "channels", "strict", "limit")
+        return {name: getattr(self, name) for name in names}
 
     def views(self, seed: int) -> Views:
         """Return the views of a training image, a function of the run's seed."""

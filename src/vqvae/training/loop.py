@@ -18,7 +18,6 @@ from torch.optim import AdamW
 
 from vqvae import noise
 from vqvae.config import TrainingConfig
-from vqvae.data import rows_at_step
 from vqvae.distributed import in_turn, max_over_ranks, own_rows, rank, sum_over_ranks
 from vqvae.errors import UserError
 from vqvae.files import read_records
@@ -42,13 +41,15 @@ class Stage(Protocol):
 
     Attributes:
         model: whose parameters the loop trains.
-        num_rows: of the training set.
         criterion: what ``evaluate`` returns that is lowest in the best model.
     """
 
     model: nn.Module
-    num_rows: int
     criterion: str
+
+    def rows_at_step(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the rows of a step's batch, over all ranks, and their epochs, both int64 [B]."""
+        ...
 
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
         """Return the scalar to minimise for the rows of a batch, int64 [B], in their epochs, and metrics.
@@ -190,9 +191,7 @@ class Trainer:
         config, model = self.config, self.stage.model
         drawn = int(noise.random_bits(config.seed, self.step))
         torch.manual_seed(drawn + rank())  # dropout: of (seed, step, rank)
-        rows, epochs = rows_at_step(
-            self.step, batch_size=config.batch_size, num_rows=self.stage.num_rows, seed=config.seed
-        )
+        rows, epochs = self.stage.rows_at_step(self.step)
         metrics: Metrics = {}
         for part, when in zip(rows.chunk(config.accumulate), epochs.chunk(config.accumulate), strict=True):
             part, when = own_rows(part), own_rows(when)
