@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, cast
 
-from vqvae.config_yaml import read_yaml
+from vqvae.config import read_yaml
 from vqvae.errors import UserError
 from vqvae.evaluation.pictures import figures_over_time
 from vqvae.evaluation.plots import panel_figure, panels, usage_figure
