@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from vqvae.config import DataConfig, config_from
-from vqvae.config_yaml import read_yaml
+from vqvae.config import DataConfig, config_from, read_yaml
 from vqvae.data import ImageSet
 from vqvae.errors import UserError, did_you_mean
 from vqvae.evaluation.evaluate import Results, evaluate

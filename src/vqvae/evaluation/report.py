@@ -9,10 +9,11 @@ from pathlib import Path
 from string import Template
 from typing import Any, cast
 
-from vqvae.config_yaml import read_yaml
+from vqvae.config import read_yaml
 from vqvae.errors import UserError
+from vqvae.evaluation.panels import panels
 from vqvae.evaluation.pictures import figures_over_time
-from vqvae.evaluation.plots import panel_figure, panels, usage_figure
+from vqvae.evaluation.plots import panel_figure, usage_figure
 from vqvae.files import read_json, read_records, write_atomically
 
 # result -> name, unit, the better direction, meaning
