@@ -118,10 +118,10 @@ def double(randn):
 
 
 CASES = [
-    random, clustered, off_centre, far_off_centre, duplicated_codes, near_ties_across_tiles, all_codes_equal, latents_on_codes, lattice,
-    halfway, almost_halfway, huge, tiny, one_code, one_code_at_the_latent, more_codes_than_a_tile,
-    more_latents_than_a_tile, ties_across_tiles, one_code_far_away, latents_far_from_all_codes, one_dimension,
-    no_latents, bfloat16, bfloat16_latents, double,
+    random, clustered, off_centre, far_off_centre, duplicated_codes, near_ties_across_tiles, all_codes_equal,
+    latents_on_codes, lattice, halfway, almost_halfway, huge, tiny, one_code, one_code_at_the_latent,
+    more_codes_than_a_tile, more_latents_than_a_tile, ties_across_tiles, one_code_far_away,
+    latents_far_from_all_codes, one_dimension, no_latents, bfloat16, bfloat16_latents, double,
 ]  # fmt: skip
 
 
