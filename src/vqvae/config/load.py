@@ -105,8 +105,8 @@ def _configs() -> list[Any]:
     return [kind for name, kind in found.items() if name.endswith("Config") and is_dataclass(kind)]
 
 
-def _known_keys() -> list[str]:
-    return [field.name for config in _configs() for field in fields(config)]
+def _known_keys() -> set[str]:
+    return {field.name for config in _configs() for field in fields(config)}
 
 
 def _kinds() -> dict[str, set[str]]:
