@@ -22,8 +22,8 @@ from typing import NamedTuple
 import torch
 
 from vqvae.models import CodePrior, CodeTransformer, PixelCNN
-from vqvae.sampling import sample, sample_naively
-from vqvae.sampling.sampler import numbers, pick
+from vqvae.sampling import PLAIN, sample, sample_naively
+from vqvae.sampling.sampler import numbers
 
 K = 512
 _TIMED_STEPS = 8
@@ -53,7 +53,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def naive_step(prior: CodePrior, codes: torch.Tensor, u: torch.Tensor, row: int, column: int) -> None:
     logits = prior(codes)[:, row, column, 0]
-    codes[:, row, column, 0] = pick(logits, u, temperature=1.0, top_k=None, top_p=None)
+    codes[:, row, column, 0] = PLAIN.pick(logits, u)
 
 
 def naive_seconds(prior: CodePrior, batch: int, full: float) -> tuple[float, bool]:

@@ -88,6 +88,13 @@ def test_a_mistake_names_its_key(overrides: dict[str, str], says: str) -> None:
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
+def test_an_unknown_key_is_answered_with_each_known_one_once() -> None:
+    with pytest.raises(UserError, match=r"unknown key 'zzz'; known: ") as error:
+        config_from({"stage": "tokenizer", "zzz": 1}, "here")
+    known = str(error.value).partition("known: ")[2].split(", ")
+    assert "kind" in known and len(known) == len(set(known))
+
+
 def test_numbers_out_of_range_are_refused_in_python_too() -> None:
     values: dict[str, Any] = {"stage": "tokenizer", "training": {"clip": -1}}
     with pytest.raises(UserError, match=r"here: training\.clip"):

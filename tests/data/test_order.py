@@ -1,7 +1,12 @@
+import itertools
+
 import pytest
 import torch
 
 from vqvae.data import flips, rows_at_step
+from vqvae.data.order import lanes_at_step
+
+ENDS = torch.tensor([7, 20, 21, 50, 64])
 
 
 @pytest.mark.parametrize(("batch_size", "num_rows"), [(4, 12), (5, 12), (12, 12), (30, 12), (3, 1)])
@@ -56,3 +61,46 @@ def test_flips_tell_nothing_about_the_order():
     flipped = flips(rows, epochs, seed=0)
     early, late = flipped[:5000].double().mean(), flipped[5000:].double().mean()
     assert abs(early - late) < 0.04
+
+
+def in_lanes(step, *, batch_size=8, lanes=4, seed=0, ends=ENDS):
+    return lanes_at_step(step, batch_size=batch_size, ends=ends, lanes=lanes, seed=seed)
+
+
+@pytest.mark.parametrize(("batch_size", "lanes"), [(8, 4), (6, 4), (64, 4), (128, 2), (5, 16), (1, 1)])
+def test_an_epoch_in_lanes_visits_every_row_once_but_fewer_than_there_are_lanes(batch_size, lanes):
+    steps = [in_lanes(step, batch_size=batch_size, lanes=lanes) for step in range(3 * 64 // batch_size + 1)]
+    rows, epochs = (torch.cat(column) for column in zip(*steps, strict=True))
+    for epoch in range(2):
+        counts = rows[epochs == epoch].bincount(minlength=64)
+        assert counts.max() == 1
+        assert counts.sum() > 64 - lanes
+    assert not torch.equal(rows[epochs == 0], rows[epochs == 1])
+
+
+def test_a_step_in_lanes_does_not_depend_on_the_steps_before():
+    forwards = [in_lanes(step) for step in range(20)]
+    backwards = [in_lanes(step) for step in reversed(range(20))][::-1]
+    for (rows, epochs), (rows_again, epochs_again) in zip(forwards, backwards, strict=True):
+        assert torch.equal(rows, rows_again)
+        assert torch.equal(epochs, epochs_again)
+
+
+def test_a_lane_reads_block_after_block():
+    """So a rank with a contiguous part of every batch touches few blocks at once, and never goes back to one."""
+    ends = torch.arange(100, 2001, 100)
+    for part in range(4):
+        visits = []
+        for step in range(2000 // 8):
+            rows, _ = in_lanes(step, ends=ends)
+            visits += torch.searchsorted(ends, rows.tensor_split(4)[part], right=True).tolist()
+        changes = sum(a != b for a, b in itertools.pairwise(visits))
+        assert changes == len(set(visits)) - 1 <= 2000 // 4 // 100 + 1
+
+
+def test_rows_of_a_block_come_mixed_and_otherwise_in_another_epoch():
+    ends = torch.tensor([1000])
+    first, second = (in_lanes(step, batch_size=1000, lanes=1, ends=ends)[0] for step in (0, 1))
+    assert not torch.equal(first, torch.arange(1000))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, in_lanes(0, batch_size=1000, lanes=1, ends=ends, seed=1)[0])

@@ -14,7 +14,7 @@ from vqvae.training import Run
 
 SCRIPT = Path(__file__).parent / "command_ranks.py"
 RECIPE = """
-data: {spec: shapes, limit: 96, flip: true}
+data: DATA
 model:
   width: 16
   outer_width: 8
@@ -27,11 +27,17 @@ training:
 """
 
 
-@pytest.fixture(scope="module")
-def trials(tmp_path_factory):
+DATA = {
+    "memory": "{spec: shapes, limit: 96, flip: true}",
+    "stream": "{spec: shapes, limit: 600, flip: true, stream: true, lanes: 3}",
+}
+
+
+@pytest.fixture(scope="module", params=DATA)
+def trials(request, tmp_path_factory):
     """One process, and 2 -> 4 -> 1 ranks stopped by a signal at one of them: folder, exit codes, what was said."""
     folder = tmp_path_factory.mktemp("trials")
-    (folder / "small.yaml").write_text(RECIPE)
+    (folder / "small.yaml").write_text(RECIPE.replace("DATA", DATA[request.param]))
 
     def train(out, world, **more):
         argv = ["train", str(folder / "small.yaml"), "--out", str(folder / out)]

@@ -6,12 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from vqvae.data import load
-from vqvae.evaluation.health import Health, gradient_norms
-from vqvae.evaluation.metrics import CodeCounts
-from vqvae.files import read_records
-from vqvae.models import VQVAE
-from vqvae.quantizer_config import (
+from vqvae.config import (
     BSQConfig,
     CosineQuantizerConfig,
     EMAQuantizerConfig,
@@ -24,6 +19,11 @@ from vqvae.quantizer_config import (
     SimVQConfig,
     VectorQuantizerConfig,
 )
+from vqvae.data import load
+from vqvae.evaluation.health import Health, gradient_norms
+from vqvae.evaluation.metrics import CodeCounts
+from vqvae.files import read_records
+from vqvae.models import VQVAE
 from vqvae.tensors import images_from_pixels
 from vqvae.training import Run
 

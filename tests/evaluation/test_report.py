@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from vqvae.errors import UserError
+from vqvae.evaluation.panels import panels, series
 from vqvae.evaluation.pictures import grid, save_png
-from vqvae.evaluation.plots import panels, series
 from vqvae.evaluation.report import write_report
 from vqvae.files import read_records
 

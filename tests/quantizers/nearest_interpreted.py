@@ -25,7 +25,8 @@ def check(name, x, codebook):
 
 def check_the_search_alone():
     x, e = randn(1, 70, 37), randn(2, 150, 37)
-    best, second, codes = fused_search(x, e, e.square().sum(1) / 2)
+    least, second, codes = fused_search(x, e, e.square().sum(1) / 2)
+    best = least[:, 0]
     scores = (e.double().square().sum(1) / 2 - x.double() @ e.double().T).sort(1)
     torch.testing.assert_close(torch.stack([best, second], 1).double(), scores.values[:, :2], rtol=1e-5, atol=1e-5)
     assert torch.equal(codes, scores.indices[:, 0])

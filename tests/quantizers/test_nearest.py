@@ -28,6 +28,11 @@ def duplicated_codes(randn):
     return randn(1, 300, 4), randn(2, 10, 4).repeat(5, 1)
 
 
+def near_ties_across_tiles(randn):
+    codebook = randn(2, 2100, 4)
+    return codebook[::7] + 1e-4 * randn(1, 300, 4), torch.cat([codebook + 1e-7, codebook, codebook])
+
+
 def all_codes_equal(randn):
     return randn(1, 50, 4), torch.full((7, 4), 0.3)
 
@@ -113,10 +118,10 @@ def double(randn):
 
 
 CASES = [
-    random, clustered, off_centre, far_off_centre, duplicated_codes, all_codes_equal, latents_on_codes, lattice,
-    halfway, almost_halfway, huge, tiny, one_code, one_code_at_the_latent, more_codes_than_a_tile,
-    more_latents_than_a_tile, ties_across_tiles, one_code_far_away, latents_far_from_all_codes, one_dimension,
-    no_latents, bfloat16, bfloat16_latents, double,
+    random, clustered, off_centre, far_off_centre, duplicated_codes, near_ties_across_tiles, all_codes_equal,
+    latents_on_codes, lattice, halfway, almost_halfway, huge, tiny, one_code, one_code_at_the_latent,
+    more_codes_than_a_tile, more_latents_than_a_tile, ties_across_tiles, one_code_far_away,
+    latents_far_from_all_codes, one_dimension, no_latents, bfloat16, bfloat16_latents, double,
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from vqvae.config import load_config
 from vqvae.errors import UserError
-from vqvae.evaluation.report import _read as read_run
+from vqvae.evaluation.records import read_run
 from vqvae.files import read_json, read_records
 from vqvae.hub import (
     build_prior,

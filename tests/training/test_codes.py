@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
-from vqvae.data import Views, load
+from vqvae.data import Views, load, open_stream
+from vqvae.data.shapes import draw
 from vqvae.hub import file_hash, load_tokenizer, model_file
 from vqvae.tensors import images_from_pixels
 from vqvae.training import Run
@@ -38,6 +40,21 @@ def test_the_store_holds_the_codes_of_every_shifted_view(tokenizer_run: Run) -> 
         pixels = views.of(images.pixels, rows, torch.full_like(rows, view))
         assert torch.equal(stored[view].long(), tokenizer.encode(images_from_pixels(pixels)))
     assert not torch.equal(stored[0], stored[2]) and not torch.equal(stored[2], stored[4])
+
+
+def test_a_stream_gives_the_codes_and_labels_of_what_decodes(tokenizer_run: Run, tmp_path: Path) -> None:
+    for row, (pixels, label) in enumerate(zip(draw(torch.arange(60), split="train"), "ab" * 30, strict=True)):
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / label / f"{row:02d}.png")
+    (tmp_path / "a" / "08.png").write_bytes(b"no image")
+    tokenizer, views = load_tokenizer(tokenizer_run.path), Views(mirrored=True)
+    held, stream = load(str(tmp_path), "train"), open_stream(str(tmp_path), "train")
+    in_memory = code_set(tokenizer, "d" * 64, held, views=views, device="cpu")
+    streamed = code_set(tokenizer, "d" * 64, stream, views=views, device="cpu")
+    assert torch.equal(streamed.codes, in_memory.codes)
+    assert torch.equal(streamed.labels, in_memory.labels)
+    assert len(streamed) == len(stream) - 1
+    assert torch.equal(code_set(tokenizer, "d" * 64, stream, views=views, device="cpu").labels, streamed.labels)
 
 
 def test_codes_are_made_once(tokenizer_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

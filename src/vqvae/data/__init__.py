@@ -7,10 +7,13 @@ from vqvae.data.order import flips, rows_at_step
 from vqvae.data.stream import ImageStream
 from vqvae.data.views import Views
 
+Images = ImageSet | ImageStream
+
 __all__ = [
     "BadFile",
     "ImageSet",
     "ImageStream",
+    "Images",
     "Views",
     "flips",
     "load",

@@ -103,7 +103,12 @@ def _usual_size(source: Source, wanted: Wanted, where: str) -> Size:
 
 
 def _first_size(source: Source, wanted: Wanted, where: str) -> tuple[Size, str]:
-    """Return the size and the name of the first image that decodes."""
+    image, name = first_image(source, wanted, where)
+    return (image.height, image.width), name
+
+
+def first_image(source: Source, wanted: Wanted, where: str) -> tuple[Image.Image, str]:
+    """Return the first image that decodes, and its name."""
     bad: list[BadFile] = []
     for item in source.items(0, source.count):
         try:
@@ -113,7 +118,7 @@ def _first_size(source: Source, wanted: Wanted, where: str) -> tuple[Size, str]:
             if wanted.strict:
                 raise _refuse(bad[0]) from error
             continue
-        return (image.height, image.width), item.name
+        return image, item.name
     raise _nothing_decodes(bad, where)
 
 

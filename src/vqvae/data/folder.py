@@ -11,7 +11,7 @@ from vqvae.data.source import Item, Source, file_line, printable
 from vqvae.data.splits import TEST_NAMES, rows_of_split
 from vqvae.errors import UserError
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 def folder_source(folder: Path, split: str) -> Source:
@@ -33,7 +33,9 @@ def folder_source(folder: Path, split: str) -> Source:
         everything = list(_image_files(folder))
         files, root = everything, folder
     if not files:
-        raise UserError(f"no images in {root}: looked for {', '.join(s[1:] for s in _SUFFIXES)} in it and below")
+        raise UserError(
+            f"no images in {root}: looked for {', '.join(s[1:] for s in IMAGE_SUFFIXES)} in it and below"
+        )
     if not roots:
         files = [files[row] for row in rows_of_split(files, split, where=str(folder))]
     prefix = f"{root.name}/" if roots else ""
@@ -84,6 +86,6 @@ def _image_files(folder: Path) -> list[str]:
         found += [
             (relative / name).as_posix()
             for name in names
-            if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
         ]
     return sorted(found)

@@ -1,10 +1,25 @@
 """What the data room returns: all images of one split, in memory, and what could not be read."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
+
+from vqvae.data.order import rows_at_step
+from vqvae.tensors import images_from_pixels
+
+_PASSAGE_ROWS = 256
+
+
+def variance(pixels: Tensor) -> float:
+    """Return the variance of pixels, uint8 [N, C, H, W], over all elements, in the scale of [-1, 1]."""
+    counts = torch.bincount(pixels.flatten().int(), minlength=256).double()
+    values = images_from_pixels(torch.arange(256, dtype=torch.uint8)).double()
+    mean = (counts * values).sum() / counts.sum()
+    return float((counts * (values - mean).square()).sum() / counts.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +57,34 @@ class ImageSet:
 
     def __len__(self) -> int:
         return self.pixels.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width
+
+    def rows_at_step(self, step: int, *, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Return the rows of a training step and their epochs, as ``vqvae.data.rows_at_step`` orders them."""
+        return rows_at_step(step, batch_size=batch_size, num_rows=len(self), seed=seed)
+
+    def pixels_of(self, rows: Tensor) -> Tensor:
+        """Return the pixels of some rows, int64 [B], as uint8 [B, C, H, W]."""
+        return self.pixels[rows]
+
+    def some(self, count: int) -> Tensor:
+        """Return the pixels of the first so many rows: what the decoder's noise is estimated on."""
+        return self.pixels[:count]
+
+    @cached_property
+    def pixel_variance(self) -> float:
+        """The variance of all pixels, in the scale of [-1, 1]."""
+        return variance(self.pixels)
+
+    def passage(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all rows in order, int64 [n], with their pixels, uint8 [n, C, H, W]."""
+        for rows in torch.arange(len(self)).split(_PASSAGE_ROWS):
+            yield rows, self.pixels[rows]
 
     @cached_property
     def fingerprint(self) -> str:

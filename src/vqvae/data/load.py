@@ -4,7 +4,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from vqvae.data.assemble import Fit, Wanted, assemble, frame_of
+import numpy as np
+
+from vqvae.data.assemble import Fit, Wanted, assemble, first_image, frame_of
 from vqvae.data.cifar import cifar_source, find_cifar
 from vqvae.data.decoding import quiet_pil
 from vqvae.data.folder import folder_source
@@ -15,6 +17,7 @@ from vqvae.data.parquet import find_parquet, parquet_source
 from vqvae.data.shapes import shapes_source
 from vqvae.data.source import Source
 from vqvae.data.stream import ImageStream
+from vqvae.data.webdataset import find_tars, tar_source
 from vqvae.errors import UserError, did_you_mean
 
 _CIFAR10_REPO = "uoft-cs/cifar10"
@@ -36,8 +39,8 @@ def load(
     Args:
         spec: ``shapes`` (embedded; ``shapes:50000`` for more than 10,000 training images), ``cifar10``,
             ``hf:OWNER/NAME``, or a path: a folder of images whose sub-folders are classes, a folder with
-            ``train*.parquet`` and ``test*.parquet`` in the Hub's image layout, or CIFAR's binary batches. Only
-            ``cifar10`` and ``hf:`` use the network.
+            ``train*.parquet`` and ``test*.parquet`` in the Hub's image layout, or ``.tar`` files in WebDataset's,
+            or CIFAR's binary batches. Only ``cifar10`` and ``hf:`` use the network.
         split: "train" or "test". Where the data has no test split, about 5 % of the images are held out.
         size: (height, width) in pixels; by default the size all images share or, under crop, the most common one
             rounded down to ``multiple_of``.
@@ -51,9 +54,7 @@ def load(
         UserError: for a spec that names nothing, data that cannot be had or read, and images that do not fit.
     """
     _check(split=split, size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=limit)
-    source = _find_source(spec, split)
-    if limit is not None and limit < source.count:
-        source = _first(source, limit)
+    source = _first(_find_source(spec, split), limit)
     wanted = Wanted(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
     return assemble(source, wanted, spec=spec, split=split)
 
@@ -62,25 +63,32 @@ def open_stream(
     spec: str,
     split: str,
     *,
-    channels: int,
     size: tuple[int, int] | None = None,
     fit: Fit = "strict",
+    channels: int | None = None,
     multiple_of: int = 1,
     strict: bool = False,
+    limit: int | None = None,
+    lanes: int = 16,
 ) -> ImageStream:
     """Open one split to be read in pieces, however large it is; the arguments are those of ``load``.
 
     Only names and labels are held in memory. Under crop without a size, the headers of all images are read.
+    Without ``channels``, the first image tells whether they are grey. ``lanes`` are for training: see
+    ``lanes_at_step``.
 
     Raises:
         UserError: as ``load``.
     """
-    _check(split=split, size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=None)
-    source = _find_source(spec, split)
+    _check(split=split, size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=limit)
+    source = _first(_find_source(spec, split), limit)
     wanted = Wanted(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
     with quiet_pil():
+        if channels is None:
+            image, _ = first_image(source, wanted, where=spec)
+            wanted = replace(wanted, channels=len(image.getbands()))
         frame = frame_of(source, wanted, where=spec)
-    return ImageStream(source, frame, wanted, spec, split)
+    return ImageStream(source, frame, wanted, spec, split, lanes)
 
 
 def _check(
@@ -140,9 +148,15 @@ def _directory_source(folder: Path, split: str) -> Source:
     if splits is not None:
         return parquet_source(splits, split, fetch=folder.joinpath, where=str(folder))
     cifar = find_cifar(folder)
-    return cifar_source(cifar, split) if cifar is not None else folder_source(folder, split)
+    if cifar is not None:
+        return cifar_source(cifar, split)
+    tars = find_tars(folder)
+    return tar_source(tars, split, folder=folder) if tars is not None else folder_source(folder, split)
 
 
-def _first(source: Source, limit: int) -> Source:
+def _first(source: Source, limit: int | None) -> Source:
+    if limit is None or limit >= source.count:
+        return source
+    ends = None if source.ends is None else np.append(source.ends[source.ends < limit], limit)
     labels = None if source.labels is None else source.labels[:limit]
-    return replace(source, count=limit, labels=labels)
+    return replace(source, count=limit, labels=labels, ends=ends)

@@ -1,5 +1,6 @@
 """Which rows a training step sees: a function of the step, so that resuming needs no state."""
 
+import math
 from functools import lru_cache
 
 import torch
@@ -49,3 +50,54 @@ def flips(rows: Tensor, epochs: Tensor, *, seed: int) -> Tensor:
         bool [batch], a function of (seed, epoch, row) alone.
     """
     return noise.random_bits(seed, epochs, rows, _FLIP) < 0
+
+
+def lanes_at_step(step: int, *, batch_size: int, ends: Tensor, lanes: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Slice one batch out of several lanes through the data, each of which reads block after block.
+
+    For data that are read in pieces: an epoch puts the blocks in a fresh order, and the rows of each block; what
+    lies so in one line is cut into lanes of equal length, and a batch takes as many rows of each. It touches one
+    or two blocks a lane, and a rank that takes a contiguous part of every batch reads the blocks of its own lanes
+    alone. The order is a function of the step, the same for any number of ranks.
+
+    Args:
+        step: 0, 1, 2, ...
+        batch_size: rows in a batch, over all ranks.
+        ends: int64 [M], ascending: the row at which each block ends, so that the last is the number of rows.
+        lanes: at the most; fewer where they do not divide the batch.
+        seed: the run's seed.
+
+    Returns:
+        rows and epochs as ``rows_at_step``, lane by lane. An epoch leaves out fewer rows than there are lanes,
+        others each time.
+    """
+    lanes = math.gcd(batch_size, min(lanes, int(ends[-1])))
+    length, each = int(ends[-1]) // lanes, batch_size // lanes
+    along = torch.arange(step * each, (step + 1) * each)  # what every lane has come to
+    epochs = (along // length).repeat(lanes)
+    positions = (along % length + length * torch.arange(lanes)[:, None]).flatten()
+    rows = torch.empty_like(positions)
+    for epoch in epochs.unique().tolist():
+        rows[epochs == epoch] = _in_blocks(positions[epochs == epoch], ends, seed, epoch)
+    return rows, epochs
+
+
+def _in_blocks(positions: Tensor, ends: Tensor, seed: int, epoch: int) -> Tensor:
+    """Return the rows at some positions of an epoch, which is block after block."""
+    sizes = ends.diff(prepend=ends.new_zeros(1))
+    blocks = _order(len(ends), seed, epoch)
+    until = sizes[blocks].cumsum(0)
+    at = torch.searchsorted(until, positions, right=True)
+    rows = torch.empty_like(positions)
+    for index in at.unique().tolist():
+        block = int(blocks[index])
+        within = positions[at == index] - (until[index] - sizes[block])
+        first = ends[block] - sizes[block]
+        rows[at == index] = first + _within_block(int(sizes[block]), seed, epoch, block)[within]
+    return rows
+
+
+# As many as a batch has lanes, and the blocks read ahead of it.
+@lru_cache(maxsize=256)
+def _within_block(size: int, seed: int, epoch: int, block: int) -> Tensor:
+    return noise.permutation(size, seed, epoch, block)

@@ -32,10 +32,14 @@ class _Shard:
 
     name: str
     path: Path
-    num_rows: int
+    groups: tuple[int, ...]  # the rows of each group: what is read, and decompressed, at once
     image: str
     label: str | None
     classes: tuple[str, ...]
+
+    @property
+    def num_rows(self) -> int:
+        return sum(self.groups)
 
 
 def find_parquet(folder: Path) -> FileSplits | None:
@@ -69,15 +73,17 @@ def parquet_source(splits: FileSplits, split: str, *, fetch: Callable[[str], Pat
     if labels is not None:
         _check_labels(labels, classes, where)
     count = sum(shard.num_rows for shard in shards)
-    rows = np.arange(count)
+    rows, ends = np.arange(count), np.cumsum([size for shard in shards for size in shard.groups])
     if held_out:
         rows = np.array(rows_of_split(list(_row_names(shards)), split, where=where))
+        ends = np.unique(np.searchsorted(rows, ends))
     return Source(
         count=len(rows),
         items=partial(_items, shards, rows),
         labels=None if labels is None else labels[rows],
         classes=classes if labels is not None else (),
         files=lambda: (file_line(shard.path, shard.name) for shard in shards),
+        ends=ends[ends > 0],
     )
 
 
@@ -93,8 +99,7 @@ def _items(shards: Sequence[_Shard], rows: NDArray[np.int64], start: int, stop: 
 def _images(shard: _Shard, rows: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
     """Yield some rows, ascending, of a file, reading no group of rows that holds none of them."""
     with _readable(shard.path, shard.name), pq.ParquetFile(shard.path) as file:
-        sizes: list[int] = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        ends = list(accumulate(sizes))
+        sizes, ends = shard.groups, list(accumulate(shard.groups))
         groups = np.unique(np.searchsorted(ends, rows, side="right"))
         numbers = np.concatenate([np.arange(ends[group] - sizes[group], ends[group]) for group in groups.tolist()])
         wanted, at = np.isin(numbers, rows), 0
@@ -131,7 +136,8 @@ def _open_shard(name: str, path: Path) -> _Shard:
                 f"{name} has no image column, a struct of bytes and path; its columns: {', '.join(schema.names)}"
             )
         label = _label_column(schema)
-        return _Shard(name, path, file.metadata.num_rows, image, label, _class_names(schema, label))
+        groups = tuple(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+        return _Shard(name, path, groups, image, label, _class_names(schema, label))
 
 
 def _is_image(kind: Any) -> bool:

@@ -30,6 +30,7 @@ class Source:
         labels: int64 [count], or None.
         classes: the class names; empty without labels.
         files: the names and sizes of what is read, by which to notice that it is no longer the same.
+        ends: ascending, the rows at which pieces end that are cheapest read whole; None where any are as cheap.
     """
 
     count: int
@@ -37,6 +38,7 @@ class Source:
     labels: NDArray[np.int64] | None
     classes: tuple[str, ...]
     files: Callable[[], Iterator[str]]
+    ends: NDArray[np.int64] | None = None
 
 
 def printable(name: str) -> str:

@@ -1,13 +1,29 @@
 """The images of one split, decoded as they are read: for sets of any size."""
 
 import hashlib
+import logging
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from vqvae.data.assemble import Batch, Wanted, decoded
+from vqvae.data.blocks import Blocks
 from vqvae.data.framing import Crop, Strict
+from vqvae.data.imageset import BadFile, variance
+from vqvae.data.order import lanes_at_step
 from vqvae.data.source import Source
+from vqvae.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+_BLOCK_ROWS = 256  # what is read at once where the source has no pieces of its own, or smaller ones
+
+_VARIANCE_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +36,7 @@ class ImageStream:
         wanted: what they should become; its channels are 1 or 3.
         spec: what ``open_stream`` was asked for.
         split: "train" or "test".
+        lanes: how many places of the data a training batch is drawn from.
     """
 
     source: Source
@@ -27,6 +44,8 @@ class ImageStream:
     wanted: Wanted
     spec: str
     split: str
+    lanes: int = 16
+    _skipped: set[str] = field(default_factory=set[str])
 
     def __len__(self) -> int:
         """Return how many rows there are, bad ones among them."""
@@ -36,6 +55,21 @@ class ImageStream:
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
         return (self.wanted.channels or 3, *self.frame.size)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names; empty without labels."""
+        return self.source.classes
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The label of every row, int64 [N], or None."""
+        return None if self.source.labels is None else torch.as_tensor(self.source.labels.astype(np.int64))
+
+    @property
+    def bad(self) -> tuple[BadFile, ...]:
+        """Nothing: what cannot be decoded is said when it is met."""
+        return ()
 
     def batches(self, rows: range) -> Iterator[Batch]:
         """Decode rows that follow one another; a batch is as much as is decoded at once, about 2^18 pixels.
@@ -47,6 +81,46 @@ class ImageStream:
         """
         return decoded(self.source, self.frame, self.wanted, rows)
 
+    def passage(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all rows that decode, in order, int64 [n], with their pixels, uint8 [n, C, H, W]."""
+        for batch in self.batches(range(len(self))):
+            self._say(batch.bad)
+            if batch.rows:
+                yield torch.tensor(batch.rows), torch.tensor(batch.pixels)
+
+    def rows_at_step(self, step: int, *, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Return the rows of a step and their epochs, as ``lanes_at_step`` orders them."""
+        return lanes_at_step(step, batch_size=batch_size, ends=self._ends, lanes=self.lanes, seed=seed)
+
+    def pixels_of(self, rows: Tensor) -> Tensor:
+        """Return the pixels of some rows, uint8 [B, C, H, W].
+
+        A row that cannot be decoded shows the next one of its block that can, so that every batch is whole.
+
+        Raises:
+            UserError: as ``batches``, and for a block of which nothing can be decoded.
+        """
+        return self._blocks.pixels(rows)
+
+    def expect(self, rows: Tensor, soon: Tensor) -> None:
+        """Read ahead what the rows of this step and of a later one lie in."""
+        self._blocks.expect(rows, soon)
+
+    def lead(self, batch_size: int) -> int:
+        """Return how many steps ahead to expect rows: half of what a block lasts."""
+        each = batch_size // math.gcd(batch_size, self.lanes)
+        return max(1, int(self._ends.diff(prepend=self._ends.new_zeros(1)).median()) // (2 * each))
+
+    def some(self, count: int) -> Tensor:
+        """Return the pixels of so many rows, of blocks drawn at random: what statistics are estimated on."""
+        rows, _ = lanes_at_step(0, batch_size=min(count, len(self)), ends=self._ends, lanes=1, seed=0)
+        return self._blocks.pixels(rows)
+
+    @cached_property
+    def pixel_variance(self) -> float:
+        """The variance of the pixels of some rows, in the scale of [-1, 1]."""
+        return variance(self.some(_VARIANCE_ROWS))
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 in hex over the names and sizes of the files, labels, and size of images: no pixel is read."""
@@ -57,3 +131,39 @@ class ImageStream:
         if source.labels is not None:
             digest.update(source.labels.astype("<i8").tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def _ends(self) -> Tensor:
+        return torch.as_tensor(_merged(self.source.ends, len(self)))
+
+    @cached_property
+    def _blocks(self) -> Blocks:
+        return Blocks(self._ends, self._read)
+
+    def _read(self, rows: range) -> Tensor:
+        batches = list(self.batches(rows))
+        self._say([bad for batch in batches for bad in batch.bad])
+        kept = torch.tensor([row for batch in batches for row in batch.rows])
+        if not len(kept):
+            raise UserError(
+                f"{self.spec}: none of its images {rows.start} to {rows.stop - 1} can be decoded: "
+                "mend or remove them"
+            )
+        pixels = torch.cat([torch.tensor(batch.pixels) for batch in batches if batch.rows])
+        return pixels[torch.searchsorted(kept, torch.arange(rows.start, rows.stop)).clamp(max=len(kept) - 1)]
+
+    def _say(self, bad: list[BadFile]) -> None:
+        for path, reason in ((found.path, found.reason) for found in bad if found.path not in self._skipped):
+            self._skipped.add(path)
+            _LOG.warning("skipped %s: %s", path, reason)
+
+
+def _merged(ends: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
+    """Return where blocks end: where the source's own do, but none of fewer than 256 rows except the last."""
+    if ends is None:
+        ends = np.arange(1, count + 1)
+    merged = list[int]()
+    for end in ends.tolist():
+        if end - (merged[-1] if merged else 0) >= _BLOCK_ROWS:
+            merged.append(end)
+    return np.array([*merged, count] if not merged or merged[-1] < count else merged, np.int64)

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from vqvae.config import PriorConfig, RunConfig, TokenizerConfig
-from vqvae.evaluation.plots import series
+from vqvae.evaluation.panels import series
 from vqvae.evaluation.remedies import code_remedies, num_codes_of
 
 Record = Mapping[str, Any]

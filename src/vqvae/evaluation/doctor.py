@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from vqvae.config import config_from
-from vqvae.config_yaml import read_yaml
+from vqvae.config import config_from, read_yaml
 from vqvae.errors import UserError
 from vqvae.evaluation.diagnosis import Case as Case
 from vqvae.evaluation.diagnosis import Finding as Finding

@@ -8,9 +8,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vqvae.errors import UserError
-from vqvae.evaluation.jobs import check_flags, label_rows, load_files
+from vqvae.evaluation.inputs import check_flags, load_files, open_prior
 from vqvae.evaluation.pictures import grid
-from vqvae.hub import choose_device, load_prior, load_tokenizer, read_model
 from vqvae.sampling import PLAIN, Controls, vary
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
@@ -52,17 +51,17 @@ def inpaint_picture(
     Raises:
         UserError: for files that do not fit, an unknown class, or a control out of its range.
     """
-    on = choose_device(device)
-    prior, tokenizer, (card, _) = load_prior(path, device=on), load_tokenizer(path, device=on), read_model(path)
+    run = open_prior(path, device)
+    prior, tokenizer = run.prior, run.tokenizer
     _check(num, candidates, depth, prior.codes_per_position)
-    labels = label_rows(num, label, card.classes, prior.num_classes)
+    labels = run.label_rows(num, label)
     check_flags(controls, labels)
     if not Path(image).is_file():
         raise UserError(f"{image}: no such image file")
     pixels = load_files(path, [image])
     size = pixels.shape[2], pixels.shape[3]
     hole = _hole(mask, box, depth, size)
-    codes = tokenizer.encode(images_from_pixels(pixels.to(on))).expand(num, -1, -1, -1)
+    codes = tokenizer.encode(images_from_pixels(pixels.to(run.device))).expand(num, -1, -1, -1)
     region = ~kept_positions(hole, tokenizer.factor)
     with tqdm(total=codes.numel() * candidates, desc="inpaint", unit="code", leave=False, disable=None) as bar:
         how = {"candidates": candidates, "labels": labels, "seed": seed, "progress": bar.update}

@@ -61,28 +61,82 @@ class Results:
 
 @dataclass
 class _Sums:
-    """Sums over images, in the order of the split."""
+    """Sums over images, in the order of the split.
 
+    Attributes:
+        tokenizer: what is measured.
+        counts: of the training codes at each position, [h, w, n, K], for the floors.
+        chosen: how often each code was.
+        image_shape: [C, H, W].
+        code_shape: [h, w, n].
+    """
+
+    tokenizer: VQVAE
+    counts: Tensor | None
+    chosen: CodeCounts
+    image_shape: tuple[int, ...] = ()
+    code_shape: tuple[int, ...] = ()
     images: int = 0
     squared_error: float = 0.0
     psnr: float = 0.0
     ssim: float = 0.0
     decoder_nats: float = 0.0
-    prior_nats: float = 0.0
-    unigram_nats: float = 0.0
-    position_nats: float = 0.0
+    prior_nats: float | None = None  # None: not measured
+    unigram_nats: float | None = None
+    position_nats: float | None = None
 
-    def add(self, tokenizer: VQVAE, pixels: Tensor, reconstruction: Tensor) -> None:
+    def add(self, pixels: Tensor, codes: Tensor) -> None:
+        """Take images, uint8 [B, C, H, W], and their codes, [B, h, w, n]."""
+        self.image_shape, self.code_shape = tuple(pixels.shape[1:]), tuple(codes.shape[1:])
+        self.chosen.add(codes)
         images = images_from_pixels(pixels)
+        reconstruction = self.tokenizer.decode(codes).cpu()  # the measures are float64
+        noise_variance = self.tokenizer.noise_variance.cpu()
         self.images += len(pixels)
         self.squared_error += float((reconstruction - images).double().square().sum())
         self.psnr += float(psnr(pixels, reconstruction).sum())
         self.ssim += float(ssim(pixels, reconstruction).sum())
-        self.decoder_nats += float(pixel_nats(pixels, reconstruction, tokenizer.noise_variance.cpu()).sum())
+        self.decoder_nats += float(pixel_nats(pixels, reconstruction, noise_variance).sum())
 
-    def add_floors(self, codes: Tensor, counts: Tensor) -> None:
-        self.unigram_nats += float(unigram_nats(codes, pooled(counts)).sum())
-        self.position_nats += float(unigram_nats(codes, counts).sum())
+    def add_floors(self, codes: Tensor) -> None:
+        """Take what the counts say of the same codes; those of another grid say nothing here."""
+        if self.counts is not None and self.counts.shape[:3] == codes.shape[1:]:
+            unigram, position = (
+                unigram_nats(codes.cpu(), counts) for counts in (pooled(self.counts), self.counts)
+            )
+            self.unigram_nats = (self.unigram_nats or 0.0) + float(unigram.sum())
+            self.position_nats = (self.position_nats or 0.0) + float(position.sum())
+
+    def add_prior(self, log_prob: Tensor) -> None:
+        """Take what a prior says of the same images, [B]."""
+        self.prior_nats = (self.prior_nats or 0.0) - float(log_prob.cpu().double().sum())
+
+    def results(self, protocol: dict[str, Any]) -> Results:
+        """Return the means."""
+        n, dims, codes = self.images, prod(self.image_shape), prod(self.code_shape)
+        num_codes = self.tokenizer.num_codes
+        uniform, decoder = bits(log(num_codes)), bits(self.decoder_nats) / (n * dims)
+        learned, unigram, by_position = (
+            None if nats is None else bits(nats) / (n * codes)
+            for nats in (self.prior_nats, self.unigram_nats, self.position_nats)
+        )
+        return Results(
+            images=n,
+            nmse=self.squared_error / (n * dims) / float(self.tokenizer.pixel_variance),
+            psnr=self.psnr / n,
+            ssim=self.ssim / n,
+            perplexity=self.chosen.perplexity,
+            usage=self.chosen.usage,
+            bits_per_code=uniform if learned is None else learned,
+            bits_per_code_uniform=uniform,
+            bits_per_code_unigram=unigram,
+            bits_per_code_position_unigram=by_position,
+            bits_per_code_prior=learned,
+            kl_bits_per_dim_uniform=uniform_prior_bits(self.code_shape, num_codes, self.image_shape),
+            bits_per_dim_uniform=decoder + uniform * codes / dims,
+            bits_per_dim_prior=None if learned is None else decoder + learned * codes / dims,
+            protocol=protocol,
+        )
 
 
 @torch.no_grad()
@@ -116,78 +170,34 @@ def evaluate(
     Returns:
         The results, and how often each code was chosen, int64 [K]; [0] where K is above 2^20.
     """
-    sums, chosen = _Sums(), CodeCounts(tokenizer.num_codes)
+    sums = _Sums(tokenizer, counts, CodeCounts(tokenizer.num_codes))
     labelled = prior is not None and prior.num_classes > 0 and use_labels and images.labels is not None
     rows = torch.arange(len(images)).split(batch_size)
-    code_shape: tuple[int, ...] = ()
     for batch in tqdm(rows, desc="evaluate", unit="batch", leave=False, disable=None if progress else True):
         pixels = images.pixels[batch]
         codes = tokenizer.encode(images_from_pixels(pixels.to(device)))
-        code_shape = tuple(codes.shape[1:])
-        chosen.add(codes)
-        counts = counts if counts is not None and counts.shape[:3] == code_shape else None
-        if counts is not None:
-            sums.add_floors(codes.cpu(), counts)
-        sums.add(tokenizer, pixels, tokenizer.decode(codes).cpu())  # the measures are float64
+        sums.add(pixels, codes)
+        sums.add_floors(codes)
         if prior is not None:
             labels = images.labels[batch].to(device) if labelled and images.labels is not None else None
-            sums.prior_nats -= float(prior.log_prob(codes, labels).cpu().double().sum())
-    floors = counts is not None
-    return _results(tokenizer, images, sums, chosen, code_shape, prior, floors, labelled, fit), chosen.counts
+            sums.add_prior(prior.log_prob(codes, labels))
+    how = {"crop": fit, "codes": list(sums.code_shape), "labels": labelled}
+    return sums.results(_protocol(images, how)), sums.chosen.counts
 
 
-def _results(
-    tokenizer: VQVAE,
-    images: ImageSet,
-    sums: _Sums,
-    counts: CodeCounts,
-    code_shape: tuple[int, ...],
-    prior: CodePrior | None,
-    floors: bool,
-    labelled: bool,
-    fit: str,
-) -> Results:
-    n, image_shape = sums.images, tuple(images.pixels.shape[1:])
-    dims, codes_an_image = prod(image_shape), prod(code_shape)
-    uniform = bits(log(tokenizer.num_codes))
-    learned, unigram, by_position = (
-        bits(nats) / (n * codes_an_image) if known else None
-        for nats, known in (
-            (sums.prior_nats, prior is not None),
-            (sums.unigram_nats, floors),
-            (sums.position_nats, floors),
-        )
-    )
-    decoder = bits(sums.decoder_nats) / (n * dims)
-    return Results(
-        images=n,
-        nmse=sums.squared_error / (n * dims) / float(tokenizer.pixel_variance),
-        psnr=sums.psnr / n,
-        ssim=sums.ssim / n,
-        perplexity=counts.perplexity,
-        usage=counts.usage,
-        bits_per_code=uniform if learned is None else learned,
-        bits_per_code_uniform=uniform,
-        bits_per_code_unigram=unigram,
-        bits_per_code_position_unigram=by_position,
-        bits_per_code_prior=learned,
-        kl_bits_per_dim_uniform=uniform_prior_bits(code_shape, tokenizer.num_codes, image_shape),
-        bits_per_dim_uniform=decoder + uniform * codes_an_image / dims,
-        bits_per_dim_prior=None if learned is None else decoder + learned * codes_an_image / dims,
-        protocol={
-            "data": images.spec,
-            "split": images.split,
-            "count": n,
-            "skipped": len(images.bad),
-            "size": list(image_shape),
-            "crop": fit,
-            "codes": list(code_shape),
-            "labels": labelled,
-            "fingerprint": images.fingerprint,
-            "precision": "fp32",
-            "versions": _versions(),
-        },
-    )
+def _protocol(images: ImageSet, how: dict[str, Any]) -> dict[str, Any]:
+    """Say what was measured, ``how``, and with what."""
+    return {
+        "data": images.spec,
+        "split": images.split,
+        "count": len(images),
+        "skipped": len(images.bad),
+        "size": list(images.pixels.shape[1:]),
+        **how,
+        "fingerprint": images.fingerprint,
+        "precision": "fp32",
+        "versions": _versions(),
+    }
 
 
 def _versions() -> dict[str, str]:

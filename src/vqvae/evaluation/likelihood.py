@@ -11,11 +11,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vqvae.errors import UserError
-from vqvae.evaluation.jobs import images_named, label_rows, load_for, own_spec
+from vqvae.evaluation.inputs import Opened, images_named, load_for, open_prior, own_spec
 from vqvae.evaluation.metrics import bits
 from vqvae.evaluation.pictures import grid, heat, with_scale
-from vqvae.hub import choose_device, load_prior, load_tokenizer, read_model
-from vqvae.models import VQVAE, CodePrior, code_bits, typicality
+from vqvae.models import code_bits, typicality
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
 HELD_OUT = 1000  # images that say what is usual
@@ -79,13 +78,12 @@ def likelihood_picture(
     Raises:
         UserError: for files that do not fit, an unknown class, or a class without held-out images.
     """
-    on = choose_device(device)
-    prior, tokenizer, (card, _) = load_prior(path, device=on), load_tokenizer(path, device=on), read_model(path)
-    label_row = label_rows(1, label, card.classes, prior.num_classes)
+    run = open_prior(path, device)
+    label_row = run.label_rows(1, label)
     pixels, spec = images_named(path, names), data or own_spec(path)
     heldout = _heldout(path, spec, label_row)
-    usual = torch.cat([nats.flatten(1).sum(1) for nats, _ in _measured(prior, tokenizer, heldout, label_row)])
-    parts = list(_measured(prior, tokenizer, pixels, label_row))
+    usual = torch.cat([nats.flatten(1).sum(1) for nats, _ in _measured(run, heldout, label_row)])
+    parts = list(_measured(run, pixels, label_row))
     code_nats, reconstructions = (torch.cat(found) for found in zip(*parts, strict=True))
     nats = code_nats.flatten(1).sum(1)
     figures = Likelihoods(
@@ -112,15 +110,13 @@ def _heldout(path: str, spec: str, label_row: Tensor | None) -> Tensor:
 
 
 @torch.no_grad()
-def _measured(
-    prior: CodePrior, tokenizer: VQVAE, pixels: Tensor, label_row: Tensor | None
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _measured(run: Opened, pixels: Tensor, label_row: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the nats of each code, float64 [B, h, w, n], and the reconstructed pixels, part by part."""
-    device = next(prior.parameters()).device
     for part in tqdm(pixels.split(_BATCH), desc="measure", unit="batch", leave=False, disable=None):
-        codes = tokenizer.encode(images_from_pixels(part.to(device)))
+        codes = run.tokenizer.encode(images_from_pixels(part.to(run.device)))
         labels = None if label_row is None else label_row.expand(len(part))
-        yield prior.code_nats(codes, labels).double().cpu(), pixels_from_images(tokenizer.decode(codes)).cpu()
+        reconstructed = pixels_from_images(run.tokenizer.decode(codes)).cpu()
+        yield run.prior.code_nats(codes, labels).double().cpu(), reconstructed
 
 
 def _picture(pixels: Tensor, reconstructions: Tensor, position_bits: Tensor) -> Image.Image:

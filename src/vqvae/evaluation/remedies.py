@@ -2,7 +2,7 @@
 
 from math import prod
 
-from vqvae.quantizer_config import (
+from vqvae.config import (
     BSQConfig,
     CosineQuantizerConfig,
     EMAQuantizerConfig,

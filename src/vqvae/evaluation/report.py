@@ -1,19 +1,18 @@
 """One page about one run: what it was trained on, how it went, what it makes, and what was measured."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from math import log2
 from pathlib import Path
 from string import Template
 from typing import Any, cast
 
-from vqvae.config_yaml import read_yaml
 from vqvae.errors import UserError
+from vqvae.evaluation.panels import panels
 from vqvae.evaluation.pictures import figures_over_time
-from vqvae.evaluation.plots import panel_figure, panels, usage_figure
-from vqvae.files import read_json, read_records, write_atomically
+from vqvae.evaluation.plots import panel_figure, usage_figure
+from vqvae.evaluation.records import RunRecords, read_run
+from vqvae.files import write_atomically
 
 # result -> name, unit, the better direction, meaning
 _MEANINGS = {
@@ -34,39 +33,6 @@ _MEANINGS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What a run directory holds; what is absent is empty."""
-
-    path: Path
-    config_text: str
-    config: dict[str, Any]
-    environment: dict[str, Any]
-    data: dict[str, Any]
-    evaluation: dict[str, Any]
-    metrics: list[dict[str, Any]]
-
-    @property
-    def stage(self) -> str:
-        return str(self.config.get("stage", "run"))
-
-    @property
-    def counts(self) -> list[int]:
-        return self.evaluation.get("counts") or []
-
-    @property
-    def results(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.evaluation.get("results") or {}
-        return {key: value for key, value in found.items() if key != "protocol"}
-
-    @property
-    def uniform_bits(self) -> float | None:
-        if self.results.get("bits_per_code_uniform") is not None:
-            return self.results["bits_per_code_uniform"]
-        num_codes = len(self.counts) or _find(self.config, "num_codes")
-        return log2(num_codes) if num_codes else None
-
-
 def write_report(run: Path, also: Path | None = None) -> Path:
     """Write ``run/report.html``, one file that needs no other and no network, whole or not at all.
 
@@ -83,7 +49,7 @@ def write_report(run: Path, also: Path | None = None) -> Path:
     Raises:
         UserError: if a directory is not there or is no run, or one of its records cannot be read.
     """
-    first = _read(Path(run))
+    first = read_run(Path(run))
     try:
         title, body = _title_and_body(first, also)
     except (LookupError, TypeError, ValueError, AttributeError) as error:  # JSON, but not as vqvae wrote it
@@ -97,10 +63,10 @@ def write_report(run: Path, also: Path | None = None) -> Path:
     return target
 
 
-def _title_and_body(first: _Run, also: Path | None) -> tuple[str, str]:
+def _title_and_body(first: RunRecords, also: Path | None) -> tuple[str, str]:
     if also is None:
         return first.path.resolve().name, _part(first, name="a", level=1)
-    second = _read(Path(also))
+    second = read_run(Path(also))
     title = first.path.resolve().parent.name
     parts = ((first, "a"), (second, "b"))
     links = " and ".join(f'<a href="#{name}">{escape(part.stage)}</a>' for part, name in parts)
@@ -110,22 +76,7 @@ def _title_and_body(first: _Run, also: Path | None) -> tuple[str, str]:
     return title, body
 
 
-def _read(run: Path) -> _Run:
-    if not run.is_dir():
-        raise UserError(f"{run}: no such run directory; `vqvae train` writes one")
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: not a run, it has no config.yaml; name the directory that `vqvae train` wrote")
-    config = read_yaml(run / "config.yaml")
-    text = (run / "config.yaml").read_text(encoding="utf-8")
-    records = [_read_json(run / f"{name}.json") for name in ("environment", "data", "evaluation")]
-    return _Run(run, text, config, *records, metrics=read_records(run / "metrics.jsonl"))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
-
-
-def _part(run: _Run, *, name: str, level: int) -> str:
+def _part(run: RunRecords, *, name: str, level: int) -> str:
     """Write one run: its heading at ``level``, its sections one below; ``name`` keeps ids on the page apart."""
     started = str(run.environment.get("started", ""))[:10]
     kicker = " · ".join(filter(None, [run.stage.capitalize(), started, str(run.environment.get("device", ""))]))
@@ -137,9 +88,7 @@ def _part(run: _Run, *, name: str, level: int) -> str:
         ("Codebook", _usage(run, name)),
         ("Results", _results(run)),
     )
-    measured: dict[str, Any] = run.evaluation.get("results") or {}
-    protocol = _facts(measured.get("protocol") or {})
-    records = (("Protocol", protocol), ("Environment", _facts(run.environment)), ("Data", _data(run)))
+    records = (("Protocol", _facts(run.protocol)), ("Environment", _facts(run.environment)), ("Data", _data(run)))
     lead = f'<p class="kicker">{escape(kicker)}</p>{heading}<p class="lead">{escape(_summary(run))}</p>'
     return (
         f"<header>{lead}{_headline(run)}</header>{_sections(story, level + 1)}"
@@ -154,10 +103,10 @@ def _sections(named: Iterable[tuple[str, str]], level: int) -> str:
     )
 
 
-def _summary(run: _Run) -> str:
+def _summary(run: RunRecords) -> str:
     words = [f"A {run.stage}"]
-    if num_codes := len(run.counts) or _find(run.config, "num_codes"):
-        words.append(f"of {num_codes:,} codes")
+    if run.num_codes:
+        words.append(f"of {run.num_codes:,} codes")
     if run.metrics:
         words.append(f"after {max(line['step'] for line in run.metrics):,} steps")
     if train := run.data.get("train"):
@@ -169,7 +118,7 @@ def _summary(run: _Run) -> str:
     return " ".join(words) + "."
 
 
-def _headline(run: _Run) -> str:
+def _headline(run: RunRecords) -> str:
     measured, caption = run.results, ""
     wanted = ("bits_per_code", "bits_per_dim_prior") if run.stage == "prior" else ("psnr", "nmse", "ssim")
     held_out = [line for line in run.metrics if line.get("split") == "heldout"]
@@ -189,13 +138,13 @@ def _headline(run: _Run) -> str:
     return f'<dl class="figures">{figures}</dl>{caption}' if figures else ""
 
 
-def _pictures(run: _Run, kind: str, alt: str) -> str:
+def _pictures(run: RunRecords, kind: str, alt: str) -> str:
     shown = figures_over_time(run.path / "samples", kind, alt=alt)
     due = {"tokenizer": "reconstructions", "prior": "samples"}.get(run.stage) == kind
     return shown or (_quiet(f"No {kind} yet: training writes them to", "samples/") if due else "")
 
 
-def _curves(run: _Run, name: str) -> str:
+def _curves(run: RunRecords, name: str) -> str:
     drawn = panels(run.metrics, uniform_bits=run.uniform_bits)
     if not drawn:
         return _quiet("No curves yet: training writes them to", "metrics.jsonl")
@@ -204,7 +153,7 @@ def _curves(run: _Run, name: str) -> str:
     )
 
 
-def _usage(run: _Run, name: str) -> str:
+def _usage(run: RunRecords, name: str) -> str:
     return (
         usage_figure(run.counts, perplexity=run.results.get("perplexity"), name=f"{name}-codes")
         if run.counts
@@ -212,7 +161,7 @@ def _usage(run: _Run, name: str) -> str:
     )
 
 
-def _results(run: _Run) -> str:
+def _results(run: RunRecords) -> str:
     if not run.results:
         return _quiet("No evaluation yet:", f"vqvae evaluate {run.path} --data SPEC")
     rows = ""
@@ -232,7 +181,7 @@ def _table(heads: Sequence[str], rows: str, css: str) -> str:
     return f'<table class="{css}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
-def _data(run: _Run) -> str:
+def _data(run: RunRecords) -> str:
     facts = _facts({key: value for key, value in run.data.items() if key != "bad"})
     bad: Sequence[Mapping[str, Any]] = run.data.get("bad") or []
     rows = "".join(
@@ -268,14 +217,6 @@ def _number(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(str(item) for item in cast(list[Any], value))
     return str(value)
-
-
-def _find(settings: dict[str, Any], name: str) -> Any:
-    """Find a setting anywhere in the config: which section holds it depends on the model."""
-    if name in settings:
-        return settings[name]
-    inner = [cast(dict[str, Any], value) for value in settings.values() if isinstance(value, dict)]
-    return next((found for section in inner if (found := _find(section, name)) is not None), None)
 
 
 def _quiet(text: str, code: str) -> str:

@@ -2,8 +2,9 @@
 
 At a batch of one the time goes into calling operations, not into arithmetic, so each does as much as it can:
 
-- ``tanh(a) * sigmoid(b) = (tanh(a) + tanh(a) * tanh(b / 2)) / 2``: one tanh over both halves, then one addcmul.
-  The halves are folded into the weights, and scaling by a power of two rounds nothing.
+- ``tanh(a) * sigmoid(b) = 2 * sigmoid(2 * a) * sigmoid(b) - sigmoid(b)``: one sigmoid over both halves, a third of
+  the time of a tanh on a CPU, then one addcmul. It leaves the gate's negative; sign and factor are folded into the
+  weights, and scaling by a power of two rounds nothing.
 - A column of ones beside the gated features carries the bias, and addmm carries the residual.
 - Every view is made once, and every result is written where the next operation reads it.
 """
@@ -24,33 +25,33 @@ def _bias(convolution: nn.Conv2d) -> Tensor:
     return convolution.bias
 
 
-class _Halving:
-    """The factors that turn gates [a, b] into [a, b / 2], over the 2 * channels columns of what makes them."""
+class _Doubling:
+    """The factors that turn gates [a, b] into [2 * a, b], over the 2 * channels columns of what makes them."""
 
     def __init__(self, channels: int, like: Tensor) -> None:
-        self.gates = torch.cat([like.new_ones(channels), like.new_full((channels,), 0.5)])
-        self.gates_of_gated = 0.5 * self.gates  # read from what _gate writes
-        self.gates_of_gates = self.gates / self.gates[:, None]  # read from gates that are halved already
+        self.gates = torch.cat([like.new_full((channels,), 2.0), like.new_ones(channels)])
+        self.gates_of_gated = -self.gates  # read from what _gate writes
+        self.gates_of_gates = self.gates / self.gates[:, None]  # read from gates that are doubled already
 
 
 def _gate(gates: Tensor, out: Tensor) -> None:
-    """Write twice the gate of [..., a, b / 2] into ``out``; the gates are overwritten."""
-    a, b = gates.tanh_().chunk(2, -1)
-    torch.addcmul(a, a, b, out=out)
+    """Write the negative of the gate of [..., 2 * a, b] into ``out``; the gates are overwritten."""
+    a, b = gates.sigmoid_().chunk(2, -1)
+    torch.addcmul(b, a, b, value=-2, out=out)
 
 
 class _VerticalCache:
     """A layer's vertical stack, a row at a time: the patches around the rows that its kernel still sees."""
 
-    def __init__(self, layer: GatedLayer, count: int, width: int, labels: Tensor, halving: _Halving) -> None:
+    def __init__(self, layer: GatedLayer, count: int, width: int, labels: Tensor, doubling: _Doubling) -> None:
         rows, kernel = layer.vertical.kernel_size
         channels, reach = layer.out.weight.shape[1], layer.reach
-        factor = halving.gates if layer.first else halving.gates_of_gated  # reads codes, or what _gate writes
+        factor = doubling.gates if layer.first else doubling.gates_of_gated  # reads codes, or what _gate writes
         self.weights = (layer.vertical.weight.permute(2, 3, 1, 0) * factor).flatten(1, 2).unbind()
-        self.link_weight = layer.link.weight[:, :, 0, 0].T * halving.gates_of_gates
+        self.link_weight = layer.link.weight[:, :, 0, 0].T * doubling.gates_of_gates
         above, left = layer.biases(labels)
-        self.bias = self._rows((_bias(layer.vertical) + above) * halving.gates, count, width)
-        link_bias = (_bias(layer.horizontal) + _bias(layer.link) + left) * halving.gates
+        self.bias = self._rows((_bias(layer.vertical) + above) * doubling.gates, count, width)
+        link_bias = (_bias(layer.horizontal) + _bias(layer.link) + left) * doubling.gates
         self.link_bias = self._rows(link_bias, count, width)
         self.patches = list(factor.new_zeros(rows, count * width, kernel * channels).unbind())
         canvas = factor.new_zeros(count, reach + width + reach, channels)
@@ -80,11 +81,11 @@ class _VerticalCache:
 class _HorizontalCache:
     """A layer's horizontal stack, a position at a time: its inputs in the present row."""
 
-    def __init__(self, layer: GatedLayer, count: int, width: int, link: Tensor, halving: _Halving) -> None:
+    def __init__(self, layer: GatedLayer, count: int, width: int, link: Tensor, doubling: _Doubling) -> None:
         channels, taps = layer.out.weight.shape[1], layer.horizontal.kernel_size[1]
         self.first, reach = layer.first, layer.reach
-        self.weight = (layer.horizontal.weight[:, :, 0].permute(2, 1, 0) * halving.gates).flatten(0, 1)
-        out = 0.5 * layer.out.weight[:, :, 0, 0].T
+        self.weight = (layer.horizontal.weight[:, :, 0].permute(2, 1, 0) * doubling.gates).flatten(0, 1)
+        out = -layer.out.weight[:, :, 0, 0].T
         self.out_weight = torch.cat([out, _bias(layer.out)[None]])
         row = out.new_zeros(count, reach + width, channels)
         self.row = row[:, reach:]
@@ -98,9 +99,9 @@ class _HorizontalCache:
 
     def run(self, column: int, out: Tensor) -> None:
         """Write the features at a column into ``out``, [B, C]."""
-        self.gates[column].addmm_(self.taps[column], self.weight).tanh_()
-        a = self.a[column]
-        torch.addcmul(a, a, self.b[column], out=self.gated)
+        self.gates[column].addmm_(self.taps[column], self.weight).sigmoid_()
+        b = self.b[column]
+        torch.addcmul(b, self.a[column], b, value=-2, out=self.gated)
         if self.first:
             torch.mm(self.gated_and_one, self.out_weight, out=out)
         else:
@@ -120,11 +121,11 @@ class PixelCNNCache:
         self.vertical: list[_VerticalCache] = []
         self.horizontal: list[_HorizontalCache] = []
         layers: list[GatedLayer] = list(model.layers)  # pyright: ignore[reportAssignmentType]
-        halving = _Halving(layers[0].out.weight.shape[1], layers[0].out.weight)
+        doubling = _Doubling(layers[0].out.weight.shape[1], layers[0].out.weight)
         for layer in layers:
-            self.vertical.append(_VerticalCache(layer, count, width, labels, halving))
+            self.vertical.append(_VerticalCache(layer, count, width, labels, doubling))
             link = self.vertical[-1].link
-            self.horizontal.append(_HorizontalCache(layer, count, width, link, halving))
+            self.horizontal.append(_HorizontalCache(layer, count, width, link, doubling))
         self.features = torch.empty_like(self.horizontal[-1].at[0])
 
     def next_features(self, embedded: Tensor | None) -> Tensor:

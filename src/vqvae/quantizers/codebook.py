@@ -1,7 +1,5 @@
 """What quantizers with a codebook of their own share: the search, the notes of a batch, and the upkeep."""
 
-from abc import ABC, abstractmethod
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,7 +23,7 @@ from vqvae.quantizers.upkeep import Upkeep
 from vqvae.tensors import Quantized
 
 
-class CodebookQuantizer(InFloat32, ABC):
+class CodebookQuantizer(InFloat32):
     """Nearest code and its embedding (arXiv 1711.00937, equations 1 to 3); a subclass says what moves the codes.
 
     ``forward`` in training mode notes which codes were chosen; ``update``, once an optimizer step, applies
@@ -120,9 +118,9 @@ class CodebookQuantizer(InFloat32, ABC):
         self._restart(dead)
         return {"revived": torch.tensor(len(dead))}
 
-    @abstractmethod
     def _codebook_loss(self, latents: Tensor, codes: Tensor, e: Tensor, counted: Tensor) -> Tensor:
-        """Return the loss that trains the codebook by gradient."""
+        """Return the loss that trains the codebook by gradient; 0 where none does."""
+        return latents.new_zeros(())
 
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
         """Move the codebook to latents [N, D] that chose codes [N], n int64 [K] of them each on all ranks."""

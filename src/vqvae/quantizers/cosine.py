@@ -76,9 +76,6 @@ class CosineQuantizer(CodebookQuantizer):
         reach = 2 * each_vector(tolerance, vectors) / vectors.norm(dim=1).clamp(min=1e-6) + 1e-6
         return positions_of(unsure_codes(directions(vectors), self.codebook, reach), z_e)
 
-    def _codebook_loss(self, latents: Tensor, codes: Tensor, e: Tensor, counted: Tensor) -> Tensor:
-        return latents.new_zeros(())
-
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
         z = sum_over_ranks(torch.zeros_like(self.sums).index_add_(0, codes, latents))
         self.sums.lerp_(z, (1 - self.decay) * ~self.upkeep.frozen[:, None])

@@ -63,9 +63,6 @@ class EMAQuantizer(CodebookQuantizer):
         self.register_buffer("counts", torch.ones(num_codes))
         self.register_buffer("sums", self.codebook.clone())
 
-    def _codebook_loss(self, latents: Tensor, codes: Tensor, e: Tensor, counted: Tensor) -> Tensor:
-        return latents.new_zeros(())
-
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
         z = sum_over_ranks(torch.zeros_like(self.sums).index_add_(0, codes, latents))
         weight = (1 - self.decay) * ~self.upkeep.frozen

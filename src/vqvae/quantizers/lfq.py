@@ -1,22 +1,13 @@
 """Lookup-free quantization: each channel is a bit (MAGVIT-v2, arXiv 2310.05737, section 3.1)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vqvae.quantizers.bits import bit_entropy, check_bits, codes_of_bits, entropy, signs_of_codes
-from vqvae.quantizers.layout import (
-    Share,
-    map_of,
-    mean_square,
-    rows_of,
-    rows_that_count,
-    straight_through,
-    vectors_of,
-)
-from vqvae.tensors import Quantized
+from vqvae.quantizers.bits import SignQuantizer, entropy
+from vqvae.quantizers.layout import Share
 
 
-class LFQ(nn.Module):
+class LFQ(SignQuantizer):
     """The sign of each channel, K = 2^bits codes without a codebook, and an entropy term that spreads them.
 
     With c in {-1, 1}^bits and q(c|z) = softmax_c(-|z - c|^2 / T), a product over bits::
@@ -48,50 +39,14 @@ class LFQ(nn.Module):
     def __init__(
         self, bits: int, *, entropy_weight: float = 0.1, diversity: float = 1.0, temperature: float = 0.01
     ) -> None:
-        super().__init__()
-        check_bits(bits)
-        self.num_codes = 2**bits
-        self.codes_per_position = 1
-        self.channels = bits
-        self.entropy_weight = entropy_weight
-        self.diversity = diversity
-        self.temperature = temperature
+        super().__init__(bits, entropy_weight, diversity, temperature)
 
-    def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantize z_e, float [B, bits, h, w]; positions where mask, bool [B, h, w], is False are in no loss."""
-        latents = vectors_of(z_e, 1)
-        codes = codes_of_bits(latents > 0)
-        e = signs_of_codes(codes, self.channels)
-        return Quantized(
-            z_q=map_of(straight_through(latents, e), z_e),
-            codes=codes.view(len(z_e), *z_e.shape[2:], 1),
-            codebook_loss=self._entropy_loss(latents, rows_that_count(latents, mask)),
-            commitment_loss=mean_square(latents, e, rows_of(mask, latents), training=self.training),
-        )
+    def _logits(self, latents: Tensor) -> Tensor:
+        return 4 * latents / self.temperature  # |z + 1|^2 - |z - 1|^2 = 4 z
 
-    def _entropy_loss(self, latents: Tensor, counted: Tensor) -> Tensor:
-        if not self.entropy_weight:
-            return latents.new_zeros(())
-        share = Share.of(counted, training=self.training)
-        latents = latents[counted]
-        with torch.autocast(latents.device.type, enabled=False):
-            logits = 4 * latents / self.temperature  # |z + 1|^2 - |z - 1|^2 = 4 z
-            each = bit_entropy(logits).sum() / share.divisor
-            halves = [_joint(part) for part in logits.tensor_split(2, dim=1)]
-            together = entropy(share.mean_over_ranks(halves[0].T @ halves[1]))
-        return self.entropy_weight * (each - self.diversity * together)
-
-    def embed(self, codes: Tensor) -> Tensor:
-        """Return z_q, float32 [B, bits, h, w], of codes, int64 [B, h, w, 1]."""
-        return signs_of_codes(codes, self.channels).permute(0, 3, 1, 2)
-
-    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
-        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
-        return ~(z_e.float().abs() > tolerance[:, None, None, None]).all(1)
-
-    def update(self, *, revive: bool = True) -> dict[str, Tensor]:
-        """Do nothing: there is no codebook."""
-        return {}
+    def _entropy_of_mean(self, logits: Tensor, share: Share) -> Tensor:
+        halves = [_joint(part) for part in logits.tensor_split(2, dim=1)]
+        return entropy(share.mean_over_ranks(halves[0].T @ halves[1]))
 
 
 def _joint(logits: Tensor) -> Tensor:

@@ -4,13 +4,15 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 Search = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""(points [N, D], centres [K, D], half their squares [K]) to best score, second best and best index, [N] each."""
+"""(points [N, D], centres [K, D], half their squares [K]) to the least score in each tile of _CODES centres, or in
+all as one tile, [N, T]; the second least of all [N]; the index of the least [N]."""
 
 _ROWS, _CODES = 1024, 2048  # a tile of scores stays in the cache of one core
 _LANES = 64
@@ -21,7 +23,7 @@ def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     """Find the nearest code of each vector, k = argmin_j ||x - e_j||^2 (arXiv 1711.00937, equation 1).
 
     The answer is that of a float64 brute force, the lowest index on ties, whatever the dtype, offset and scale
-    of the input; memory does not grow as N x K. A vector with a NaN gets code 0.
+    of the input; memory is a 2,048th of N x K. A vector with a NaN gets code 0.
 
     Args:
         x: float [N, D].
@@ -65,17 +67,23 @@ def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Te
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         points, centres, _ = _centred(x, codebook)
         half_squares = centres.square().sum(1).div_(2)
-        best, second, codes = search(points, centres, half_squares)
-        tolerance = _rounding_bound(points, centres, rounding)
-        unsettled = (second - best <= tolerance).nonzero().squeeze(1)
+        least, second, codes = search(points, centres, half_squares)
+        best = least.amin(1)
+        limit = best + _rounding_bound(points, centres, rounding)  # what scores above it is farther
+        unsettled = (second <= limit).nonzero().squeeze(1)
         if not len(unsettled):
             return codes
         if rounding > torch.finfo(torch.float32).eps:  # a product that rounds its operands scores no finer again
             points, centres, half_squares = points.double(), centres.double(), half_squares.double()
-        for rows in unsettled.split(max(1, _SETTLE // len(codebook))):
-            scores = torch.addmm(half_squares, points[rows], centres.T, alpha=-1)
-            close = scores <= (best + tolerance)[rows, None]
-            codes[rows] = _settle(x[rows].double(), codebook.double(), close)
+        nearest = torch.full_like(limit, torch.inf, dtype=torch.float64)  # of the codes that have been weighed
+        tiles = centres.split(_CODES if least.shape[1] > 1 else len(centres))
+        for tile, (here, first) in enumerate(zip(tiles, accumulate(map(len, tiles), initial=0), strict=False)):
+            close = unsettled[least[unsettled, tile] <= limit[unsettled]]
+            own = slice(first, first + len(here))
+            for rows in close.split(max(1, _SETTLE // len(here))):
+                scores = torch.addmm(half_squares[own], points[rows], here.T, alpha=-1)
+                row, code = (scores <= limit[rows, None]).nonzero(as_tuple=True)
+                _settle(x, codebook, rows[row], code + first, nearest, codes)
     return codes
 
 
@@ -98,10 +106,10 @@ def unsure_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
         points, centres, scale = _centred(x, codebook)
         half_squares = centres.square().sum(1).div_(2)
         search, operands = _search_on(x.device)
-        best, second, codes = search(points, centres, half_squares)
+        least, second, codes = search(points, centres, half_squares)
         rounding, reach = _rounding_bound(points, centres, operands), (tolerance / scale).float()
         diameter = 2 * centres.norm(dim=1).amax()
-        unsure = ~(second - best > rounding + reach * diameter)  # a NaN is unsure
+        unsure = ~(second - least.amin(1) > rounding + reach * diameter)  # a NaN is unsure
         exact = codebook.double() - codebook.double().mean(0)
         for rows in unsure.nonzero().squeeze(1).split(max(1, _SETTLE // len(codebook))):
             # without the rounding and with the true distances of codes, most of these are sure after all
@@ -137,9 +145,10 @@ def _centred(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _tiled_search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each point the best score |e|^2/2 - x.e, the second best, and the best's index."""
+    """Return for each point the least score |e|^2/2 - x.e of each tile, the second least, the least's index."""
     best = points.new_full((len(points),), torch.inf)
     second = best.clone()
+    least = points.new_empty(len(points), -(-len(centres) // _CODES))
     codes = torch.zeros(len(points), dtype=torch.int64, device=points.device)
     missing = -len(centres) % _LANES if len(centres) > _LANES else 0
     centres, half_squares = F.pad(centres, (0, 0, 0, missing)), F.pad(half_squares, (0, missing), value=torch.inf)
@@ -151,11 +160,12 @@ def _tiled_search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tupl
             scores = buffer[: len(points[rows]) * len(centres[tile])].view(-1, len(centres[tile]))
             torch.addmm(half_squares[tile], points[rows], centres[tile].T, alpha=-1, out=scores)
             value, runner_up, index = _two_least(scores)
+            least[rows, first // _CODES] = value
             better = value < best[rows]
             second[rows] = torch.minimum(second[rows].minimum(runner_up), torch.maximum(best[rows], value))
             codes[rows] = torch.where(better, index + first, codes[rows])
             best[rows] = best[rows].minimum(value)
-    return best, second, codes
+    return least, second, codes
 
 
 def _two_least(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -184,11 +194,16 @@ def _rounding_bound(points: Tensor, centres: Tensor, rounding: float) -> Tensor:
     return unit * reach * longest + float32 * (centres.shape[1] + 4) * 2.0**-29 * reach.square()
 
 
-def _settle(x: Tensor, codebook: Tensor, close: Tensor) -> Tensor:
-    """Choose among the codes marked close, bool [R, K], by float64 distance and then by lowest index."""
-    row, code = close.nonzero(as_tuple=True)
-    distance = (x[row] - codebook[code]).square_().sum(1)
-    nearest = distance.new_full((len(x),), torch.inf).scatter_reduce_(0, row, distance, "amin")
-    ties = distance == nearest[row]
-    lowest = torch.full((len(x),), len(codebook) - 1, device=x.device)
-    return lowest.scatter_reduce_(0, row[ties], code[ties], "amin")
+def _settle(x: Tensor, codebook: Tensor, rows: Tensor, candidates: Tensor, nearest: Tensor, codes: Tensor) -> None:
+    """Weigh candidates [C] for the vectors at rows [C] by float64 distance and then by lowest index.
+
+    ``nearest`` is the least distance of each vector so far, ``codes`` where it is; both are brought up to date.
+    Candidates come in ascending order.
+    """
+    distance = (x[rows].double() - codebook[candidates].double()).square_().sum(1)
+    before = nearest.clone()
+    nearest.scatter_reduce_(0, rows, distance, "amin")
+    ties = (distance == nearest[rows]) & (distance < before[rows])
+    lowest = torch.full_like(codes, len(codebook))
+    lowest.scatter_reduce_(0, rows[ties], candidates[ties], "amin")
+    torch.where(lowest < len(codebook), lowest, codes, out=codes)

@@ -50,7 +50,7 @@ def _nearest(
 
 
 def fused_search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each point the best score |e|^2/2 - x.e, the second best, and the best's index.
+    """Return for each point the least score |e|^2/2 - x.e [N, 1], the second least, and the least's index.
 
     Args:
         points: float32 [N, D], on a CUDA device (or anywhere under Triton's interpreter).
@@ -66,4 +66,4 @@ def fused_search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tuple
             points.contiguous(), centres.contiguous(), half_squares, best, second, codes, n, k, d,
             ROWS=_ROWS, CODES=_CODES, CHANNELS=channels,
         )  # fmt: skip
-    return best, second, codes
+    return best[:, None], second, codes

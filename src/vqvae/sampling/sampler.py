@@ -75,16 +75,6 @@ def numbers(length: int, *keys: int | Tensor) -> Iterator[Tensor]:
         yield from noise.uniform(*keys, positions[:, None])
 
 
-def pick(logits: Tensor, u: Tensor, *, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
-    """Draw codes, int64 [B], of logits [B, K] under the controls, each at its uniform number, float64 [B]."""
-    here = logits.cpu() if logits.device.type == "mps" else logits  # no float64 there
-    if temperature == 1.0 and top_k is None and top_p is None:
-        weights = (here - here.amax(1, keepdim=True)).exp_()  # in the logits' own precision: half the time
-    else:
-        weights = restrict(here, temperature=temperature, top_k=top_k, top_p=top_p)
-    return invert(weights, u.to(here.device)).to(logits.device)
-
-
 @dataclass(frozen=True)
 class Controls:
     """What bends a prior's distribution while codes are drawn; the defaults leave it as it is.
@@ -115,7 +105,12 @@ class Controls:
 
     def pick(self, logits: Tensor, u: Tensor) -> Tensor:
         """Draw codes, int64 [B], of logits [B, K], each at its uniform number, float64 [B]."""
-        return pick(logits, u, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        here = logits.cpu() if logits.device.type == "mps" else logits  # no float64 there
+        if self.temperature == 1.0 and self.top_k is None and self.top_p is None:
+            weights = (here - here.amax(1, keepdim=True)).exp_()  # in the logits' own precision: half the time
+        else:
+            weights = restrict(here, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        return invert(weights, u.to(here.device)).to(logits.device)
 
 
 PLAIN = Controls()

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vqvae.data import ImageSet, Views
+from vqvae.data import Images, Views
 from vqvae.errors import UserError
 from vqvae.files import remove_leftovers
 from vqvae.models import VQVAE
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 
-KIND, VERSION = "vqvae-codes", 2
+KIND, VERSION = "vqvae-codes", 3
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def cache_folder() -> Path:
 
 
 def code_set(
-    tokenizer: VQVAE, tokenizer_hash: str, images: ImageSet, *, views: Views, device: torch.device | str
+    tokenizer: VQVAE, tokenizer_hash: str, images: Images, *, views: Views, device: torch.device | str
 ) -> CodeSet:
     """Return the codes of a data set, from the store where they are in it, else made and stored.
 
@@ -59,35 +59,39 @@ def code_set(
         identity |= {"crops": views.crops, "seed": views.seed}
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     path = cache_folder() / "codes" / tokenizer_hash[:16] / f"{images.split}-{name}.safetensors"
-    codes = _stored(path, identity)
-    if codes is None:
-        codes = _encoded(tokenizer, images, views, device)
+    tensors = _stored(path, identity)
+    if tensors is None:
+        tensors = _encoded(tokenizer, images, views, device)
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent)
-        save_tensors(path, KIND, VERSION, {"identity": identity}, {"codes": codes})
-    return CodeSet(codes, images.labels)
+        save_tensors(path, KIND, VERSION, {"identity": identity}, tensors)
+    labels = images.labels
+    return CodeSet(tensors["codes"], None if labels is None else labels[tensors["rows"]])
 
 
-def _stored(path: Path, identity: dict[str, object]) -> Tensor | None:
+def _stored(path: Path, identity: dict[str, object]) -> dict[str, Tensor] | None:
     try:
         header, tensors = load_tensors(path, KIND, VERSION)
     except UserError:
         return None  # absent, or damaged: it is only a store, and is made again
-    return tensors["codes"] if header["identity"] == identity else None
+    return tensors if header["identity"] == identity else None
 
 
 @torch.no_grad()
-def _encoded(tokenizer: VQVAE, images: ImageSet, views: Views, device: torch.device | str) -> Tensor:
+def _encoded(tokenizer: VQVAE, images: Images, views: Views, device: torch.device | str) -> dict[str, Tensor]:
+    """Return the codes [V, N, h, w, n] of all images that decode, and their rows [N]."""
     small = torch.int16 if tokenizer.num_codes <= 2**15 else torch.int32
-    made = torch.empty(0, dtype=small)
-    rows = torch.arange(len(images)).split(256)
-    with tqdm(total=len(views) * len(rows), desc="encode", unit="batch", leave=False, disable=None) as bar:
-        for view in range(len(views)):
-            for batch in rows:
-                pixels = views.of(images.pixels[batch], batch, torch.full_like(batch, view))
-                codes = tokenizer.encode(images_from_pixels(pixels.to(device))).to("cpu", small)
-                if not len(made):
-                    made = codes.new_empty(len(views), len(images), *codes.shape[1:])
-                made[view, batch] = codes
-                bar.update()
-    return made
+    _, height, width = images.shape
+    grid = height // tokenizer.factor, width // tokenizer.factor
+    codes = torch.empty(len(views), len(images), *grid, tokenizer.codes_per_position, dtype=small)
+    kept: list[Tensor] = []
+    count = 0
+    with tqdm(total=len(images), desc="encode", unit="image", leave=False, disable=None) as bar:
+        for rows, pixels in images.passage():
+            for view in range(len(views)):
+                seen = images_from_pixels(views.of(pixels, rows, torch.full_like(rows, view)).to(device))
+                codes[view, count : count + len(rows)] = tokenizer.encode(seen).to("cpu", small)
+            kept.append(rows)
+            count += len(rows)
+            bar.update(len(rows))
+    return {"codes": codes[:, :count].contiguous(), "rows": torch.cat(kept)}

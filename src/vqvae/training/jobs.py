@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vqvae.config import PriorConfig, RunConfig, TokenizerConfig, load_config, to_mapping
-from vqvae.data import ImageSet, Views
+from vqvae.data import Images, ImageSet, Views, quiet_pil
 from vqvae.distributed import from_rank_0, in_turn, local_rank, process_group, rank, wait_for_ranks, world
 from vqvae.errors import UserError
 from vqvae.evaluation.floors import save_counts
@@ -22,7 +22,7 @@ from vqvae.training.engine import Engine
 from vqvae.training.loop import Trainer
 from vqvae.training.prior import PriorStage, keep_tokenizer
 from vqvae.training.run import Run
-from vqvae.training.tokenizer import TokenizerStage, pixel_variance
+from vqvae.training.tokenizer import TokenizerStage
 
 _LOG = logging.getLogger(__name__)
 
@@ -113,17 +113,17 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
     return config
 
 
-def _load(config: RunConfig) -> tuple[ImageSet, ImageSet]:
+def _load(config: RunConfig) -> tuple[Images, ImageSet]:
     if isinstance(config, TokenizerConfig):
         multiple = config.model.factor
     else:
         multiple = load_tokenizer(config.tokenizer).factor
     with in_turn(local_rank() == 0):  # the first of a host downloads, the others find it
-        train, heldout = (config.data.load(split, multiple_of=multiple) for split in ("train", "test"))
-    if train.pixels.shape[1:] != heldout.pixels.shape[1:]:
+        train, heldout = config.data.training_images(multiple), config.data.heldout_images(multiple)
+    if train.shape != heldout.shape:
         raise UserError(
-            f"{config.data.spec}: images [C, H, W] are {list(train.pixels.shape[1:])} in train, but "
-            f"{list(heldout.pixels.shape[1:])} in test; set --data.channels, --data.size and --data.fit crop"
+            f"{config.data.spec}: images [C, H, W] are {list(train.shape)} in train, but "
+            f"{list(heldout.shape)} in test; set --data.channels, --data.size and --data.fit crop"
         )
     if isinstance(config, PriorConfig) and config.classes and train.labels is None:
         raise UserError(f"{config.data.spec}: its images have no classes; set --classes false")
@@ -132,7 +132,7 @@ def _load(config: RunConfig) -> tuple[ImageSet, ImageSet]:
     return train, heldout
 
 
-def _train(run: Run, config: RunConfig, engine: Engine, train: ImageSet, heldout: ImageSet) -> None:
+def _train(run: Run, config: RunConfig, engine: Engine, train: Images, heldout: ImageSet) -> None:
     _check_same_data(run, train)
     precision = "bf16" if engine.bf16 else "fp32"
     if rank() == 0:
@@ -158,15 +158,16 @@ def _train(run: Run, config: RunConfig, engine: Engine, train: ImageSet, heldout
             file=sys.stderr,
             flush=True,
         )
-    Trainer(stage, config.training, engine, run).train()
+    with quiet_pil():  # a stream decodes as it is read
+        Trainer(stage, config.training, engine, run).train()
 
 
-def _prior_stage(run: Run, config: PriorConfig, train: ImageSet, heldout: ImageSet, engine: Engine) -> PriorStage:
+def _prior_stage(run: Run, config: PriorConfig, train: Images, heldout: ImageSet, engine: Engine) -> PriorStage:
     folder = run.path / "tokenizer"
     tokenizer, name = load_tokenizer(folder, device=engine.device), file_hash(model_file(folder))
-    if tokenizer.channels != train.pixels.shape[1]:
+    if tokenizer.channels != train.shape[0]:
         raise UserError(
-            f"{config.data.spec}: images of {train.pixels.shape[1]} channels, but the tokenizer is for "
+            f"{config.data.spec}: images of {train.shape[0]} channels, but the tokenizer is for "
             f"{tokenizer.channels}: set --data.channels {tokenizer.channels}"
         )
     views = config.data.views(config.training.seed)
@@ -181,22 +182,21 @@ def _prior_stage(run: Run, config: PriorConfig, train: ImageSet, heldout: ImageS
     return stage
 
 
-def _describe(train: ImageSet, heldout: ImageSet) -> dict[str, Any]:
-    def split(images: ImageSet) -> dict[str, Any]:
-        shape = list(images.pixels.shape[1:])
-        return {"images": len(images), "shape": shape, "fingerprint": images.fingerprint}
+def _describe(train: Images, heldout: ImageSet) -> dict[str, Any]:
+    def split(images: Images) -> dict[str, Any]:
+        return {"images": len(images), "shape": list(images.shape), "fingerprint": images.fingerprint}
 
     return {
         "spec": train.spec,
         "train": split(train),
         "test": split(heldout),
         "classes": list(train.classes),
-        "pixel_variance": pixel_variance(train.pixels),
+        "pixel_variance": train.pixel_variance,
         "bad": [asdict(bad) for bad in [*train.bad, *heldout.bad]],
     }
 
 
-def _check_same_data(run: Run, train: ImageSet) -> None:
+def _check_same_data(run: Run, train: Images) -> None:
     if from_rank_0(train.fingerprint) != train.fingerprint:
         raise UserError(
             f"{train.spec}: not the same images on all hosts: give every host the same files, or one shared folder"

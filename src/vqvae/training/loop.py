@@ -18,7 +18,6 @@ from torch.optim import AdamW
 
 from vqvae import noise
 from vqvae.config import TrainingConfig
-from vqvae.data import rows_at_step
 from vqvae.distributed import answered, in_turn, max_over_ranks, own_rows, rank, sum_over_ranks
 from vqvae.errors import UserError
 from vqvae.files import read_records
@@ -42,16 +41,18 @@ class Stage(Protocol):
 
     Attributes:
         model: whose parameters the loop trains.
-        num_rows: of the training set.
         criterion: what ``evaluate`` returns that is lowest in the best model.
     """
 
     model: nn.Module
-    num_rows: int
     criterion: str
 
     def train_on(self, model: nn.Module) -> None:
         """Run the networks of a copy of ``model`` in ``loss``: ``model`` itself is no longer whole."""
+        ...
+
+    def rows_at_step(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the rows of a step's batch, over all ranks, and their epochs, both int64 [B]."""
         ...
 
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
@@ -203,9 +204,7 @@ class Trainer:
         config = self.config
         drawn = int(noise.random_bits(config.seed, self.step))
         torch.manual_seed(drawn + rank())  # dropout: of (seed, step, rank)
-        rows, epochs = rows_at_step(
-            self.step, batch_size=config.batch_size, num_rows=self.stage.num_rows, seed=config.seed
-        )
+        rows, epochs = self.stage.rows_at_step(self.step)
         metrics: Metrics = {}
         for part, when in zip(rows.chunk(config.accumulate), epochs.chunk(config.accumulate), strict=True):
             part, when = own_rows(part), own_rows(when)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from vqvae import noise
 from vqvae.config import PriorConfig
+from vqvae.data import rows_at_step
 from vqvae.distributed import own_rows
 from vqvae.evaluation.floors import count_codes, pooled, unigram_nats
 from vqvae.evaluation.pictures import grid, save_png
@@ -65,7 +66,6 @@ class PriorStage:
         self, config: PriorConfig, train: CodeSet, heldout: CodeSet, engine: Engine, tokenizer: Path
     ) -> None:
         self.config, self.train, self.heldout, self.engine = config, train, heldout, engine
-        self.num_rows = len(train)
         self.tokenizer = load_tokenizer(tokenizer, device=engine.device)
         self.tokenizer_card, _ = read_model(tokenizer)
         self.tokenizer_hash = file_hash(model_file(tokenizer))
@@ -95,6 +95,11 @@ class PriorStage:
 
     def _floor(self, counts: Tensor) -> float:
         return float(unigram_nats(self.heldout.codes[0, :MEASURED_ROWS].long(), counts).mean()) / log(2)
+
+    def rows_at_step(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the rows of a step's batch, over all ranks, and their epochs, both int64 [B]."""
+        training = self.config.training
+        return rows_at_step(step, batch_size=training.batch_size, num_rows=len(self.train), seed=training.seed)
 
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
         """Return the mean negative log-likelihood of a code, in nats, on the rows of a batch."""

@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from vqvae.config import RunConfig, config_from, to_yaml
-from vqvae.config_yaml import read_yaml
+from vqvae.config import RunConfig, config_from, read_yaml, to_yaml
 from vqvae.distributed import rank
 from vqvae.errors import UserError, what_failed
 from vqvae.files import make_first_free, read_records, remove_leftovers, write_atomically, write_json

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vqvae.config import TokenizerConfig
-from vqvae.data import ImageSet
+from vqvae.data import Images, ImageSet, ImageStream
 from vqvae.distributed import own_rows
 from vqvae.evaluation.health import Health, gradient_norms
 from vqvae.evaluation.metrics import psnr
@@ -25,14 +25,6 @@ NOISE_ROWS = 2048  # training rows that the decoder's noise variance is estimate
 _BATCH = 256
 
 
-def pixel_variance(pixels: Tensor) -> float:
-    """Return the variance of pixels, uint8 [N, C, H, W], over all elements, in the scale of [-1, 1]."""
-    counts = torch.bincount(pixels.flatten().int(), minlength=256).double()
-    values = images_from_pixels(torch.arange(256, dtype=torch.uint8)).double()
-    mean = (counts * values).sum() / counts.sum()
-    return float((counts * (values - mean).square()).sum() / counts.sum())
-
-
 class TokenizerStage:
     """Equation 3 of arXiv 1711.00937 on batches of images.
 
@@ -45,17 +37,16 @@ class TokenizerStage:
 
     criterion = "nmse"
 
-    def __init__(self, config: TokenizerConfig, train: ImageSet, heldout: ImageSet, engine: Engine) -> None:
+    def __init__(self, config: TokenizerConfig, train: Images, heldout: ImageSet, engine: Engine) -> None:
         self.config, self.train, self.heldout, self.engine = config, train, heldout, engine
-        self.num_rows = len(train)
         training = config.training
         tokenizer = build_tokenizer(
             config.model,
-            channels=train.pixels.shape[1],
+            channels=train.shape[0],
             forwards_per_update=training.accumulate,
             seed=training.seed,
         )
-        tokenizer.pixel_variance.fill_(max(pixel_variance(train.pixels), 1e-12))
+        tokenizer.pixel_variance.fill_(max(train.pixel_variance, 1e-12))
         self.tokenizer: VQVAE = tokenizer.to(
             device=engine.device,
             memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
@@ -67,9 +58,9 @@ class TokenizerStage:
 
     def _compiled(self, batch: int) -> tuple[Network, Network]:
         # the quantizer stays out of the graph: its search is exact in eager float32, and already tiled
-        height, width = self.train.pixels.shape[2:]
+        _, height, width = self.train.shape
         factor, channels = self.tokenizer.factor, self.tokenizer.quantizer.channels
-        images = self._images(torch.zeros(batch, *self.train.pixels.shape[1:], dtype=torch.uint8))
+        images = self._images(torch.zeros(batch, *self.train.shape, dtype=torch.uint8))
         z_q = torch.zeros(batch, channels, height // factor, width // factor, device=self.engine.device)
         z_q = z_q.to(memory_format=torch.channels_last).requires_grad_()
         return (
@@ -86,10 +77,26 @@ class TokenizerStage:
         moved = pixels.to(self.engine.device, non_blocking=True)
         return images_from_pixels(moved).contiguous(memory_format=torch.channels_last)
 
+    def rows_at_step(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the rows of a step's batch, over all ranks, and their epochs, both int64 [B]."""
+        rows, epochs = self._order(step)
+        if isinstance(self.train, ImageStream):
+            soon, _ = self._order(step + self.train.lead(self.config.training.batch_size))
+            self.train.expect(self._own(rows), self._own(soon))
+        return rows, epochs
+
+    def _order(self, step: int) -> tuple[Tensor, Tensor]:
+        training = self.config.training
+        return self.train.rows_at_step(step, batch_size=training.batch_size, seed=training.seed)
+
+    def _own(self, rows: Tensor) -> Tensor:
+        """Return what this rank will be given of a batch, all micro-batches together."""
+        return torch.cat([own_rows(part) for part in rows.chunk(self.config.training.accumulate)])
+
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
         """Return the objective on the rows of a batch and its three terms."""
         views = self.config.data.views(self.config.training.seed)
-        images = self._images(views.of(self.train.pixels[rows], rows, views.choose(rows, epochs)))
+        images = self._images(views.of(self.train.pixels_of(rows), rows, views.choose(rows, epochs)))
         with self.engine.autocast():
             z_e = self.encoder(images)
             quantized = self.tokenizer.quantizer(z_e)
@@ -148,12 +155,11 @@ class TokenizerStage:
     def save(self, path: Path, step: int, *, heldout: float | None = None) -> None:
         """Write the tokenizer with its noise variance, estimated anew on the first training rows."""
         if self._noise[0] != step:
-            error, pixels = 0.0, self.train.pixels[:NOISE_ROWS]
+            error, pixels = 0.0, self.train.some(NOISE_ROWS)
             for part in pixels.split(_BATCH):
                 error += float((self._reconstruct(part)[1] - images_from_pixels(part)).square().sum())
             self._noise = step, error / pixels.numel()
         # beside the state, not in it: what a run is must not depend on when it was saved
         measured = {"noise_variance": torch.tensor(max(self._noise[1], 1e-6))}
-        c, h, w = self.train.pixels.shape[1:]
-        card = tokenizer_card(self.config, classes=self.train.classes, image_shape=(c, h, w), step=step)
+        card = tokenizer_card(self.config, classes=self.train.classes, image_shape=self.train.shape, step=step)
         save_model(path, {**self.tokenizer.state_dict(), **measured}, replace(card, heldout=heldout))

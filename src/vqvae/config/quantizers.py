@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from vqvae.config_fields import STRICT, Count, CountOrZero, NotNegative, Positive, Share, settings
+from vqvae.config.fields import STRICT, Count, CountOrZero, NotNegative, Positive, Share, settings
 
 if TYPE_CHECKING:
-    from vqvae.quantizers import Quantizer
+    from vqvae.quantizers import Estimator, Quantizer
 
 NumCodes = Annotated[int, Field(gt=1)]
 Bits = Annotated[int, Field(ge=1, le=62)]
@@ -18,87 +18,99 @@ Levels = Annotated[tuple[Annotated[int, Field(ge=3)], ...], Field(min_length=1)]
 EstimatorName = Literal["straight_through", "rotation"]
 
 
-def _with_estimator(config: Any) -> dict[str, Any]:
+def _estimator(name: EstimatorName) -> Estimator:
     from vqvae.quantizers import rotation_trick, straight_through
 
-    estimators = {"straight_through": straight_through, "rotation": rotation_trick}
-    return {**settings(config), "estimator": estimators[config.estimator]}
+    return {"straight_through": straight_through, "rotation": rotation_trick}[name]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class VectorQuantizerConfig:
-    """``vqvae.quantizers.VectorQuantizer``."""
+class _Codebook:
+    """What quantizers that look up the nearest code have in common."""
 
-    kind: Literal["vq"] = "vq"
+    kind: str
     num_codes: NumCodes = 512
     dim: Count = 64
     codes_per_position: Count = 1
     estimator: EstimatorName = "straight_through"
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the settings as the quantizer takes them."""
+        return {**settings(self), "estimator": _estimator(self.estimator)}
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class _RevivedCodebook(_Codebook):
+    """What those that revive dead codes have in common."""
+
     revive_every: CountOrZero = 20
     revive_below: Share = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class _Bits:
+    """What quantizers to bits have in common."""
+
+    kind: str
+    bits: Bits = 10
+    entropy_weight: NotNegative
+    diversity: NotNegative = 1.0
+    temperature: Positive = 0.01
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class VectorQuantizerConfig(_RevivedCodebook):
+    """``vqvae.quantizers.VectorQuantizer``."""
+
+    kind: Literal["vq"] = "vq"
 
     def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
         """Make the quantizer."""
         from vqvae.quantizers import VectorQuantizer
 
-        return VectorQuantizer(**_with_estimator(self), forwards_per_update=forwards_per_update, seed=seed)
+        return VectorQuantizer(**self._arguments(), forwards_per_update=forwards_per_update, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class EMAQuantizerConfig:
+class EMAQuantizerConfig(_RevivedCodebook):
     """``vqvae.quantizers.EMAQuantizer``."""
 
     kind: Literal["ema"] = "ema"
-    num_codes: NumCodes = 512
-    dim: Count = 64
-    codes_per_position: Count = 1
     decay: Share = 0.99
-    estimator: EstimatorName = "straight_through"
-    revive_every: CountOrZero = 20
-    revive_below: Share = 0.05
 
     def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
         """Make the quantizer."""
         from vqvae.quantizers import EMAQuantizer
 
-        return EMAQuantizer(**_with_estimator(self), forwards_per_update=forwards_per_update, seed=seed)
+        return EMAQuantizer(**self._arguments(), forwards_per_update=forwards_per_update, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class CosineQuantizerConfig:
+class CosineQuantizerConfig(_RevivedCodebook):
     """``vqvae.quantizers.CosineQuantizer``."""
 
     kind: Literal["cosine"] = "cosine"
-    num_codes: NumCodes = 512
     dim: Annotated[int, Field(ge=2)] = 16
-    codes_per_position: Count = 1
     decay: Share = 0.99
-    estimator: EstimatorName = "straight_through"
-    revive_every: CountOrZero = 20
-    revive_below: Share = 0.05
 
     def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
         """Make the quantizer."""
         from vqvae.quantizers import CosineQuantizer
 
-        return CosineQuantizer(**_with_estimator(self), forwards_per_update=forwards_per_update, seed=seed)
+        return CosineQuantizer(**self._arguments(), forwards_per_update=forwards_per_update, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class SimVQConfig:
+class SimVQConfig(_Codebook):
     """``vqvae.quantizers.SimVQ``."""
 
     kind: Literal["simvq"] = "simvq"
-    num_codes: NumCodes = 512
-    dim: Count = 64
-    codes_per_position: Count = 1
-    estimator: EstimatorName = "straight_through"
 
     def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
         """Make the quantizer."""
         from vqvae.quantizers import SimVQ
 
-        return SimVQ(**_with_estimator(self))
+        return SimVQ(**self._arguments())
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -135,14 +147,11 @@ class FSQConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class LFQConfig:
+class LFQConfig(_Bits):
     """``vqvae.quantizers.LFQ``."""
 
     kind: Literal["lfq"] = "lfq"
-    bits: Bits = 10
     entropy_weight: NotNegative = 0.1
-    diversity: NotNegative = 1.0
-    temperature: Positive = 0.01
 
     def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
         """Make the quantizer."""
@@ -152,14 +161,11 @@ class LFQConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class BSQConfig:
+class BSQConfig(_Bits):
     """``vqvae.quantizers.BSQ``."""
 
     kind: Literal["bsq"] = "bsq"
-    bits: Bits = 10
     entropy_weight: NotNegative = 0.01
-    diversity: NotNegative = 1.0
-    temperature: Positive = 0.01
 
     def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
         """Make the quantizer."""
@@ -197,7 +203,7 @@ class ResidualQuantizerConfig:
         return ResidualQuantizer(
             [self.inner.build(forwards_per_update=forwards_per_update, seed=seed + i) for i in range(self.depth)],
             dropout=self.dropout,
-            estimator=_with_estimator(self)["estimator"],
+            estimator=_estimator(self.estimator),
             forwards_per_update=forwards_per_update,
             seed=seed,
         )

@@ -8,7 +8,7 @@ from typing import Any
 _SHOWN = 10  # bad images named on the screen; all are in the store
 
 
-def add_tokens(command: Callable[..., argparse.ArgumentParser]) -> None:
+def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands."""
     encode = command("encode", _encode, "turn a data set of any size into a store of codes; run again to go on")
     encode.add_argument("tokenizer", metavar="RUN", help="a run directory with a tokenizer")

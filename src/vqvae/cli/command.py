@@ -1,0 +1,48 @@
+"""One command, from its words to its exit code."""
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+
+from vqvae.cli.parsing import parse
+from vqvae.cli.printing import rank
+from vqvae.errors import RankLost, UserError, what_failed
+from vqvae.interruption import Interrupted, interrupt_on_signals
+
+_RANK_0_FIRST = 5.0  # seconds
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; exit 0, 1 for a doctor's finding, 2 for what the user can mend, 130 or 143 after a signal."""
+    # of torchrun's processes one speaks, for all say the same
+    logging.basicConfig(format="%(message)s", level=logging.ERROR if rank() else logging.WARNING)
+    try:
+        with interrupt_on_signals():
+            arguments = parse(sys.argv[1:] if argv is None else argv)
+            arguments.run(arguments)
+    except UserError as error:
+        _end(str(error), 2)
+    except RankLost as error:
+        _end(str(error), 1)
+    except Interrupted as stop:
+        _end(str(stop), stop.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:  # a full disk, a directory that is not ours to write in, a broken device
+        _end(what_failed(error), 2)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    """Say why in one line and exit.
+
+    Of torchrun's processes rank 0 says it, and torchrun then ends the others; only what befell another rank alone
+    is left to say after a while.
+    """
+    if rank():
+        time.sleep(_RANK_0_FIRST)
+        message = f"rank {rank()}: {message}"
+    if not rank() or code in (1, 2):
+        print(f"vqvae: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)

@@ -1,0 +1,29 @@
+"""What a run is made of: frozen dataclasses, to and from YAML, overridden key by key."""
+
+from vqvae.config.load import config_from as config_from
+from vqvae.config.load import load_config as load_config
+from vqvae.config.load import recipes as recipes
+from vqvae.config.load import to_mapping as to_mapping
+from vqvae.config.load import to_yaml as to_yaml
+from vqvae.config.models import PixelCNNConfig as PixelCNNConfig
+from vqvae.config.models import PriorModelConfig as PriorModelConfig
+from vqvae.config.models import TransformerConfig as TransformerConfig
+from vqvae.config.models import VQVAEConfig as VQVAEConfig
+from vqvae.config.quantizers import BSQConfig as BSQConfig
+from vqvae.config.quantizers import CosineQuantizerConfig as CosineQuantizerConfig
+from vqvae.config.quantizers import EMAQuantizerConfig as EMAQuantizerConfig
+from vqvae.config.quantizers import FSQConfig as FSQConfig
+from vqvae.config.quantizers import GroupedQuantizerConfig as GroupedQuantizerConfig
+from vqvae.config.quantizers import GumbelQuantizerConfig as GumbelQuantizerConfig
+from vqvae.config.quantizers import LFQConfig as LFQConfig
+from vqvae.config.quantizers import ProjectedQuantizerConfig as ProjectedQuantizerConfig
+from vqvae.config.quantizers import QuantizerConfig as QuantizerConfig
+from vqvae.config.quantizers import ResidualQuantizerConfig as ResidualQuantizerConfig
+from vqvae.config.quantizers import SimVQConfig as SimVQConfig
+from vqvae.config.quantizers import VectorQuantizerConfig as VectorQuantizerConfig
+from vqvae.config.runs import DataConfig as DataConfig
+from vqvae.config.runs import PriorConfig as PriorConfig
+from vqvae.config.runs import RunConfig as RunConfig
+from vqvae.config.runs import TokenizerConfig as TokenizerConfig
+from vqvae.config.runs import TrainingConfig as TrainingConfig
+from vqvae.config.yaml_values import read_yaml as read_yaml

@@ -1,0 +1,179 @@
+"""What the two kinds of run are made of: the data, the model, the training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
+
+from vqvae.config.fields import STRICT, Count, CountOrZero, NotNegative, Positive, Share
+from vqvae.config.models import PixelCNNConfig, PriorModelConfig, VQVAEConfig
+
+if TYPE_CHECKING:
+    from vqvae.data import Images, ImageSet, Views
+
+_MEASURED_ROWS = 2048  # held out, by either stage at an evaluation in training
+
+
+def _height_and_width(value: Any) -> Any:
+    """Accept 64 for [64, 64], and "48x64"."""
+    if isinstance(value, str) and value.count("x") == 1:
+        value = value.split("x")
+    return [value, value] if isinstance(value, int | str) else value
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataConfig:
+    """Which images, and how they are made to fit.
+
+    Attributes:
+        spec: ``shapes``, ``shapes:50000``, ``cifar10``, ``hf:OWNER/NAME`` or a path.
+        size: (height, width); ``64`` and ``48x64`` are understood. None: the images' own.
+        fit: ``strict`` refuses images of another size, ``crop`` scales and centre-crops them.
+        channels: 1 or 3; None: 1 where every image is grey.
+        flip: whether training sees each image mirrored half the time.
+        crops: shifted views of each image that training sees as often as the image itself; a prior's are encoded
+            once and stored, so each costs one pass of the tokenizer over the data.
+        strict: whether a file that cannot be decoded stops the run.
+        limit: the first so many images of a split only.
+        stream: whether training images are read as they are needed, for sets that do not fit into memory.
+        lanes: of a stream: how many places of the data a batch is drawn from, each a block of rows at a time. More
+            mix better and hold more in memory; ranks share them out.
+    """
+
+    spec: str = "shapes"
+    size: Annotated[tuple[Count, Count] | None, BeforeValidator(_height_and_width)] = None
+    fit: Literal["strict", "crop"] = "strict"
+    channels: Literal[1, 3] | None = None
+    flip: bool = False
+    crops: CountOrZero = 0
+    strict: bool = False
+    limit: Count | None = None
+    stream: bool = False
+    lanes: Count = 16
+
+    def training_images(self, multiple_of: int) -> Images:
+        """Read the training split into memory, or open it where it is to be read as it is needed."""
+        from vqvae.data import open_stream
+
+        if not self.stream:
+            return self.load("train", multiple_of=multiple_of)
+        return open_stream(self.spec, "train", multiple_of=multiple_of, lanes=self.lanes, **self._reading())
+
+    def heldout_images(self, multiple_of: int) -> ImageSet:
+        """Read the test split into memory; of one that may not fit, as much as training measures."""
+        limit = min(self.limit or _MEASURED_ROWS, _MEASURED_ROWS) if self.stream else self.limit
+        return replace(self, limit=limit).load("test", multiple_of=multiple_of)
+
+    def load(self, split: str, *, multiple_of: int) -> ImageSet:
+        """Read a split, ``train`` or ``test``, into memory."""
+        from vqvae.data import load
+
+        return load(self.spec, split, multiple_of=multiple_of, **self._reading())
+
+    def _reading(self) -> dict[str, Any]:
+        names = ("size", "fit", "channels", "strict", "limit")
+        return {name: getattr(self, name) for name in names}
+
+    def views(self, seed: int) -> Views:
+        """Return the views of a training image, a function of the run's seed."""
+        from vqvae.data import Views
+
+        return Views(self.flip, self.crops, seed)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainingConfig:
+    """The loop, the same for both stages.
+
+    Attributes:
+        steps: optimizer steps.
+        batch_size: images a step, all micro-batches together.
+        accumulate: micro-batches a step.
+        learning_rate: at its peak.
+        warmup: steps of linear rise to the peak.
+        final_rate: the share of the peak that the cosine falls to at the last step.
+        weight_decay: of AdamW; 0 is Adam.
+        clip: the largest norm of the gradient; 0 for no limit.
+        average: decay of the averaged weights that are evaluated and kept.
+        non_finite: at a loss, gradient or statistic that is not finite, ``stop`` before anything is changed,
+            ``skip`` the step, or ``back_off``: skip it and halve the learning rate from there on.
+        seed: of everything random.
+        precision: ``auto`` is bf16 where a measurement at the start finds it faster, else fp32.
+        compile: ``auto`` compiles where it works and the run is long enough to gain.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        shard: whether weights, gradients, moments and averages are shared out over ranks (FSDP2), for models
+            that do not fit on one device; else each rank holds all of them.
+        log_every: steps between lines of metrics.
+        evaluate_every: steps between held-out measurements and pictures.
+        patience: held-out measurements without a new best that end the run; 0 for none. What judges is
+            bits_per_code of a prior and nmse of a tokenizer.
+        checkpoint_every: steps between checkpoints.
+        keep: checkpoints kept, the newest ones; the model that measured best is kept too.
+        tensorboard: whether to write TensorBoard events beside the JSON lines.
+    """
+
+    steps: Count = 3000
+    batch_size: Count = 256
+    accumulate: Count = 1
+    learning_rate: Positive = 1e-3
+    warmup: CountOrZero = 100
+    final_rate: NotNegative = 0.02
+    weight_decay: NotNegative = 0.0
+    clip: NotNegative = 1.0
+    average: Share = 0.999
+    non_finite: Literal["stop", "skip", "back_off"] = "stop"
+    seed: int = 0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    device: str = "auto"
+    shard: bool = False
+    log_every: Count = 50
+    evaluate_every: Count = 500
+    patience: CountOrZero = 0
+    checkpoint_every: Count = 500
+    keep: Count = 2
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TokenizerConfig:
+    """A tokenizer's training.
+
+    Attributes:
+        beta: the weight of the commitment term (arXiv 1711.00937, equation 3).
+        revive_until: the share of the training after which dead codes are left alone, so that the codebook
+            settles.
+    """
+
+    stage: Literal["tokenizer"] = "tokenizer"
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: VQVAEConfig = Field(default_factory=VQVAEConfig)
+    beta: NotNegative = 0.25
+    revive_until: Annotated[float, Field(ge=0, le=1)] = 0.8
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PriorConfig:
+    """A prior's training over the codes of a tokenizer.
+
+    Attributes:
+        tokenizer: the tokenizer's run.
+        data: the images whose codes are learned.
+        classes: whether the prior is conditioned on the labels.
+        class_dropout: the share of labels hidden in training, so that it also learns codes without a class.
+    """
+
+    stage: Literal["prior"] = "prior"
+    tokenizer: str = ""
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: PriorModelConfig = Field(default_factory=PixelCNNConfig)
+    classes: bool = False
+    class_dropout: Share = 0.1
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+
+RunConfig = TokenizerConfig | PriorConfig
