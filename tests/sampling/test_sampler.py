@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from vqvae.models import PixelCNN
-from vqvae.sampling import Controls, draw, restrict, sample, sample_naively
+from vqvae.sampling import Controls, restrict, sample, sample_naively
+from vqvae.sampling.sampler import invert, numbers
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +167,12 @@ def test_top_p_sees_what_temperature_and_top_k_left(logits):
     torch.testing.assert_close(both, restrict(after, top_p=0.8))
 
 
+def draw(probabilities, seed, images, position):
+    """The codes of a position as ``sample`` draws them."""
+    *_, u = numbers(position + 1, seed, images)
+    return invert(probabilities, u)
+
+
 def test_draws_have_the_probabilities_frequencies_and_never_the_impossible():
     probabilities = torch.tensor([0.0, 0.4, 0.25, 0.0, 0.2, 0.1, 0.05, 0.0], dtype=torch.float64)
     possible = probabilities > 0
@@ -178,10 +185,9 @@ def test_draws_have_the_probabilities_frequencies_and_never_the_impossible():
 
 
 @pytest.mark.parametrize("u", [2.0**-53, 1 - 2.0**-53])
-def test_the_extreme_uniform_numbers_draw_possible_codes(u, monkeypatch):
-    monkeypatch.setattr("vqvae.noise.uniform", lambda *keys: torch.tensor([u], dtype=torch.float64))
+def test_the_extreme_uniform_numbers_draw_possible_codes(u):
     probabilities = torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.1, 0.3, 0.0]], dtype=torch.float64)
-    assert draw(probabilities, 0, torch.arange(1), 0).item() == (1 if u < 0.5 else 5)
+    assert invert(probabilities, torch.tensor([u], dtype=torch.float64)).item() == (1 if u < 0.5 else 5)
 
 
 def test_a_draw_is_a_function_of_seed_image_and_position():

@@ -6,7 +6,6 @@ from vqvae.sampling.inpaint import vary as vary
 from vqvae.sampling.protocol import Prior as Prior
 from vqvae.sampling.sampler import PLAIN as PLAIN
 from vqvae.sampling.sampler import Controls as Controls
-from vqvae.sampling.sampler import draw as draw
 from vqvae.sampling.sampler import restrict as restrict
 from vqvae.sampling.sampler import sample as sample
 from vqvae.sampling.sampler import sample_naively as sample_naively

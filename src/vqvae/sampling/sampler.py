@@ -51,26 +51,12 @@ def invert(weights: Tensor, u: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, at, right=True).squeeze(1).clamp_(max=weights.shape[1] - 1)
 
 
-def draw(probabilities: Tensor, seed: int, images: Tensor, position: int) -> Tensor:
-    """Draw a code for each image by inverting the distribution function at a uniform number.
-
-    The number is a function of (seed, image, position), so a sample depends neither on the batch that it is
-    drawn in nor on the order of drawing.
-
-    Args:
-        probabilities: float64 [B, K].
-        seed: of the whole set of samples.
-        images: int64 [B], the index of each image in the set.
-        position: of the code in its image.
-
-    Returns:
-        int64 [B].
-    """
-    return invert(probabilities, noise.uniform(seed, images, position))
-
-
 def numbers(length: int, *keys: int | Tensor) -> Iterator[Tensor]:
-    """Yield ``noise.uniform(*keys, position)`` for every position below ``length``; many are made at once."""
+    """Yield the uniform numbers of every position below ``length``, float64 [B]; many are made at once.
+
+    Each is ``noise.uniform(*keys, position)``. With (seed, images) for keys, int64 [B], a sample depends neither
+    on the batch that it is drawn in nor on the order of drawing.
+    """
     for positions in torch.arange(length).split(256):
         yield from noise.uniform(*keys, positions[:, None])
 
