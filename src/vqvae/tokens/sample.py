@@ -2,13 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vqvae.errors import UserError
 from vqvae.evaluation import check_flags, label_rows
-from vqvae.hub import choose_device, file_hash, load_prior, model_file, read_model
+from vqvae.hub import ModelCard, choose_device, file_hash, load_prior, model_file, read_model
+from vqvae.models import CodePrior
 from vqvae.sampling import PLAIN, Controls, sample
 from vqvae.tokens.shards import each_shard, writes
 from vqvae.tokens.store import LOCK_FILE, Shard, Store, StoreHeader
@@ -48,37 +50,40 @@ def sample_to_store(
     for name, value in (("num", num), ("shard-rows", shard_rows)):
         if value < 1:
             raise UserError(f"--{name} {value}: must be 1 or more")
-    on = choose_device(device)
-    prior, (card, _) = load_prior(path, device=on), read_model(path)
-
-    def labels_of(rows: range) -> Tensor | None:
-        if label or not prior.num_classes:
-            return label_rows(len(rows), label, card.classes, prior.num_classes)
-        return torch.arange(rows.start, rows.stop) % prior.num_classes  # all in turn
-
-    check_flags(controls, labels_of(range(1)))
-    channels, height, width = card.image_shape
-    header = StoreHeader(
-        tokenizer=card.tokenizer or "",
-        shape=(*prior.grid, prior.codes_per_position),
-        num_codes=prior.num_codes,
-        image_shape=(channels, height, width),
-        rows=num,
-        rows_per_shard=shard_rows,
-        classes=card.classes if prior.num_classes else (),
-        labelled=prior.num_classes > 0,
-        origin={"prior": file_hash(model_file(path)), "label": label, "seed": seed, **asdict(controls)},
-    )
-    store = Store.create(Path(out), header)
+    prior, (card, _) = load_prior(path, device=choose_device(device)), read_model(path)
+    check_flags(controls, _labels_of(range(1), label, prior, card))
+    origin = {"prior": file_hash(model_file(path)), "label": label, "seed": seed, **asdict(controls)}
+    store = Store.create(Path(out), _header(prior, card, num, shard_rows, origin))
 
     def make(shard: int) -> None:
         rows = store.header.rows_of(shard)
-        labels = labels_of(rows)
+        labels = _labels_of(rows, label, prior, card)
         codes = sample(
             prior, len(rows), first=rows.start, seed=seed, controls=controls, labels=labels, device="cpu"
         )
         store.write(shard, Shard(torch.arange(rows.start, rows.stop), codes, labels))
 
     with writes("the store", out):
-        each_shard(header, store.path / LOCK_FILE, "sample", done=store.is_whole, make=make)
+        each_shard(store.header, store.path / LOCK_FILE, "sample", done=store.is_whole, make=make)
     return store
+
+
+def _labels_of(rows: range, label: str | None, prior: CodePrior, card: ModelCard) -> Tensor | None:
+    """Return the classes of rows, int64 [len(rows)]: the one that is named, else all in turn."""
+    if label or not prior.num_classes:
+        return label_rows(len(rows), label, card.classes, prior.num_classes)
+    return torch.arange(rows.start, rows.stop) % prior.num_classes
+
+
+def _header(prior: CodePrior, card: ModelCard, num: int, shard_rows: int, origin: dict[str, Any]) -> StoreHeader:
+    return StoreHeader(
+        tokenizer=card.tokenizer or "",
+        shape=(*prior.grid, prior.codes_per_position),
+        num_codes=prior.num_codes,
+        image_shape=card.image_shape,
+        rows=num,
+        rows_per_shard=shard_rows,
+        classes=card.classes if prior.num_classes else (),
+        labelled=prior.num_classes > 0,
+        origin=origin,
+    )
