@@ -58,7 +58,7 @@ def inpaint_picture(
     check_flags(controls, labels)
     if not Path(image).is_file():
         raise UserError(f"{image}: no such image file")
-    pixels = load_files(path, [image])
+    pixels = load_files(path, tokenizer, [image])
     size = pixels.shape[2], pixels.shape[3]
     hole = _hole(mask, box, depth, size)
     codes = tokenizer.encode(images_from_pixels(pixels.to(run.device))).expand(num, -1, -1, -1)

@@ -89,34 +89,33 @@ def own_spec(path: str) -> str:
     return data_config(path).spec
 
 
-def load_for(path: str, spec: str, split: str) -> tuple[ImageSet, str]:
-    """Load images as a run's own were loaded: its channels and, where its config says so, its size and crop."""
-    tokenizer, (card, _) = load_tokenizer(path), read_model(path)
+def load_for(path: str, tokenizer: VQVAE, spec: str, split: str) -> tuple[ImageSet, str]:
+    """Load images as a run's own were: for its tokenizer and, where its config says so, its size and crop."""
     data = data_config(path)
     images = DataConfig(
         spec=spec,
         size=data.size,
         fit=data.fit,
-        channels=card.image_shape[0],  # pyright: ignore[reportArgumentType]
+        channels=tokenizer.channels,  # pyright: ignore[reportArgumentType]
     ).load(split, multiple_of=tokenizer.factor)
     return images, data.fit
 
 
-def images_named(path: str, names: Sequence[str]) -> torch.Tensor:
+def images_named(path: str, tokenizer: VQVAE, names: Sequence[str]) -> torch.Tensor:
     """Read image files, or the first 32 test images of one data spec, as a run's own were, uint8 [N, C, H, W].
 
     Raises:
         UserError: for names of neither, and images that do not fit.
     """
     if all(Path(name).is_file() for name in names):
-        return load_files(path, names)
+        return load_files(path, tokenizer, names)
     if len(names) == 1:
-        return load_for(path, names[0], "test")[0].pixels[:32]
+        return load_for(path, tokenizer, names[0], "test")[0].pixels[:32]
     missing = next(name for name in names if not Path(name).is_file())
     raise UserError(f"{missing}: no such image file")
 
 
-def load_files(path: str, names: Sequence[str]) -> torch.Tensor:
+def load_files(path: str, tokenizer: VQVAE, names: Sequence[str]) -> torch.Tensor:
     """Read image files as a run's own images were, uint8 [N, C, H, W].
 
     Raises:
@@ -129,7 +128,7 @@ def load_files(path: str, names: Sequence[str]) -> torch.Tensor:
         (Path(folder) / "test").mkdir()  # else some would be held out
         for number, name in enumerate(names):
             (train / f"{number:06d}-{Path(name).name}").symlink_to(Path(name).resolve())
-        images, _ = load_for(path, folder, "train")
+        images, _ = load_for(path, tokenizer, folder, "train")
     if images.bad:
         raise UserError(f"{images.bad[0].path}: {images.bad[0].reason}")
     return images.pixels

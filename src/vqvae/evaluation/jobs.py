@@ -30,7 +30,7 @@ def evaluate_run(
     on = choose_device(device)
     tokenizer = load_tokenizer(path, device=on)
     prior = load_prior(path, device=on) if card.stage == "prior" else None
-    images, fit = load_for(path, spec, split)
+    images, fit = load_for(path, tokenizer, spec, split)
     counts = load_counts(Path(path)) if prior is not None else None
     results, chosen = evaluate(
         tokenizer, images, prior=prior, counts=counts, device=on, progress=progress, fit=fit
@@ -90,6 +90,7 @@ def reconstruction_picture(path: str, names: Sequence[str], *, device: str = "au
         UserError: for a path that is no run, or images that do not fit.
     """
     on = choose_device(device)
-    tokenizer, pixels = load_tokenizer(path, device=on), images_named(path, names)
+    tokenizer = load_tokenizer(path, device=on)
+    pixels = images_named(path, tokenizer, names)
     codes = tokenizer.encode(images_from_pixels(pixels.to(on)))
     return pairs(pixels, pixels_from_images(tokenizer.decode(codes)).cpu())

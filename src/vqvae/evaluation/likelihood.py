@@ -14,7 +14,7 @@ from vqvae.errors import UserError
 from vqvae.evaluation.inputs import Opened, images_named, load_for, open_prior, own_spec
 from vqvae.evaluation.metrics import bits
 from vqvae.evaluation.pictures import grid, heat, with_scale
-from vqvae.models import code_bits, typicality
+from vqvae.models import VQVAE, code_bits, typicality
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
 HELD_OUT = 1000  # images that say what is usual
@@ -80,8 +80,8 @@ def likelihood_picture(
     """
     run = open_prior(path, device)
     label_row = run.label_rows(1, label)
-    pixels, spec = images_named(path, names), data or own_spec(path)
-    heldout = _heldout(path, spec, label_row)
+    pixels, spec = images_named(path, run.tokenizer, names), data or own_spec(path)
+    heldout = _heldout(path, run.tokenizer, spec, label_row)
     usual = torch.cat([nats.flatten(1).sum(1) for nats, _ in _measured(run, heldout, label_row)])
     parts = list(_measured(run, pixels, label_row))
     code_nats, reconstructions = (torch.cat(found) for found in zip(*parts, strict=True))
@@ -98,9 +98,9 @@ def likelihood_picture(
     return _picture(pixels, reconstructions, code_bits(code_nats)), figures
 
 
-def _heldout(path: str, spec: str, label_row: Tensor | None) -> Tensor:
+def _heldout(path: str, tokenizer: VQVAE, spec: str, label_row: Tensor | None) -> Tensor:
     """Return held-out pixels, those of a class where there is one."""
-    images, _ = load_for(path, spec, "test")
+    images, _ = load_for(path, tokenizer, spec, "test")
     if label_row is None or images.labels is None:
         return images.pixels[:HELD_OUT]
     of_class = images.pixels[images.labels == label_row]
