@@ -2,14 +2,15 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from vqvae.data import load
-from vqvae.evaluation import evaluate, evaluate_run, results_table
+from vqvae.evaluation import Results, evaluate, evaluate_run, results_table
+from vqvae.evaluation.measures import MEASURES
 from vqvae.evaluation.metrics import CodeCounts, psnr, ssim
 from vqvae.hub import load_prior, load_tokenizer
 from vqvae.tensors import images_from_pixels, pixels_from_images
@@ -110,3 +111,7 @@ def test_an_evaluation_is_kept_in_the_run(prior_run: Run) -> None:
     table = results_table(replace(results))
     for name in ("nmse", "psnr", "ssim", "perplexity", "bits_per_dim_prior"):
         assert name in table
+
+
+def test_every_figure_has_its_meaning() -> None:
+    assert [*MEASURES, "protocol"] == [field.name for field in fields(Results)]

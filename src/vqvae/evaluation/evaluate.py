@@ -20,22 +20,8 @@ from vqvae.tensors import images_from_pixels
 class Results:
     """What a split measures; the JSON of ``vqvae evaluate --json``.
 
-    Attributes:
-        images: how many.
-        nmse: mean squared error over the variance of the training pixels; lower is better, 0 is exact.
-        psnr: dB, peak 255, after rounding to uint8, mean over images; higher is better.
-        ssim: structural similarity, at most 1, mean over images; higher is better.
-        perplexity: of the codes over the whole split, in 1..K.
-        usage: the share of the codebook chosen at least once over the whole split.
-        bits_per_code: cost of a code under the best prior there is: the learned one, else the uniform one.
-        bits_per_code_uniform: log2 K.
-        bits_per_code_unigram: cost of a code by how often each was counted in training; None without counts.
-        bits_per_code_position_unigram: the same, counted at each position by itself.
-        bits_per_code_prior: cost of a code under the learned prior; None without one.
-        kl_bits_per_dim_uniform: the KL term under the uniform prior, n*h*w*log2 K / (C*H*W).
-        bits_per_dim_uniform: the bound -log2 p(x) <= -log2 p(x | z) - log2 p(z) over C*H*W, p(z) uniform.
-        bits_per_dim_prior: the same bound with the learned prior; None without one.
-        protocol: what was measured, and with what.
+    What each figure is, ``measures.MEASURES`` says; ``protocol`` says what was measured, and with what. The bound
+    is -log2 p(x) <= -log2 p(x | z) - log2 p(z). What takes a learned prior, or its counts, is None without.
     """
 
     images: int

@@ -8,29 +8,12 @@ from string import Template
 from typing import Any, cast
 
 from vqvae.errors import UserError
+from vqvae.evaluation.measures import MEASURES, Measure
 from vqvae.evaluation.panels import panels
 from vqvae.evaluation.pictures import figures_over_time
 from vqvae.evaluation.plots import panel_figure, usage_figure
 from vqvae.evaluation.records import RunRecords, read_run
 from vqvae.files import write_atomically
-
-# result -> name, unit, the better direction, meaning
-_MEANINGS = {
-    "images": ("Images", "images", "", "measured"),
-    "nmse": ("NMSE", "ratio", "lower", "squared error over the pixels' variance: 0 is perfect, 1 a constant"),
-    "psnr": ("PSNR", "dB", "higher", "peak signal over noise, on pixels of 0 to 255"),
-    "ssim": ("SSIM", "-1 to 1", "higher", "structural similarity of reconstruction and original, 1 is identical"),
-    "perplexity": ("Perplexity", "codes", "higher", "how many codes, evenly used, would be as varied as these"),
-    "usage": ("Usage", "share", "higher", "codes chosen at least once, of all K"),
-    "bits_per_code": ("Bits a code", "bits", "lower", "to write one code, with the prior if there is one"),
-    "bits_per_code_uniform": ("Bits a code, uniform", "bits", "lower", "to write one code with no prior: log₂ K"),
-    "bits_per_code_unigram": ("Bits a code, unigram", "bits", "lower", "by how often training had each"),
-    "bits_per_code_position_unigram": ("Bits a code, by position", "bits", "lower", "the same at each position"),
-    "bits_per_code_prior": ("Bits a code, prior", "bits", "lower", "to write one code with the prior"),
-    "kl_bits_per_dim_uniform": ("KL, uniform", "bits", "lower", "an image's codes with no prior, over C·H·W"),
-    "bits_per_dim_uniform": ("Bits a dimension, uniform", "bits", "lower", "codes and pixels over C·H·W"),
-    "bits_per_dim_prior": ("Bits a dimension, prior", "bits", "lower", "the same with the prior, over C·H·W"),
-}  # fmt: skip
 
 
 def write_report(run: Path, also: Path | None = None) -> Path:
@@ -129,7 +112,7 @@ def _headline(run: RunRecords) -> str:
     figures = ""
     known = [key for key in (*wanted, "perplexity", "usage") if measured.get(key) is not None]
     for key in known[:4]:
-        name, unit, better, _ = _MEANINGS[key]
+        name, unit, better, _ = MEASURES[key]
         unit = unit if unit in ("dB", "bits") else ""
         unit = f"of {_number(of[key])} {unit}" if of.get(key) else unit
         figures += (
@@ -166,14 +149,18 @@ def _results(run: RunRecords) -> str:
         return _quiet("No evaluation yet:", f"vqvae evaluate {run.path} --data SPEC")
     rows = ""
     for key, value in run.results.items():
-        name, unit, better, meaning = _MEANINGS.get(key, (key, "", "", ""))
+        name, unit, better, meaning = MEASURES.get(key, Measure(key, "", "", ""))
         number = "—" if value is None else f'<data value="{escape(str(value))}">{escape(_number(value))}</data>'
-        words = ", ".join(filter(None, [meaning, f"{better} is better" if better else ""]))
+        words = ", ".join(filter(None, [_typeset(meaning), f"{better} is better" if better else ""]))
         rows += (
             f'<tr><th scope="row">{escape(name)}</th><td class="number">{number}</td>'
             f'<td class="soft">{unit}</td><td class="soft">{words}</td></tr>'
         )
     return _table(("Measure", "Value", "Unit", "Meaning"), rows, css="results")
+
+
+def _typeset(words: str) -> str:
+    return words.replace("*", "\N{MIDDLE DOT}").replace("log2", "log\N{SUBSCRIPT TWO}")
 
 
 def _table(heads: Sequence[str], rows: str, css: str) -> str:

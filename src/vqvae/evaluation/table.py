@@ -1,28 +1,20 @@
 """The results as people read them."""
 
 from vqvae.evaluation.evaluate import Results
+from vqvae.evaluation.measures import MEASURES, Measure
 
-_ROWS = (
-    ("nmse", "squared error / variance of the training pixels, lower is better"),
-    ("psnr", "dB, peak 255, rounded to uint8, mean over images, higher is better"),
-    ("ssim", "structural similarity, at most 1, higher is better"),
-    ("perplexity", "of the codes over the whole split"),
-    ("usage", "share of the codebook chosen at least once"),
-    ("bits_per_code_uniform", "bits a code under the uniform prior, log2 K"),
-    ("bits_per_code_unigram", "bits a code by how often training had each: a prior must be below"),
-    ("bits_per_code_position_unigram", "the same, each position by itself"),
-    ("bits_per_code_prior", "bits a code under the learned prior, lower is better"),
-    ("kl_bits_per_dim_uniform", "bits a dimension: the codes alone under the uniform prior"),
-    ("bits_per_dim_uniform", "bits a dimension: bound on -log2 p(image), uniform prior"),
-    ("bits_per_dim_prior", "bits a dimension: bound on -log2 p(image), learned prior"),
-)
+_IN_OTHER_WORDS = ("images", "bits_per_code")  # the protocol's line, and the prior's or the uniform row
 
 
 def results_table(results: Results) -> str:
     """Return the results as aligned lines, each number with its unit, then the protocol."""
     values = results.to_dict()
     protocol = results.protocol
-    lines = [f"{name:32}{_number(values[name]):>10}  {meaning}" for name, meaning in _ROWS]
+    lines = [
+        f"{key:32}{_number(values[key]):>10}  {_words(measure)}"
+        for key, measure in MEASURES.items()
+        if key not in _IN_OTHER_WORDS
+    ]
     versions = ", ".join(f"{name} {version}" for name, version in protocol["versions"].items())
     size = "x".join(map(str, protocol["size"]))
     lines.append(
@@ -30,6 +22,10 @@ def results_table(results: Results) -> str:
         f"fit {protocol['crop']}, {protocol['skipped']} skipped, {protocol['precision']}; {versions}"
     )
     return "\n".join(lines)
+
+
+def _words(measure: Measure) -> str:
+    return ", ".join([measure.unit, measure.meaning, f"{measure.better} is better"])
 
 
 def _number(value: float | None) -> str:
