@@ -1,4 +1,4 @@
-"""The code store: made once, the tokenizer's own codes, never mistaken for another's."""
+"""The cache of codes: made once, the tokenizer's own codes, never mistaken for another's."""
 
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,18 @@ from PIL import Image
 from vqvae.data import Views, load, open_stream
 from vqvae.data.shapes import draw
 from vqvae.hub import file_hash, load_tokenizer, model_file
+from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 from vqvae.training import Run
-from vqvae.training import codes as code_store
-from vqvae.training.codes import cache_folder, code_set
+from vqvae.training import codes as code_cache
+from vqvae.training.codes import KIND, VERSION, cache_folder, code_set
 
 
-def _stored() -> list[Path]:
+def _kept() -> list[Path]:
     return sorted(cache_folder().rglob("*.safetensors"))
 
 
-def test_the_store_holds_the_tokenizers_codes_of_both_views(tokenizer_run: Run) -> None:
+def test_the_cache_holds_the_tokenizers_codes_of_both_views(tokenizer_run: Run) -> None:
     tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=40)
     name = file_hash(model_file(tokenizer_run.path))
     stored = code_set(tokenizer, name, images, views=Views(mirrored=True), device="cpu")
@@ -28,10 +29,10 @@ def test_the_store_holds_the_tokenizers_codes_of_both_views(tokenizer_run: Run) 
     assert torch.equal(stored.codes[0].long(), tokenizer.encode(inputs))
     assert torch.equal(stored.codes[1].long(), tokenizer.encode(inputs.flip(-1)))
     assert len(stored) == 40 and torch.equal(stored.labels, images.labels)
-    assert name[:16] in str(_stored()[0])
+    assert name[:16] in str(_kept()[0])
 
 
-def test_the_store_holds_the_codes_of_every_shifted_view(tokenizer_run: Run) -> None:
+def test_the_cache_holds_the_codes_of_every_shifted_view(tokenizer_run: Run) -> None:
     tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=300)
     views, rows = Views(mirrored=True, crops=2, seed=4), torch.arange(300)
     stored = code_set(tokenizer, "e" * 64, images, views=views, device="cpu").codes
@@ -64,7 +65,7 @@ def test_codes_are_made_once(tokenizer_run: Run, monkeypatch: pytest.MonkeyPatch
     def never(*_: Any) -> Any:
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr(code_store, "_encoded", never)
+    monkeypatch.setattr(code_cache, "_encoded", never)
     again = code_set(tokenizer, "a" * 64, images, views=Views(), device="cpu")
     assert torch.equal(first.codes, again.codes)
     others = [{"tokenizer_hash": "b" * 64}, {"images": load("shapes", "test", limit=7)}]
@@ -76,9 +77,13 @@ def test_codes_are_made_once(tokenizer_run: Run, monkeypatch: pytest.MonkeyPatch
             code_set(tokenizer, device="cpu", **arguments)
 
 
-def test_a_damaged_store_is_made_again(tokenizer_run: Run) -> None:
+def test_what_is_damaged_is_made_again(tokenizer_run: Run) -> None:
     tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=8)
     first = code_set(tokenizer, "c" * 64, images, views=Views(), device="cpu")
-    [path] = _stored()
+    [path] = _kept()
+    header, tensors = load_tensors(path, KIND, VERSION)
     path.write_bytes(path.read_bytes()[:40])
+    assert torch.equal(code_set(tokenizer, "c" * 64, images, views=Views(), device="cpu").codes, first.codes)
+    old = {"identity": header["identity"]}, {"codes": tensors["codes"] + 1}  # of version 1, without rows
+    save_tensors(path, KIND, 1, *old)
     assert torch.equal(code_set(tokenizer, "c" * 64, images, views=Views(), device="cpu").codes, first.codes)

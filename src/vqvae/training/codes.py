@@ -1,4 +1,4 @@
-"""The code store: a tokenizer's codes of a data set, made once and kept under the tokenizer's hash."""
+"""The cache of codes: a tokenizer's codes of a data set, made once and kept under the tokenizer's hash."""
 
 import hashlib
 import json
@@ -38,14 +38,14 @@ class CodeSet:
 
 
 def cache_folder() -> Path:
-    """Return where stored codes live: $VQVAE_CACHE, or ~/.cache/vqvae."""
+    """Return where codes are kept: $VQVAE_CACHE, or ~/.cache/vqvae."""
     return Path(os.environ.get("VQVAE_CACHE", Path.home() / ".cache" / "vqvae"))
 
 
 def code_set(
     tokenizer: VQVAE, tokenizer_hash: str, images: Images, *, views: Views, device: torch.device | str
 ) -> CodeSet:
-    """Return the codes of a data set, from the store where they are in it, else made and stored.
+    """Return the codes of a data set, from the cache where they are in it, else made and kept there.
 
     Args:
         tokenizer: in eval mode, on the device.
@@ -59,7 +59,7 @@ def code_set(
         identity |= {"crops": views.crops, "seed": views.seed}
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     path = cache_folder() / "codes" / tokenizer_hash[:16] / f"{images.split}-{name}.safetensors"
-    tensors = _stored(path, identity)
+    tensors = _cached(path, identity)
     if tensors is None:
         tensors = _encoded(tokenizer, images, views, device)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,12 +69,13 @@ def code_set(
     return CodeSet(tensors["codes"], None if labels is None else labels[tensors["rows"]])
 
 
-def _stored(path: Path, identity: dict[str, object]) -> dict[str, Tensor] | None:
+def _cached(path: Path, identity: dict[str, object]) -> dict[str, Tensor] | None:
     try:
         header, tensors = load_tensors(path, KIND, VERSION)
     except UserError:
-        return None  # absent, or damaged: it is only a store, and is made again
-    return tensors if header["identity"] == identity else None
+        return None  # absent, damaged, or of version 2: it is only a cache, and is made again
+    whole = header.get("identity") == identity and tensors.keys() == {"codes", "rows"}  # version 1 had no rows
+    return tensors if whole else None
 
 
 @torch.no_grad()
