@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vqvae.tensorfile import load_tensors, save_tensors
 
-KIND, VERSION = "vqvae-code-counts", 1
+KIND, VERSION = "vqvae-code-counts", 2
 COUNTS_FILE = "code-counts.safetensors"  # of a prior's run
 
 
