@@ -37,10 +37,15 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     """Return the sum of a tensor over ranks, the same bits on all; no gradient passes."""
     if world() == 1:
         return tensor
-    total = tensor.detach().clone(memory_format=torch.contiguous_format)
-    with _answered():
-        dist.all_reduce(total)
-    return total
+    return sum_over_ranks_(tensor.detach().clone(memory_format=torch.contiguous_format))
+
+
+def sum_over_ranks_(tensor: Tensor) -> Tensor:
+    """Do the same in the memory of the tensor, which is contiguous and needs no gradient; return it."""
+    if world() > 1:
+        with _answered():
+            dist.all_reduce(tensor)
+    return tensor
 
 
 def max_over_ranks(value: int) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from vqvae.distributed import sum_over_ranks, world
+from vqvae.distributed import sum_over_ranks_, world
 
 
 @torch.no_grad()
@@ -24,7 +24,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter], scalars: Mapping[str, Tens
     has = torch.tensor([p.grad is not None for p in owners], dtype=torch.float32, device=device)
     parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in owners]
     values = torch.stack([value.to(has) for value in scalars.values()])
-    total = sum_over_ranks(torch.cat([*parts, has, values]))
+    total = sum_over_ranks_(torch.cat([*parts, has, values]))  # in place: it is as large as the model
     *summed, has, values = total.split([*(p.numel() for p in owners), len(has), len(values)])
     for parameter, gradient, anywhere in zip(owners, summed, has.tolist(), strict=True):
         if anywhere:
