@@ -95,6 +95,17 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * rise * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
+class Speed:
+    """Steps a second from now on, after ``step`` steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.started = step, time.perf_counter()
+
+    def since(self, step: int) -> float:
+        """Return the steps a second up to now, after ``step`` steps."""
+        return (step - self.step) / (time.perf_counter() - self.started)
+
+
 def _sharded(stage: Stage) -> Weights:
     from vqvae.training.sharding import ShardedWeights  # a second of imports that other trainings do without
 
@@ -149,27 +160,7 @@ class Trainer:
             sinks.append(TensorBoard(self.run.path / "tensorboard"))
         try:
             with stop_on_signals() as stop:
-                if self._unmeasured():
-                    self._evaluate(sinks, stop)  # what a signal had cut short
-                since, started = self.step, time.perf_counter()
-                signum, over = max_over_ranks(stop.signum), self._out_of_patience()  # all ranks leave at one step
-                while self.step < self.config.steps and not over and not signum:
-                    metrics = self._step()
-                    progress.advance()
-                    if self._due(self.config.log_every):
-                        seconds = time.perf_counter() - started
-                        speed = (self.step - since) * self.config.batch_size / seconds
-                        self._log(sinks, metrics, speed)
-                        since, started = self.step, time.perf_counter()
-                    if self._due(self.config.evaluate_every):
-                        self._evaluate(sinks, stop)
-                        over = self._out_of_patience()
-                        since, started = self.step, time.perf_counter()
-                    signum = max_over_ranks(stop.signum)  # asked once: one from here on is for the next step
-                    if self._due(self.config.checkpoint_every) or signum or over:
-                        if lines:
-                            lines.sync()
-                        self._save()
+                over = self._steps(stop, progress, lines, sinks)
                 signum = max_over_ranks(stop.signum)  # here the others wait for rank 0 to save
                 if signum:
                     raise Interrupted(signum, f"stopped and saved at step {self.step}")
@@ -178,6 +169,29 @@ class Trainer:
         finally:
             for sink in sinks:
                 sink.close()
+
+    def _steps(self, stop: StopRequest, progress: Progress, lines: JsonLines | None, sinks: list[Sink]) -> bool:
+        """Run steps to the last, a stop, or the end of patience, with all that is due; say whether it was that."""
+        if self._unmeasured():
+            self._evaluate(sinks, stop)  # what a signal had cut short
+        speed = Speed(self.step)
+        signum, over = max_over_ranks(stop.signum), self._out_of_patience()  # all ranks leave at one step
+        while self.step < self.config.steps and not over and not signum:
+            metrics = self._step()
+            progress.advance()
+            if self._due(self.config.log_every):
+                self._log(sinks, metrics, speed.since(self.step) * self.config.batch_size)
+                speed = Speed(self.step)
+            if self._due(self.config.evaluate_every):
+                self._evaluate(sinks, stop)
+                over = self._out_of_patience()
+                speed = Speed(self.step)  # of training alone
+            signum = max_over_ranks(stop.signum)  # asked once: one from here on is for the next step
+            if self._due(self.config.checkpoint_every) or signum or over:
+                if lines:
+                    lines.sync()
+                self._save()
+        return over
 
     def _step(self) -> Metrics:
         """Run one optimizer step, or drop it where something of it is not finite; nothing has changed then."""
