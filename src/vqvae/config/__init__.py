@@ -21,6 +21,7 @@ from vqvae.config.quantizers import QuantizerConfig as QuantizerConfig
 from vqvae.config.quantizers import ResidualQuantizerConfig as ResidualQuantizerConfig
 from vqvae.config.quantizers import SimVQConfig as SimVQConfig
 from vqvae.config.quantizers import VectorQuantizerConfig as VectorQuantizerConfig
+from vqvae.config.runs import MEASURED_ROWS as MEASURED_ROWS
 from vqvae.config.runs import DataConfig as DataConfig
 from vqvae.config.runs import PriorConfig as PriorConfig
 from vqvae.config.runs import RunConfig as RunConfig

@@ -14,7 +14,7 @@ from vqvae.config.models import PixelCNNConfig, PriorModelConfig, VQVAEConfig
 if TYPE_CHECKING:
     from vqvae.data import Images, ImageSet, Views
 
-_MEASURED_ROWS = 2048  # held out, by either stage at an evaluation in training
+MEASURED_ROWS = 2048  # held out, by either stage at an evaluation in training; vqvae evaluate takes all
 
 
 def _height_and_width(value: Any) -> Any:
@@ -64,7 +64,7 @@ class DataConfig:
 
     def heldout_images(self, multiple_of: int) -> ImageSet:
         """Read the test split into memory; of one that may not fit, as much as training measures."""
-        limit = min(self.limit or _MEASURED_ROWS, _MEASURED_ROWS) if self.stream else self.limit
+        limit = min(self.limit or MEASURED_ROWS, MEASURED_ROWS) if self.stream else self.limit
         return replace(self, limit=limit).load("test", multiple_of=multiple_of)
 
     def load(self, split: str, *, multiple_of: int) -> ImageSet:

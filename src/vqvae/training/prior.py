@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae import noise
-from vqvae.config import PriorConfig
+from vqvae.config import MEASURED_ROWS, PriorConfig
 from vqvae.data import rows_at_step
 from vqvae.distributed import own_rows
 from vqvae.evaluation.floors import count_codes, pooled, unigram_nats
@@ -34,7 +34,6 @@ from vqvae.training.engine import Engine
 from vqvae.training.loop import Metrics
 from vqvae.training.run import Run
 
-MEASURED_ROWS = 2048  # held-out and training rows measured at every evaluation
 SAMPLES = 64
 _BATCH = 256
 

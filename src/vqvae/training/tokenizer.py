@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vqvae.config import TokenizerConfig
+from vqvae.config import MEASURED_ROWS, TokenizerConfig
 from vqvae.data import Images, ImageSet, ImageStream
 from vqvae.distributed import own_rows
 from vqvae.evaluation.health import Health, gradient_norms
@@ -20,7 +20,6 @@ from vqvae.training.engine import Engine, Network
 from vqvae.training.loop import Metrics
 from vqvae.training.run import Run
 
-HELD_OUT_ROWS = 2048  # measured at every evaluation; vqvae evaluate measures the whole split
 NOISE_ROWS = 2048  # training rows that the decoder's noise variance is estimated on
 _BATCH = 256
 
@@ -131,7 +130,7 @@ class TokenizerStage:
     def evaluate(self) -> dict[str, float]:
         """Measure the first held-out rows; the gradients on the first batch of them."""
         error, quality, health = 0.0, 0.0, Health(self.tokenizer)
-        pixels = self.heldout.pixels[:HELD_OUT_ROWS]
+        pixels = self.heldout.pixels[:MEASURED_ROWS]
         for part in pixels.split(_BATCH):
             z_e = self.tokenizer.encoder(self._images(part))
             quantized = self.tokenizer.quantizer(z_e)
