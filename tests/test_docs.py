@@ -36,6 +36,29 @@ def test_every_link_to_a_file_leads_to_it(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_and_file_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text()
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert f"def {name}(" in tests, name
+    for path in re.findall(r"`((?:tests|benchmarks|docs)/[\w/.]+)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_each_statement_of_the_papers_has_its_code_and_its_test_where_the_page_says() -> None:
+    page = (ROOT / "docs" / "paper-to-code.md").read_text()
+    places = re.findall(r"^- (?:Code|Tests?): (.*?)(?=^- |^$|^#)", page, re.MULTILINE | re.DOTALL)
+    assert places
+    for place in places:
+        source = ""
+        for name in re.findall(r"`([^`]+)`", place):
+            if name.endswith(".py"):
+                source = (ROOT / ("" if name.startswith("tests/") else "src/vqvae") / name).read_text()
+            else:
+                assert all(re.search(rf"\b{part}\b", source) for part in name.split(".")), name
+
+
 def test_the_house_is_as_the_readme_draws_it() -> None:
     drawn = set(re.findall(r"^      ([\w.]+/?) ", (ROOT / "README.md").read_text(), re.MULTILINE))
     source = ROOT / "src" / "vqvae"
