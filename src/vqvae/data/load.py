@@ -1,4 +1,4 @@
-"""From what the user names to images in memory."""
+"""From what the user names to images, in memory or as a stream."""
 
 import re
 from dataclasses import replace

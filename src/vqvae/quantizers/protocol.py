@@ -1,4 +1,4 @@
-"""What a quantizer offers; networks, jobs, exports and files know nothing else of it."""
+"""What a quantizer offers; networks, jobs and files know nothing else of it."""
 
 from typing import Any, Protocol, runtime_checkable
 

@@ -1,4 +1,4 @@
-"""What a prior offers; the sampler, inpainting and the codec know nothing else of it."""
+"""What a prior offers; the sampler and inpainting know nothing else of it."""
 
 from typing import Any, Protocol
 
