@@ -24,6 +24,7 @@ def sample_to_store(
     label: str | None = None,
     seed: int = 0,
     controls: Controls = PLAIN,
+    candidates: int = 1,
     shard_rows: int = SHARD_ROWS,
     device: str = "auto",
 ) -> Store:
@@ -38,6 +39,7 @@ def sample_to_store(
         label: a class's name or number; None takes all classes in turn: image i is of class i % classes.
         seed: of the whole set.
         controls: of the drawing.
+        candidates: drawn for each image, of which the one is kept that tells its class best.
         shard_rows: images a shard.
         device: where to run.
 
@@ -56,7 +58,8 @@ def sample_to_store(
             return label_rows(len(rows), label, card.classes, prior.num_classes)
         return torch.arange(rows.start, rows.stop) % prior.num_classes  # all in turn
 
-    check_flags(controls, labels_of(range(1)))
+    check_flags(controls, labels_of(range(1)), candidates)
+    drawing = {"seed": seed, "candidates": candidates, **asdict(controls)}
     channels, height, width = card.image_shape
     header = StoreHeader(
         tokenizer=card.tokenizer or "",
@@ -67,7 +70,7 @@ def sample_to_store(
         rows_per_shard=shard_rows,
         classes=card.classes if prior.num_classes else (),
         labelled=prior.num_classes > 0,
-        origin={"prior": file_hash(model_file(path)), "label": label, "seed": seed, **asdict(controls)},
+        origin={"prior": file_hash(model_file(path)), "label": label, **drawing},
     )
     store = Store.create(Path(out), header)
 
@@ -75,7 +78,14 @@ def sample_to_store(
         rows = store.header.rows_of(shard)
         labels = labels_of(rows)
         codes = sample(
-            prior, len(rows), first=rows.start, seed=seed, controls=controls, labels=labels, device="cpu"
+            prior,
+            len(rows),
+            first=rows.start,
+            seed=seed,
+            controls=controls,
+            candidates=candidates,
+            labels=labels,
+            device="cpu",
         )
         store.write(shard, Shard(torch.arange(rows.start, rows.stop), codes, labels))
 
