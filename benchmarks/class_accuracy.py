@@ -4,6 +4,7 @@ A small network learns the classes from real ``shapes``, is tested on held-out o
 that a prior draws for each class in turn; the table counts how often it names the class that was asked for.
 
     python benchmarks/class_accuracy.py PRIOR_RUN [--num 1000] [--temperature 1.0] [--top-p P] [--guidance S]
+        [--candidates M] [--out WRONG.png]
 """
 
 import argparse
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float)
     parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--candidates", type=int, default=1)
     parser.add_argument("--out", help="where to save the first 64 samples that were named otherwise")
     arguments = parser.parse_args()
     train, test = load("shapes", "train"), load("shapes", "test")
@@ -68,7 +70,7 @@ def main() -> None:
     asked = torch.arange(arguments.num) % len(test.classes)
     prior, tokenizer = load_prior(arguments.prior), load_tokenizer(arguments.prior)
     controls = Controls(arguments.temperature, top_p=arguments.top_p, guidance=arguments.guidance)
-    codes = sample(prior, arguments.num, controls=controls, labels=asked)
+    codes = sample(prior, arguments.num, controls=controls, labels=asked, candidates=arguments.candidates)
     pixels = torch.cat([pixels_from_images(tokenizer.decode(part)) for part in codes.split(250)])
     right = named(network, pixels) == asked
     for label, name in enumerate(test.classes):

@@ -1,4 +1,5 @@
 import gc
+import threading
 import weakref
 
 import pyarrow as pa
@@ -75,6 +76,25 @@ def test_what_was_expected_is_what_is_held_and_the_rest_is_let_go():
     assert len(read) == 3  # it was still there
     gc.collect()
     assert sum(pixels() is not None for pixels in alive) == 1
+
+
+def test_what_was_not_begun_when_it_is_closed_is_never_read():
+    begun, go_on = threading.Event(), threading.Event()
+    read = []
+
+    def block(rows):
+        read.append(rows)
+        begun.set()
+        go_on.wait()
+        return torch.arange(rows.start, rows.stop)[:, None]
+
+    blocks = Blocks(torch.arange(10, 101, 10), block)
+    blocks.expect(torch.arange(100))
+    begun.wait()
+    blocks.close()
+    go_on.set()
+    blocks._pool.shutdown()
+    assert len(read) <= 2
 
 
 def test_blocks_end_where_groups_of_rows_do(tmp_path, picture, png):

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
+from vqvae.data.shapes import draw
 from vqvae.files import read_records
 from vqvae.training import Run
 
@@ -109,3 +111,25 @@ def test_torchrun_trains_a_prior(tokenizer_run, recipes, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert [r["step"] for r in read_records(Run(out).metrics) if r["split"] == "train"] == [1, 2, 3, 4]
     assert json.loads(Run(out).environment.read_text())["ranks"] == 2
+
+
+def test_torchrun_says_a_mistake_once(tmp_path):
+    done = _torchrun("train", "shapes", "--trainig.steps", "4", "--out", str(tmp_path / "run"))
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if line.startswith("vqvae: ")] == [
+        "vqvae: shapes: unknown key 'trainig'; did you mean 'training'?"
+    ]
+
+
+def test_each_rank_names_the_bad_images_of_its_own_lanes(tmp_path, recipes):
+    for row, pixels in enumerate(draw(torch.arange(600), split="train").permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(pixels).save(tmp_path / f"{row:03d}.png")
+    bad = [f"{row:03d}.png" for row in (17, 300, 599)]
+    for name in bad:
+        (tmp_path / name).write_bytes(b"no image")
+    data = ["--data", str(tmp_path), "--data.stream", "true", "--data.lanes", "2", "--data.limit", "null"]
+    passage = ["--training.batch_size", "60", "--steps", "11"]
+    done = _torchrun("train", recipes["tokenizer"], *data, *passage, "--out", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = {line.split(":")[0] for line in done.stderr.splitlines() if line.startswith("skipped ")}
+    assert said == {f"skipped {name}" for name in bad}

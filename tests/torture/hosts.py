@@ -85,6 +85,8 @@ def _start(host: str, argv: list[str], folder: Path, nodes: int = 2) -> "subproc
         "--rdzv-id=1",
     ]
     torchrun += ["--rdzv-backend=c10d", f"--rdzv-endpoint=10.77.0.1:{PORT}", f"--local-addr={address}"]
+    # which host the rendezvous is at torchrun tells by the host's name, and both have the machine's
+    torchrun += [f"--rdzv-conf=is_host={int(host == _HOSTS[0])}"]
     with open(folder / "log", "ab") as log:
         return subprocess.Popen(
             ["ip", "netns", "exec", host, *torchrun, "-m", "vqvae", *argv],

@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; exit 0, 1 for a doctor's finding, 2 for what the user can mend, 130 or 143 after a signal."""
     # of torchrun's processes one speaks, for all say the same
     logging.basicConfig(format="%(message)s", level=logging.ERROR if rank() else logging.WARNING)
+    logging.getLogger("vqvae.data.stream").setLevel(logging.WARNING)  # of a stream each reads what no other does
     try:
         with interrupt_on_signals():
             arguments = parse(sys.argv[1:] if argv is None else argv)

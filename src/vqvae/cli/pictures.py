@@ -22,6 +22,9 @@ def _describe_sample(sample: argparse.ArgumentParser) -> None:
     sample.add_argument("--num", type=int, default=64, help="images (default: 64)")
     sample.add_argument("--label", help="a class, by name or number (default: all classes in turn)")
     _describe_controls(sample)
+    sample.add_argument(
+        "--candidates", type=int, default=1, help="of which each image is the one that tells its class best"
+    )
     where = sample.add_mutually_exclusive_group(required=True)
     where.add_argument("--store", metavar="DIR", help="a store of codes instead of a picture, for any --num")
     where.add_argument("--out", metavar="PNG", help=_OUT)
@@ -68,7 +71,7 @@ def _describe_controls(sub: argparse.ArgumentParser) -> None:
 
 def _sample(arguments: argparse.Namespace) -> None:
     if arguments.store is not None:
-        sample_into_store(arguments, _controls(arguments))
+        sample_into_store(arguments, {**_controls(arguments), "candidates": arguments.candidates})
         return
     from vqvae.evaluation import sample_picture
 
@@ -76,6 +79,7 @@ def _sample(arguments: argparse.Namespace) -> None:
         arguments.prior,
         num=arguments.num,
         label=arguments.label,
+        candidates=arguments.candidates,
         device=arguments.device,
         **_controls(arguments),
     )

@@ -41,6 +41,10 @@ class Blocks:
         # they come block by block: put them back into the order of the rows
         return torch.cat(parts)[blocks.argsort(stable=True).argsort()]
 
+    def close(self) -> None:
+        """Drop what is not being read yet: a process that ends waits for the rest."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
     def _of(self, rows: Tensor) -> Tensor:
         return torch.searchsorted(self._ends, rows, right=True)
 

@@ -72,6 +72,9 @@ class ImageSet:
         """Return the pixels of some rows, int64 [B], as uint8 [B, C, H, W]."""
         return self.pixels[rows]
 
+    def close(self) -> None:
+        """Do nothing: everything is in memory."""
+
     def some(self, count: int) -> Tensor:
         """Return the pixels of the first so many rows: what the decoder's noise is estimated on."""
         return self.pixels[:count]

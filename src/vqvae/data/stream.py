@@ -106,6 +106,10 @@ class ImageStream:
         """Read ahead what the rows of this step and of a later one lie in."""
         self._blocks.expect(rows, soon)
 
+    def close(self) -> None:
+        """Read no further ahead."""
+        self._blocks.close()
+
     def lead(self, batch_size: int) -> int:
         """Return how many steps ahead to expect rows: half of what a block lasts."""
         each = batch_size // math.gcd(batch_size, self.lanes)

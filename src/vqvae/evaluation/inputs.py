@@ -12,7 +12,7 @@ from vqvae.data import ImageSet
 from vqvae.errors import UserError, did_you_mean
 from vqvae.hub import ModelCard, choose_device, load_prior, load_tokenizer, read_model
 from vqvae.models import VQVAE, CodePrior
-from vqvae.sampling import Controls
+from vqvae.sampling import Controls, check_candidates
 
 
 class Opened(NamedTuple):
@@ -62,10 +62,11 @@ def label_rows(num: int, label: str | None, classes: Sequence[str], num_classes:
     raise UserError(f"--label {label}: no such class{did_you_mean(label, classes)}")
 
 
-def check_flags(controls: Controls, labels: torch.Tensor | None) -> None:
+def check_flags(controls: Controls, labels: torch.Tensor | None, candidates: int = 1) -> None:
     """Raise UserError, naming the flag, for a control of sampling out of its range."""
     try:
         controls.check(classes=labels is not None)
+        check_candidates(candidates, classes=labels is not None)
     except ValueError as error:
         raise UserError(f"--{error}") from None
 

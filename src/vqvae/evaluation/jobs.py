@@ -47,6 +47,7 @@ def sample_picture(
     label: str | None,
     seed: int = 0,
     controls: Controls = PLAIN,
+    candidates: int = 1,
     device: str = "auto",
 ) -> Image.Image:
     """Draw images from a prior's run and lay them out in a grid.
@@ -57,6 +58,7 @@ def sample_picture(
         label: a class's name or number; None takes all classes in turn.
         seed: of ``vqvae.sampling.sample``.
         controls: of the same.
+        candidates: of the same.
         device: where to run.
 
     Raises:
@@ -68,11 +70,18 @@ def sample_picture(
     prior, labels = run.prior, run.label_rows(num, label)
     if labels is None and prior.num_classes:
         labels = torch.arange(num) // 8 % prior.num_classes
-    check_flags(controls, labels)
-    total = num * prior.grid[0] * prior.grid[1] * prior.codes_per_position
+    check_flags(controls, labels, candidates)
+    total = candidates * num * prior.grid[0] * prior.grid[1] * prior.codes_per_position
     with tqdm(total=total, desc="sample", unit="code", leave=False, disable=None) as bar:
         codes = sample(
-            prior, num, seed=seed, controls=controls, labels=labels, device=run.device, progress=bar.update
+            prior,
+            num,
+            seed=seed,
+            controls=controls,
+            candidates=candidates,
+            labels=labels,
+            device=run.device,
+            progress=bar.update,
         )
     pixels = [pixels_from_images(run.tokenizer.decode(part)).cpu() for part in codes.split(256)]
     return grid(torch.cat(pixels), columns=8 if num % 8 == 0 and num <= 64 else None)

@@ -6,6 +6,8 @@ from vqvae.sampling.inpaint import vary as vary
 from vqvae.sampling.protocol import Prior as Prior
 from vqvae.sampling.sampler import PLAIN as PLAIN
 from vqvae.sampling.sampler import Controls as Controls
+from vqvae.sampling.sampler import check_candidates as check_candidates
+from vqvae.sampling.sampler import class_evidence as class_evidence
 from vqvae.sampling.sampler import restrict as restrict
 from vqvae.sampling.sampler import sample as sample
 from vqvae.sampling.sampler import sample_naively as sample_naively

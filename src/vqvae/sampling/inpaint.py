@@ -9,7 +9,7 @@ from torch import Tensor
 from vqvae import noise
 from vqvae.sampling.guidance import Step, has_classes, stepper
 from vqvae.sampling.protocol import Prior
-from vqvae.sampling.sampler import PLAIN, Controls, invert, numbers
+from vqvae.sampling.sampler import PLAIN, Controls, candidate_numbers, invert
 
 
 @torch.no_grad()
@@ -66,8 +66,8 @@ def inpaint(
         rows = images.repeat_interleave(candidates)
         own_labels = None if labels is None else labels.cpu()[rows]
         step = stepper(prior, len(rows), grid, labels=own_labels, guidance=controls.guidance)
-        given = codes.flatten(1)[rows], kept[rows]
-        drawn, log_weights = _fill(step, controls, *given, _numbers(length, seed, images, candidates), progress)
+        uniform = candidate_numbers(length, seed, images, candidates)
+        drawn, log_weights = _fill(step, controls, codes.flatten(1)[rows], kept[rows], uniform, progress)
         best = invert(log_weights.view(-1, candidates).softmax(1), noise.uniform(seed, images, length))
         out.append(drawn.view(-1, candidates, *codes.shape[1:])[torch.arange(len(images)), best])
     return torch.cat(out)
@@ -125,13 +125,6 @@ def vary(prior: Prior, codes: Tensor, *, depth: int = 0, region: Tensor | None =
         raise ValueError(f"depth {depth}: must be 0 to {n - 1}, as there are {n} codes a position")
     keep = (torch.arange(n) < depth).expand(codes.shape)
     return inpaint(prior, codes, keep if region is None else keep | ~region[..., None].cpu(), **how)
-
-
-def _numbers(length: int, seed: int, images: Tensor, candidates: int) -> Iterator[Tensor]:
-    """Yield the uniform numbers of each position, float64 [B * M]: each candidate has a seed of its own."""
-    seeds = noise.random_bits(seed, torch.arange(candidates))
-    seeds[0] = seed  # as ``sample`` draws
-    return numbers(length, seeds.repeat(len(images)), images.repeat_interleave(candidates))
 
 
 def _fill(

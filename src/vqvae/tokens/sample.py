@@ -26,6 +26,7 @@ def sample_to_store(
     label: str | None = None,
     seed: int = 0,
     controls: Controls = PLAIN,
+    candidates: int = 1,
     shard_rows: int = SHARD_ROWS,
     device: str = "auto",
 ) -> Store:
@@ -40,6 +41,7 @@ def sample_to_store(
         label: a class's name or number; None takes all classes in turn: image i is of class i % classes.
         seed: of the whole set.
         controls: of the drawing.
+        candidates: drawn for each image, of which the one is kept that tells its class best.
         shard_rows: images a shard.
         device: where to run.
 
@@ -51,15 +53,23 @@ def sample_to_store(
         if value < 1:
             raise UserError(f"--{name} {value}: must be 1 or more")
     prior, (card, _) = load_prior(path, device=choose_device(device)), read_model(path)
-    check_flags(controls, _labels_of(range(1), label, prior, card))
-    origin = {"prior": file_hash(model_file(path)), "label": label, "seed": seed, **asdict(controls)}
+    check_flags(controls, _labels_of(range(1), label, prior, card), candidates)
+    drawing = {"seed": seed, "candidates": candidates, **asdict(controls)}
+    origin = {"prior": file_hash(model_file(path)), "label": label, **drawing}
     store = Store.create(Path(out), _header(prior, card, num, shard_rows, origin))
 
     def make(shard: int) -> None:
         rows = store.header.rows_of(shard)
         labels = _labels_of(rows, label, prior, card)
         codes = sample(
-            prior, len(rows), first=rows.start, seed=seed, controls=controls, labels=labels, device="cpu"
+            prior,
+            len(rows),
+            first=rows.start,
+            seed=seed,
+            controls=controls,
+            candidates=candidates,
+            labels=labels,
+            device="cpu",
         )
         store.write(shard, Shard(torch.arange(rows.start, rows.stop), codes, labels))
 

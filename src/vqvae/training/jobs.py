@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,7 @@ def _train(run: Run, config: RunConfig, engine: Engine, train: Images, heldout: 
             file=sys.stderr,
             flush=True,
         )
-    with quiet_pil():  # a stream decodes as it is read
+    with quiet_pil(), closing(train):  # a stream decodes as it is read, and ahead
         Trainer(stage, config.training, engine, run).train()
 
 
