@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.torture import images, mutants
@@ -12,7 +14,9 @@ from vqvae.config import load_config
 from vqvae.errors import UserError
 from vqvae.evaluation import write_report
 from vqvae.files import read_json, read_records
-from vqvae.training import Run
+from vqvae.tensorfile import load_tensors, save_tensors
+from vqvae.training import Run, resume
+from vqvae.training.checkpoint import VERSION, checkpoints
 
 
 def test_mutants_of_every_file_are_refused_or_read(capfd: pytest.CaptureFixture[str]) -> None:
@@ -37,6 +41,8 @@ def test_a_hundredth_of_the_images_bad_and_training_goes_on() -> None:
         ("training: {learning_rate: 1.0e+999}", "training.learning_rate: input should be a finite number"),
         ("training: {steps: 1:59:59:59:59:59:59}\n1: 2", "small.yaml"),
         ("stage: other", "small.yaml"),
+        ("stage: " + "x" * 5_000, "small.yaml"),
+        ("model: {quantizer: {kind: ema" + "9" * 5_000 + "}}", "model.quantizer"),
         ("data: [1]\nstage: prior", "small.yaml"),
     ],
 )
@@ -71,6 +77,19 @@ def test_a_report_of_damaged_records_is_one_line(tokenizer_run: Run, tmp_path: P
     (run / "evaluation.json").write_text(json.dumps({"results": [1], "counts": "many"}))
     with pytest.raises(UserError, match=r"^[^\n]*a record in it is damaged[^\n]*$"):
         write_report(run)
+
+
+@pytest.mark.parametrize("step", [float("inf"), 1e30, "4", None, [4]])
+def test_a_checkpoint_of_no_step_is_one_line(step: Any, tokenizer_run: Run, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(tokenizer_run.path, run.path)
+    newest = checkpoints(run.checkpoints)[-1]
+    header, tensors = load_tensors(newest, "vqvae-checkpoint", VERSION)
+    for path in checkpoints(run.checkpoints):
+        path.unlink()
+    save_tensors(newest, "vqvae-checkpoint", VERSION, {**header, "step": step}, tensors)
+    with pytest.raises(UserError, match=r"^[^\n]{1,500}$"):
+        resume(str(run.path))
 
 
 def test_a_card_that_asks_for_any_amount_is_refused_at_once(tmp_path: Path) -> None:

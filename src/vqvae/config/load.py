@@ -55,7 +55,7 @@ def load_config(
     # a kind first: it says which of the recipe's settings stay, and the other overrides are for it
     for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith(".kind")):
         set_key(values, key, value, kinds=_kinds())
-    if values["stage"] != stage:
+    if values["stage"] in ("tokenizer", "prior") and values["stage"] != stage:
         command = "train" if values["stage"] == "tokenizer" else "prior"
         raise UserError(f"recipe '{name}' is for stage '{values['stage']}': use vqvae {command}")
     return config_from(values, name)
@@ -88,7 +88,7 @@ def _first_line(error: ValidationError) -> str:
     key = ".".join(path[1:] if path[0] in tags else path)[:100]
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key '{key}'{did_you_mean(path[-1], _known_keys())}"
-    message = first["msg"][0].lower() + first["msg"][1:]
+    message = first["msg"][0].lower() + first["msg"][1:200]  # some repeat what they were given
     return f"{key}: {message}, got {_shown(first['input'])}"
 
 

@@ -115,11 +115,13 @@ def load_checkpoint(
         UserError: when it is of another model than the run's config describes.
     """
     header, tensors = load_tensors(path, KIND, VERSION)
+    if not isinstance(header.get("step"), int) or header["step"] < 0:
+        raise FormatError(f"{path}: damaged: it does not say its step")
     try:
         weights.load(_under(tensors, "model."))
         average.load({name: weights.part(name, t) for name, t in _under(tensors, "average.").items()})
         _load_optimizer(optimizer, weights, _under(tensors, "optimizer."))
-        return {**header, "step": int(header["step"])}
+        return header
     except (RuntimeError, LookupError, ValueError, TypeError) as error:
         problem = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: a checkpoint of another model than config.yaml describes: {problem}") from None
