@@ -178,9 +178,9 @@ def judge(seed: int, count: int) -> tuple[int, float, int, list[str]]:
             for number in range(count):
                 path = rng.choice(sorted(readers))
                 _write_mutant(folder / path, folder / f"{path}.whole", rng)
-                start = time.process_time()
-                problem = _problem(readers[path], folder / path)
-                took = time.process_time() - start
+                took, problem = _timed(readers[path], folder / path)
+                if took > 0.05:  # once more: a collection of garbage, or a cold cache, is no fault of the file
+                    took, problem = min((took, problem), _timed(readers[path], folder / path))
                 slowest, slow, refused = max(slowest, took), slow + (took > 0.05), refused + (problem == "")
                 if problem:
                     wrong.append(f"{path}: mutant {number} of seed {seed}: {problem}")
@@ -198,6 +198,12 @@ def _write_mutant(file: Path, whole: Path, rng: random.Random) -> None:
         file.write_text(json.dumps(swap(json.loads(whole.read_bytes()), rng)))
     else:
         file.write_bytes(mutate(whole.read_bytes(), rng, text=not tensors))
+
+
+def _timed(read: Callable[[Path], object], file: Path) -> tuple[float, str | None]:
+    start = time.process_time()
+    problem = _problem(read, file)
+    return time.process_time() - start, problem
 
 
 def _problem(read: Callable[[Path], object], file: Path) -> str | None:
