@@ -109,7 +109,6 @@ class Controls:
 PLAIN = Controls()
 
 
-@torch.no_grad()
 def sample(
     prior: Prior,
     num: int,
@@ -156,21 +155,22 @@ def sample(
     check_candidates(candidates, classes=has_classes(prior, labels))
     h, w = grid or prior.grid
     batches: list[Tensor] = []
-    for images in torch.arange(num).split(max(1, batch_size // candidates)):
-        rows = images.repeat_interleave(candidates)
-        part = None if labels is None else labels.cpu()[rows]
-        step = stepper(prior, len(rows), (h, w), labels=part, guidance=controls.guidance)
-        drawn: list[Tensor] = []
-        for u in candidate_numbers(h * w * prior.codes_per_position, seed, first + images, candidates):
-            logits = step(drawn[-1] if drawn else None)
-            drawn.append(controls.pick(logits, u))
-            progress(len(rows))
-        codes = torch.stack(drawn, 1).view(-1, h, w, prior.codes_per_position)
-        if part is not None and candidates > 1:
-            best = class_evidence(prior, codes, part).view(-1, candidates).argmax(1)
-            codes = codes.view(-1, candidates, *codes.shape[1:])[torch.arange(len(images)), best]
-        batches.append(codes)
-    return torch.cat(batches).to(device)
+    with torch.inference_mode():  # at a batch of one a tenth faster than no_grad
+        for images in torch.arange(num).split(max(1, batch_size // candidates)):
+            rows = images.repeat_interleave(candidates)
+            part = None if labels is None else labels.cpu()[rows]
+            step = stepper(prior, len(rows), (h, w), labels=part, guidance=controls.guidance)
+            drawn: list[Tensor] = []
+            for u in candidate_numbers(h * w * prior.codes_per_position, seed, first + images, candidates):
+                logits = step(drawn[-1] if drawn else None)
+                drawn.append(controls.pick(logits, u))
+                progress(len(rows))
+            codes = torch.stack(drawn, 1).view(-1, h, w, prior.codes_per_position)
+            if part is not None and candidates > 1:
+                best = class_evidence(prior, codes, part).view(-1, candidates).argmax(1)
+                codes = codes.view(-1, candidates, *codes.shape[1:])[torch.arange(len(images)), best]
+            batches.append(codes)
+    return torch.cat(batches).to(device)  # out here: codes that autograd may save
 
 
 def check_candidates(candidates: int, *, classes: bool) -> None:
