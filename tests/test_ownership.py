@@ -1,7 +1,10 @@
 """One owner a run directory, decided by the kernel, for as long as the owner lives and no longer."""
 
+import fcntl
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -120,3 +123,14 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
         path.write_text("half")
     remove_leftovers(tmp_path)
     assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+
+
+def test_a_dead_owners_name_is_not_taken_for_the_present_ones(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with open(tmp_path / LOCK_FILE, "w") as lock:
+        json.dump({"pid": dead.pid, "host": socket.gethostname(), "command": "train"}, lock)
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="in use by another process"), owned(tmp_path):
+            pass

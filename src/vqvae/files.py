@@ -81,11 +81,12 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what ``write_atomically`` of processes that were killed left in a folder and those below it."""
     for path in folder.rglob(".*.tmp"):
         pid = path.name.split(".")[-2]
-        if not (pid.isdigit() and int(pid) != os.getpid() and _lives(int(pid))):
+        if not (pid.isdigit() and int(pid) != os.getpid() and lives(int(pid))):
             path.unlink(missing_ok=True)
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Say whether a process of this machine has that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -50,30 +50,42 @@ class StopRequest:
             self._at_once = False
 
 
+class _Once:
+    """Raises Interrupted at the first signal; the way out, and its last line, are not broken into."""
+
+    stopping = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        if not self.stopping:
+            self.stopping = True
+            raise Interrupted(signum)
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGTERM and SIGINT into a request for the duration; the old handlers come back after it."""
     request = StopRequest()
-    with _handling(request.ask):
-        yield request
+    with _handling(request.ask) as before:
+        try:
+            yield request
+        finally:
+            for old in before:
+                if request and isinstance(old, _Once):
+                    old.stopping = True
 
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """Raise Interrupted where SIGTERM and SIGINT arrive, for the duration; the old handlers come back after it."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted(signum)
-
-    with _handling(interrupt):
+    """Raise Interrupted where the first SIGTERM or SIGINT arrives; the old handlers come back after it."""
+    with _handling(_Once()):
         yield
 
 
 @contextmanager
-def _handling(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+def _handling(handler: Callable[[int, FrameType | None], Any]) -> Iterator[list[Any]]:
     before = {signum: signal.signal(signum, handler) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield list(before.values())
     finally:
         for signum, old in before.items():
             signal.signal(signum, old)

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import ENOLCK, ENOSYS, ENOTSUP, EWOULDBLOCK
@@ -13,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from vqvae.errors import UserError
+from vqvae.files import lives
 
 LOCK_FILE = ".lock"
 _LOG = logging.getLogger(__name__)
@@ -94,11 +96,15 @@ def _is_at(lock: int, file: Path) -> bool:
 
 
 def _owner(lock: int) -> str:
-    try:
-        who = json.loads(os.pread(lock, 4096, 0))
-        return f"process {who['pid']} on {who['host']} (vqvae {who['command']})"
-    except (ValueError, KeyError, TypeError):
-        return "another process"  # that has not written its name yet
+    for _ in range(100):
+        try:
+            who = json.loads(os.pread(lock, 4096, 0))
+            if who["host"] != socket.gethostname() or lives(int(who["pid"])):
+                return f"process {who['pid']} on {who['host']} (vqvae {who['command']})"
+        except (ValueError, KeyError, TypeError, OverflowError):
+            pass
+        time.sleep(0.01)  # the new owner has not written its name yet: nothing is there, or that of a dead one
+    return "another process"
 
 
 @cache
