@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqvae.config.fields import STRICT, Count, CountOrZero
 from vqvae.errors import UserError
-from vqvae.files import read_json, write_json
+from vqvae.files import read_json, remove_leftovers, write_json
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tokens.claims import alone
 
@@ -125,6 +125,7 @@ class Store:
                 f"{path} holds other codes, its {key} is {then[key]!r:.80}, not {now[key]!r:.80}: "
                 "choose another directory"
             )
+        remove_leftovers(path)
         return there
 
     @classmethod
