@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from vqvae import load_prior, load_tokenizer, noise
 from vqvae.data import ImageSet, load
-from vqvae.evaluation.pictures import grid, save_png
+from vqvae.report.pictures import grid, save_png
 from vqvae.sampling import Controls, sample
 from vqvae.tensors import images_from_pixels, pixels_from_images
 

@@ -46,13 +46,13 @@ def draw(curves: dict[str, Records], path: Path) -> None:
     """Draw bits a code over minutes of training."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for ink, (name, records) in zip(("#2b6cb1", "#d4551c"), curves.items(), strict=True):
-        heldout = [record for record in records if record["split"] == "heldout"]
-        minutes = [record["step"] * 128 / images_per_second(records) / 60 for record in heldout]
-        axes.plot(minutes, [r["bits_per_code"] for r in heldout], color=ink, label=f"{name}, held out")
-        bits = [r["train_bits_per_code"] for r in heldout]
+        validation = [record for record in records if record["split"] == "validation"]
+        minutes = [record["step"] * 128 / images_per_second(records) / 60 for record in validation]
+        axes.plot(minutes, [r["bits_per_code"] for r in validation], color=ink, label=f"{name}, held out")
+        bits = [r["train_bits_per_code"] for r in validation]
         axes.plot(minutes, bits, color=ink, linestyle=":", label=f"{name}, training rows")
     for floor, style in (("unigram", "--"), ("position_unigram", "-.")):
-        axes.axhline(heldout[-1][f"{floor}_bits_per_code"], color="#8a8f99", linestyle=style, label=floor)
+        axes.axhline(validation[-1][f"{floor}_bits_per_code"], color="#8a8f99", linestyle=style, label=floor)
     axes.set(xlabel="minutes of training", ylabel="bits a code")
     axes.legend()
     figure.savefig(path, dpi=120)
@@ -73,16 +73,16 @@ def main() -> None:
         trial = train(arguments, recipe, f"{recipe}-trial", 30, evaluate_every=30)
         steps = round(60 * arguments.minutes * images_per_second(trial) / 128)
         records = train(arguments, recipe, recipe, steps, evaluate_every=max(1, steps // EVALUATIONS))
-        heldout = [record for record in records if record["split"] == "heldout"]
-        best = min(record["bits_per_code"] for record in heldout)
+        validation = [record for record in records if record["split"] == "validation"]
+        best = min(record["bits_per_code"] for record in validation)
         print(
-            f"| {recipe} | {steps} | {images_per_second(records):.0f} | {heldout[-1]['bits_per_code']:.3f} "
-            f"| {best:.3f} | {heldout[-1]['train_bits_per_code']:.3f} |",
+            f"| {recipe} | {steps} | {images_per_second(records):.0f} | {validation[-1]['bits_per_code']:.3f} "
+            f"| {best:.3f} | {validation[-1]['train_bits_per_code']:.3f} |",
             flush=True,
         )
         curves[recipe] = records
     for floor in ("unigram_bits_per_code", "position_unigram_bits_per_code"):
-        print(f"{floor}: {heldout[-1][floor]:.3f}")
+        print(f"{floor}: {validation[-1][floor]:.3f}")
     draw(curves, arguments.out / "curves.png")
 
 

@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from vqvae.data import load
-from vqvae.hub import load_tokenizer
+from vqvae.model_io import load_tokenizer
 from vqvae.tensors import images_from_pixels
 
 Quantizer = dict[str, Any]

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import torch
 
-from vqvae.models import CodePrior, CodeTransformer, PixelCNN
+from vqvae.priors import CodePrior, CodeTransformer, PixelCNN
 from vqvae.sampling import PLAIN, sample, sample_naively
 from vqvae.sampling.sampler import numbers
 

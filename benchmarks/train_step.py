@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from vector_quantize_pytorch import VectorQuantize
 
 from vqvae.config import EMAQuantizerConfig, VQVAEConfig
-from vqvae.hub import build_tokenizer
+from vqvae.model_io import build_tokenizer
 from vqvae.models import objective
 from vqvae.training.engine import Engine, bf16_is_faster
 

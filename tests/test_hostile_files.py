@@ -12,8 +12,8 @@ from tests.torture import images, mutants
 from vqvae.cli import main
 from vqvae.config import load_config
 from vqvae.errors import UserError
-from vqvae.evaluation import write_report
 from vqvae.files import read_json, read_records
+from vqvae.report.page import write_report
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.training import Run, resume
 from vqvae.training.checkpoint import VERSION, checkpoints
@@ -94,7 +94,7 @@ def test_a_checkpoint_of_no_step_is_one_line(step: Any, tokenizer_run: Run, tmp_
 
 def test_a_card_that_asks_for_any_amount_is_refused_at_once(tmp_path: Path) -> None:
     mutants.originals(tmp_path)
-    from vqvae.hub import load_tokenizer, read_model, save_model
+    from vqvae.model_io import load_tokenizer, read_model, save_model
 
     for key, value in (("width", 2**30), ("residual_blocks", 10**12), ("residual_width", 10**30), ("factor", 32)):
         card, state = read_model(tmp_path / "tokenizer.safetensors")

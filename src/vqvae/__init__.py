@@ -10,8 +10,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vqvae.hub import load_prior as load_prior
-    from vqvae.hub import load_tokenizer as load_tokenizer
+    from vqvae.model_io import load_prior as load_prior
+    from vqvae.model_io import load_tokenizer as load_tokenizer
 
 __version__ = version("vqvae")
 __all__ = ["__version__", "load_prior", "load_tokenizer"]
@@ -20,5 +20,5 @@ __all__ = ["__version__", "load_prior", "load_tokenizer"]
 def __getattr__(name: str) -> Any:
     # torch takes a second to import: `vqvae --help` must not wait for it
     if name in ("load_prior", "load_tokenizer"):
-        return getattr(import_module("vqvae.hub"), name)
+        return getattr(import_module("vqvae.model_io"), name)
     raise AttributeError(f"module 'vqvae' has no attribute '{name}'")

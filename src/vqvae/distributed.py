@@ -18,7 +18,7 @@ from vqvae.errors import RankLost
 _PATIENCE = timedelta(minutes=30)  # the longest that ranks wait for one: for it to measure, save or encode
 
 
-def world() -> int:
+def world_size() -> int:
     """Return how many ranks there are: 1 without a process group."""
     return dist.get_world_size() if _grouped() else 1
 
@@ -35,37 +35,37 @@ def local_rank() -> int:
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """Return the sum of a tensor over ranks, the same bits on all; no gradient passes."""
-    if world() == 1:
+    if world_size() == 1:
         return tensor
     return sum_over_ranks_(tensor.detach().clone(memory_format=torch.contiguous_format))
 
 
 def sum_over_ranks_(tensor: Tensor) -> Tensor:
     """Do the same in the memory of the tensor, which is contiguous and needs no gradient; return it."""
-    if world() > 1:
-        with _answered():
+    if world_size() > 1:
+        with _translate_runtime_errors():
             dist.all_reduce(tensor)
     return tensor
 
 
 def max_over_ranks(value: int) -> int:
     """Return the largest of the ranks' integers."""
-    if world() == 1:
+    if world_size() == 1:
         return value
     largest = torch.tensor(value)
-    with _answered():
+    with _translate_runtime_errors():
         dist.all_reduce(largest, dist.ReduceOp.MAX)
     return int(largest)
 
 
-def own_rows(rows: Tensor) -> Tensor:
+def rank_slice(rows: Tensor) -> Tensor:
     """Return this rank's part of rows [N, ...]: in rank order they make up all rows, and differ by at most one."""
-    return rows.tensor_split(world())[rank()]
+    return rows.tensor_split(world_size())[rank()]
 
 
 def gather_rows(tensor: Tensor) -> Tensor:
     """Return the rows of all ranks in rank order, [sum N_r, ...], of a tensor [N_r, ...]; any N_r may be 0."""
-    if world() == 1:
+    if world_size() == 1:
         return tensor
     lengths = [int(n) for n in _gathered(torch.tensor([len(tensor)]))]
     longest = tensor.new_zeros(max(lengths), *tensor.shape[1:])
@@ -78,19 +78,19 @@ def rows_before(number: int) -> int:
     return int(gather_rows(torch.tensor([number]))[: rank()].sum())
 
 
-def from_rank_0(text: str) -> str:
+def broadcast(text: str) -> str:
     """Return rank 0's text on every rank."""
     own = torch.tensor(list(text.encode()) if rank() == 0 else [], dtype=torch.uint8)
-    return bytes(gather_rows(own).tolist()).decode() if world() > 1 else text
+    return bytes(gather_rows(own).tolist()).decode() if world_size() > 1 else text
 
 
-def wait_for_ranks() -> None:
+def barrier() -> None:
     """Return when every rank has called."""
     max_over_ranks(0)
 
 
 @contextmanager
-def answered() -> Iterator[None]:
+def translate_comm_errors() -> Iterator[None]:
     """Run a block in which networks may call collectives of their own, as sharded ones do.
 
     Raises:
@@ -108,10 +108,10 @@ def answered() -> Iterator[None]:
 def in_turn(first: bool) -> Iterator[None]:
     """Let the ranks that are ``first`` run the block before the others: what they make ready, those find."""
     if not first:
-        wait_for_ranks()
+        barrier()
     yield
     if first:
-        wait_for_ranks()
+        barrier()
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def process_group() -> Iterator[None]:
     if _grouped() or int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield
         return
-    with _answered():
+    with _translate_runtime_errors():
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     try:
         yield
@@ -139,14 +139,14 @@ def _grouped() -> bool:
 
 
 def _gathered(tensor: Tensor) -> list[Tensor]:
-    parts = [torch.empty_like(tensor) for _ in range(world())]
-    with _answered():
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    with _translate_runtime_errors():
         dist.all_gather(parts, tensor)
     return parts
 
 
 @contextmanager
-def _answered() -> Iterator[None]:
+def _translate_runtime_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo's and NCCL's word for a closed connection and for a time-out

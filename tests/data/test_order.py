@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vqvae.data import flips, rows_at_step
-from vqvae.data.order import lanes_at_step
+from vqvae.data.order import interleaved_rows_at_step
 
 ENDS = torch.tensor([7, 20, 21, 50, 64])
 
@@ -63,18 +63,20 @@ def test_flips_tell_nothing_about_the_order():
     assert abs(early - late) < 0.04
 
 
-def in_lanes(step, *, batch_size=8, lanes=4, seed=0, ends=ENDS):
-    return lanes_at_step(step, batch_size=batch_size, ends=ends, lanes=lanes, seed=seed)
+def in_lanes(step, *, batch_size=8, interleave=4, seed=0, ends=ENDS):
+    return interleaved_rows_at_step(step, batch_size=batch_size, ends=ends, interleave=interleave, seed=seed)
 
 
-@pytest.mark.parametrize(("batch_size", "lanes"), [(8, 4), (6, 4), (64, 4), (128, 2), (5, 16), (1, 1)])
-def test_an_epoch_in_lanes_visits_every_row_once_but_fewer_than_there_are_lanes(batch_size, lanes):
-    steps = [in_lanes(step, batch_size=batch_size, lanes=lanes) for step in range(3 * 64 // batch_size + 1)]
+@pytest.mark.parametrize(("batch_size", "interleave"), [(8, 4), (6, 4), (64, 4), (128, 2), (5, 16), (1, 1)])
+def test_an_epoch_in_lanes_visits_every_row_once_but_fewer_than_there_are_lanes(batch_size, interleave):
+    steps = [
+        in_lanes(step, batch_size=batch_size, interleave=interleave) for step in range(3 * 64 // batch_size + 1)
+    ]
     rows, epochs = (torch.cat(column) for column in zip(*steps, strict=True))
     for epoch in range(2):
         counts = rows[epochs == epoch].bincount(minlength=64)
         assert counts.max() == 1
-        assert counts.sum() > 64 - lanes
+        assert counts.sum() > 64 - interleave
     assert not torch.equal(rows[epochs == 0], rows[epochs == 1])
 
 
@@ -100,7 +102,7 @@ def test_a_lane_reads_block_after_block():
 
 def test_rows_of_a_block_come_mixed_and_otherwise_in_another_epoch():
     ends = torch.tensor([1000])
-    first, second = (in_lanes(step, batch_size=1000, lanes=1, ends=ends)[0] for step in (0, 1))
+    first, second = (in_lanes(step, batch_size=1000, interleave=1, ends=ends)[0] for step in (0, 1))
     assert not torch.equal(first, torch.arange(1000))
     assert not torch.equal(first, second)
-    assert not torch.equal(first, in_lanes(0, batch_size=1000, lanes=1, ends=ends, seed=1)[0])
+    assert not torch.equal(first, in_lanes(0, batch_size=1000, interleave=1, ends=ends, seed=1)[0])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vqvae.data import load
-from vqvae.data.outlines import OUTLINES
+from vqvae.data.sdf import OUTLINES
 from vqvae.data.shapes import draw
 from vqvae.errors import UserError
 

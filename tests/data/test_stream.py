@@ -23,7 +23,7 @@ def folder(tmp_path, picture, save):
 
 
 def good_rows(stream):
-    return torch.cat([rows for rows, _ in stream.passage()])
+    return torch.cat([rows for rows, _ in stream.iter_batches()])
 
 
 def test_a_stream_is_the_set_in_memory_row_for_row(folder):
@@ -31,7 +31,7 @@ def test_a_stream_is_the_set_in_memory_row_for_row(folder):
     assert stream.shape == held.shape
     assert stream.classes == held.classes
     assert len(stream) == len(held) + len(held.bad)
-    assert torch.equal(torch.cat([pixels for _, pixels in stream.passage()]), held.pixels)
+    assert torch.equal(torch.cat([pixels for _, pixels in stream.iter_batches()]), held.pixels)
     kept = good_rows(stream)
     assert torch.equal(stream.labels[kept], held.labels)
     mixed = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:100]
@@ -68,10 +68,10 @@ def test_what_was_expected_is_what_is_held_and_the_rest_is_let_go():
         return pixels
 
     blocks = Blocks(torch.tensor([10, 20, 30, 40]), block)
-    blocks.expect(torch.tensor([5]), torch.tensor([12, 33]))
+    blocks.prefetch(torch.tensor([5]), torch.tensor([12, 33]))
     assert blocks.pixels(torch.tensor([12, 5, 33, 13]))[:, 0].tolist() == [12, 5, 33, 13]
     assert sorted(rows.start for rows in read) == [0, 10, 30]
-    blocks.expect(torch.tensor([39]), torch.tensor([30]))
+    blocks.prefetch(torch.tensor([39]), torch.tensor([30]))
     assert blocks.pixels(torch.tensor([39])).item() == 39
     assert len(read) == 3  # it was still there
     gc.collect()
@@ -89,7 +89,7 @@ def test_what_was_not_begun_when_it_is_closed_is_never_read():
         return torch.arange(rows.start, rows.stop)[:, None]
 
     blocks = Blocks(torch.arange(10, 101, 10), block)
-    blocks.expect(torch.arange(100))
+    blocks.prefetch(torch.arange(100))
     begun.wait()
     blocks.close()
     go_on.set()

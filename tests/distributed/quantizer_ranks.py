@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vqvae import noise
 from vqvae.data import rows_at_step
-from vqvae.distributed import gather_rows, own_rows, process_group, rank, sum_over_ranks, world
+from vqvae.distributed import gather_rows, process_group, rank, rank_slice, sum_over_ranks, world_size
 from vqvae.quantizers import (
     BSQ,
     FSQ,
@@ -82,12 +82,12 @@ def mask_of(step: int) -> Tensor | None:
 
 def shard(rows: Tensor, step: int) -> Tensor:
     """Return this rank's rows: of unlike numbers, and of none on one rank or another at each second step."""
-    if world() == 1 or not len(rows):
+    if world_size() == 1 or not len(rows):
         return rows
-    sizes = torch.full((world(),), BATCH // world())
+    sizes = torch.full((world_size(),), BATCH // world_size())
     if step % 2 == 0:
-        empty = (step // 2) % world()
-        sizes[(empty + 1) % world()] += sizes[empty]
+        empty = (step // 2) % world_size()
+        sizes[(empty + 1) % world_size()] += sizes[empty]
         sizes[empty] = 0
     return rows.split(sizes.tolist())[rank()]
 
@@ -119,7 +119,7 @@ def learn(quantizer, step: int) -> dict[str, Tensor]:
 
 
 def quantizer_accumulates(quantizer) -> bool:
-    return getattr(getattr(quantizer, "upkeep", None), "forwards_per_update", 1) > 1
+    return getattr(getattr(quantizer, "tracker", None), "forwards_per_update", 1) > 1
 
 
 def work(folder: Path) -> None:
@@ -133,12 +133,12 @@ def work(folder: Path) -> None:
                 held |= {f"{kind}/{step}/{what}": value for what, value in learn(quantizer, step).items()}
         for step in range(3 * ROWS // ORDER_BATCH + 1):
             rows, epochs = rows_at_step(step, batch_size=ORDER_BATCH, num_rows=ROWS, seed=5)
-            held[f"order/{step}/rows.of_the_data"] = own_rows(torch.stack([rows, epochs], dim=1))
+            held[f"order/{step}/rows.of_the_data"] = rank_slice(torch.stack([rows, epochs], dim=1))
         bits = noise.random_bits(rank(), torch.arange(5 * rank()))  # 0, 5, 10, ... rows
         held["gathered"] = gather_rows(bits)
         held["summed"] = sum_over_ranks(torch.tensor([1.0, rank()]))
         whole = {name: value.contiguous().clone() for name, value in held.items()}
-        save_file(whole, folder / f"{world()}-{rank()}.safetensors")
+        save_file(whole, folder / f"{world_size()}-{rank()}.safetensors")
 
 
 if __name__ == "__main__":

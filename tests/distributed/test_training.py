@@ -31,7 +31,7 @@ training:
 
 DATA = {
     "memory": "{spec: shapes, limit: 96, flip: true}",
-    "stream": "{spec: shapes, limit: 600, flip: true, stream: true, lanes: 3}",
+    "stream": "{spec: shapes, limit: 600, flip: true, stream: true, interleave: 3}",
 }
 
 
@@ -127,7 +127,7 @@ def test_each_rank_names_the_bad_images_of_its_own_lanes(tmp_path, recipes):
     bad = [f"{row:03d}.png" for row in (17, 300, 599)]
     for name in bad:
         (tmp_path / name).write_bytes(b"no image")
-    data = ["--data", str(tmp_path), "--data.stream", "true", "--data.lanes", "2", "--data.limit", "null"]
+    data = ["--data", str(tmp_path), "--data.stream", "true", "--data.interleave", "2", "--data.limit", "null"]
     passage = ["--training.batch_size", "60", "--steps", "11"]
     done = _torchrun("train", recipes["tokenizer"], *data, *passage, "--out", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr[-3000:]

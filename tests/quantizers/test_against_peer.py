@@ -41,7 +41,7 @@ def alike(kind, randn, *, seed=0, decay=0.9, cosine=False):
         rotation_trick=False, use_cosine_sim=cosine, eps=0.0,
     )  # fmt: skip
     ours.codebook.data.copy_(codebook)
-    ours.upkeep.started.fill_(True)
+    ours.tracker.started.fill_(True)
     if kind is not VectorQuantizer:
         ours.sums.copy_(codebook)
     theirs._codebook.embed.data.copy_(codebook[None])
@@ -259,7 +259,7 @@ def test_114_207_200_94_237_fsq_codes_of_bf16_latents_are_exact(randn):
 def test_221_gradient_accumulation_is_one_update(randn):
     ours, _ = alike(EMAQuantizer, randn)
     parts, _ = alike(EMAQuantizer, randn)
-    parts.upkeep.forwards_per_update = 2
+    parts.tracker.forwards_per_update = 2
     z_e = randn(9, 4, D, *GRID)
     ours(z_e)
     for part in z_e.chunk(2):

@@ -19,7 +19,7 @@ GRID = (3, 5)
 def layer(seed=0, dim=4, kind=EMAQuantizer):
     quantizer = kind(12, dim, revive_every=0, seed=seed)
     quantizer.codebook.data.copy_(torch.randn(12, dim, generator=torch.Generator().manual_seed(seed)))
-    quantizer.upkeep.started.fill_(True)
+    quantizer.tracker.started.fill_(True)
     return quantizer
 
 
@@ -90,7 +90,7 @@ def test_dropout_is_a_function_of_seed_and_updates_and_draws_every_depth():
         quantizer = stack(4, **changes)
         found = []
         for updates in range(400):
-            quantizer.clock.updates.fill_(updates)
+            quantizer.update_counter.updates.fill_(updates)
             found.append(quantizer.depth())
         return found
 
@@ -106,7 +106,7 @@ def test_dropout_is_a_function_of_seed_and_updates_and_draws_every_depth():
 def test_dropped_layers_have_code_minus_one_and_learn_nothing(randn):
     quantizer = stack(3, dropout=1.0)
     while quantizer.depth() != 1:
-        quantizer.clock.updates += 1
+        quantizer.update_counter.updates += 1
     before = [inner.codebook.clone() for inner in quantizer.layers]
     out = quantizer(randn(9, 2, 4, *GRID))
     quantizer.update()

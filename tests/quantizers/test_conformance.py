@@ -13,7 +13,7 @@ Z_E = torch.tensor([[[[1.0, 3.0, 5.0, 0.0]], [[0.0, 1.0, -1.0, 6.0]]]])  # neare
 def given(kind, **settings):
     quantizer = kind(4, 2, revive_every=0, **settings)
     quantizer.codebook.data.copy_(CODEBOOK)
-    quantizer.upkeep.started.fill_(True)
+    quantizer.tracker.started.fill_(True)
     if kind is EMAQuantizer:
         quantizer.sums.copy_(CODEBOOK)
     return quantizer

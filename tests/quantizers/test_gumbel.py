@@ -42,7 +42,7 @@ def test_temperature_falls_geometrically_with_the_updates():
     quantizer = make(start_temperature=2.0, final_temperature=0.5, anneal_updates=4)
     found = []
     for updates in range(7):
-        quantizer.clock.updates.fill_(updates)
+        quantizer.update_counter.updates.fill_(updates)
         found.append(quantizer.temperature)
     assert found == pytest.approx([2.0, 2**0.5, 1.0, 2**-0.5, 0.5, 0.5, 0.5])
 

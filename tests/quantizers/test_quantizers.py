@@ -193,9 +193,9 @@ def test_a_loop_that_never_updates_gets_it_at_the_next_training_forward(kind, n,
             diligent.update()
         assert torch.equal(diligent(z_e).codes, lazy(z_e).codes)
         assert_same_state(diligent, lazy)
-    assert lazy.upkeep.updates == 2
+    assert lazy.tracker.updates == 2
     lazy.update()
-    assert lazy.upkeep.updates == 3
+    assert lazy.tracker.updates == 3
 
 
 def test_an_update_without_a_forward_does_nothing(started):
@@ -226,7 +226,7 @@ def test_dead_codes_start_again_from_the_batch_and_the_others_are_untouched(kind
         start(kind(K, D, codes_per_position=n, revive_every=every, revive_below=0.6), randn) for every in (2, 0)
     )
     z_e = randn(7, 1, n * D, *GRID)
-    counts = reviving.upkeep.recent.clone()
+    counts = reviving.tracker.recent.clone()
     for quantizer in (reviving, control):
         codes = quantizer(z_e).codes
     metrics = reviving.update()
@@ -240,7 +240,7 @@ def test_dead_codes_start_again_from_the_batch_and_the_others_are_untouched(kind
     assert all((latents == code).all(1).any() for code in revived)
     assert len(revived.unique(dim=0)) == dead.sum()
     assert torch.equal(reviving.codebook[~dead], control.codebook[~dead])
-    assert not reviving.upkeep.recent.any()
+    assert not reviving.tracker.recent.any()
     if kind is EMAQuantizer:
         assert torch.equal(reviving.counts, torch.where(dead, 1.0, control.counts))
         assert torch.equal(reviving.sums, torch.where(dead[:, None], reviving.codebook, control.sums))
@@ -293,7 +293,7 @@ def test_an_empty_batch_is_quantized_to_nothing_and_starts_nothing(kind, n, rand
     out = quantizer(randn(1, 0, n * D, *GRID))
     assert out.codes.shape == (0, *GRID, n)
     assert torch.equal(quantizer.codebook, before)
-    assert not quantizer.upkeep.started
+    assert not quantizer.tracker.started
 
 
 def test_bfloat16_latents_under_autocast_keep_their_codes_and_the_codebook_its_precision(
@@ -314,7 +314,7 @@ def test_frozen_codes_change_in_nothing_and_the_others_learn_on(kind, n, some, r
     quantizer = start(kind(K, D, codes_per_position=n, revive_every=2, revive_below=0.9), randn)
     frozen = torch.arange(K) < 5 if some else torch.ones(K, dtype=torch.bool)
     quantizer.freeze(frozen if some else None)
-    assert torch.equal(quantizer.upkeep.frozen, frozen)
+    assert torch.equal(quantizer.tracker.frozen, frozen)
     before = state(quantizer)
     optimizer = torch.optim.Adam([p for p in quantizer.parameters()] or [torch.zeros(1, requires_grad=True)])
     for step in range(6):
@@ -354,13 +354,13 @@ def test_codes_frozen_before_the_first_batch_keep_what_they_were_given(kind, ran
     quantizer(randn(1, 2, D, *GRID))
     quantizer.update()
     assert (quantizer.codebook[3] == 7.0).all()
-    assert quantizer.upkeep.started
+    assert quantizer.tracker.started
 
 
 def test_a_state_from_before_codes_could_be_frozen_loads(kind, randn):
     quantizer = start(kind(K, D), randn)
     saved = state(quantizer)
-    del saved["upkeep.frozen"]
+    del saved["tracker.frozen"]
     kind(K, D).load_state_dict(saved)
 
 

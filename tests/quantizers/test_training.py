@@ -20,8 +20,8 @@ def test_it_trains_by_name_and_loads_again(kind: str, train_tokenizer: Any, tmp_
     records = list(read_records(run.metrics))
     losses = [record["reconstruction"] for record in records if "reconstruction" in record]
     assert losses and losses[-1] < losses[0], losses
-    heldout = [record for record in records if "usage" in record][-1]
-    assert 0 < heldout["usage"] <= 1 and heldout["perplexity"] >= 1
+    validation = [record for record in records if "usage" in record][-1]
+    assert 0 < validation["usage"] <= 1 and validation["perplexity"] >= 1
     tokenizer = load_tokenizer(run.path)
     codes = tokenizer.encode(torch.rand(2, 3, 32, 24) * 2 - 1)
     assert codes.shape == (2, 8, 6, tokenizer.codes_per_position)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vqvae.models import CodeTransformer, PixelCNN
+from vqvae.priors import CodeTransformer, PixelCNN
 
 SHAPE = {"codes_per_position": 2, "grid": (4, 3), "num_classes": 3}
 

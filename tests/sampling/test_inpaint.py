@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from vqvae.models import PixelCNN
+from vqvae.priors import PixelCNN
 from vqvae.sampling import Controls, inpaint, outpaint, sample, vary
 
 HOLE = torch.ones(4, 3, dtype=torch.bool)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vqvae.models import PixelCNN
+from vqvae.priors import PixelCNN
 from vqvae.sampling import Controls, restrict, sample, sample_naively
 from vqvae.sampling.sampler import invert, numbers
 

@@ -9,11 +9,13 @@ import torch
 from tests.torture.processes import contents, end, kill_at_random, start
 
 from vqvae.cli import main
+from vqvae.commands.decode import decode_store
+from vqvae.commands.encode import encode_to_store
+from vqvae.commands.sample_to_store import sample_to_store
 from vqvae.data import load
 from vqvae.errors import UserError
-from vqvae.hub import file_hash, load_prior, load_tokenizer, model_file
+from vqvae.model_io import file_hash, load_prior, load_tokenizer, model_file
 from vqvae.tensors import images_from_pixels, pixels_from_images
-from vqvae.tokens import decode_store, encode_to_store, sample_to_store
 from vqvae.training import Run
 
 

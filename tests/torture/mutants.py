@@ -15,9 +15,8 @@ from safetensors import safe_open
 
 from vqvae.config import load_config
 from vqvae.errors import UserError
-from vqvae.evaluation.records import read_run
 from vqvae.files import read_json, read_records
-from vqvae.hub import (
+from vqvae.model_io import (
     build_prior,
     build_tokenizer,
     load_prior,
@@ -26,12 +25,13 @@ from vqvae.hub import (
     save_model,
     tokenizer_card,
 )
+from vqvae.report.run_reader import read_run
 from vqvae.tensorfile import save_tensors
 from vqvae.tokens import Shard, Store, StoreHeader
 from vqvae.tokens.store import read_shard
 from vqvae.training import Run
-from vqvae.training.average import AveragedWeights
 from vqvae.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from vqvae.training.weight_ema import WeightEMA
 from vqvae.training.weights import WholeWeights
 
 COUNT = 100_000  # mutated files
@@ -70,7 +70,7 @@ def originals(folder: Path) -> dict[str, Callable[[Path], object]]:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     weights = WholeWeights(first)
-    average = AveragedWeights(weights.parameters, decay=0.9)
+    average = WeightEMA(weights.parameters, decay=0.9)
     save_checkpoint(folder, {"step": 7}, weights, average, optimizer, keep=1)
     checkpoint_path(folder, 7).rename(folder / "checkpoint.safetensors")
     header = StoreHeader(tokenizer="ab" * 32, shape=(2, 2, 1), num_codes=16, image_shape=(3, 8, 8), rows=5,

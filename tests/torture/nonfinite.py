@@ -8,7 +8,7 @@ import torch
 from tests.torture._trials import STEPS, TwoStages, scratch
 
 from vqvae.files import read_records
-from vqvae.quantizers.upkeep import Upkeep
+from vqvae.quantizers.tracker import CodebookTracker
 from vqvae.training.loop import Trainer
 
 COUNT = 20  # injections into each of the three
@@ -106,7 +106,7 @@ def _statistic(step: int, choice: int) -> None:
 
         def broken() -> None:
             for part in quantizer.modules():
-                if isinstance(part, Upkeep):
+                if isinstance(part, CodebookTracker):
                     part.noted()[0][0, 0] = torch.nan
 
         return broken

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vqvae import load_prior
 from vqvae.config import load_config
-from vqvae.models import CodePrior
+from vqvae.priors import CodePrior
 from vqvae.sampling import sample, sample_naively
 from vqvae.sampling.sampler import numbers
 from vqvae.training import prior_config, train

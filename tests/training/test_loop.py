@@ -11,10 +11,10 @@ from torch import nn
 from vqvae.config import TrainingConfig
 from vqvae.errors import UserError
 from vqvae.files import read_records
-from vqvae.training.average import AveragedWeights
 from vqvae.training.engine import Engine, choose_device
 from vqvae.training.loop import learning_rate
 from vqvae.training.run import Run
+from vqvae.training.weight_ema import WeightEMA
 
 
 def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
@@ -29,7 +29,7 @@ def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
 
 def test_the_average_is_the_moving_average_of_its_definition() -> None:
     model = nn.Linear(3, 2)
-    average = AveragedWeights(dict(model.named_parameters()), 0.9)
+    average = WeightEMA(dict(model.named_parameters()), 0.9)
     expected = model.weight.detach().double().clone()
     for step in range(200):
         with torch.no_grad():
@@ -42,7 +42,7 @@ def test_the_average_is_the_moving_average_of_its_definition() -> None:
 
 def test_the_average_in_place_gives_the_weights_back() -> None:
     model = nn.Linear(3, 2)
-    average = AveragedWeights(dict(model.named_parameters()), 0.5)
+    average = WeightEMA(dict(model.named_parameters()), 0.5)
     with torch.no_grad():
         model.weight.add_(1.0)
     average.update(100)
@@ -84,7 +84,7 @@ def test_training_reduces_the_loss_and_logs_each_term(tokenizer_run: Run) -> Non
 
 
 def test_overfitting_is_measured_at_every_evaluation(prior_run: Run) -> None:
-    records = [record for record in read_records(prior_run.metrics) if record["split"] == "heldout"]
+    records = [record for record in read_records(prior_run.metrics) if record["split"] == "validation"]
     assert [record["step"] for record in records] == [6, 12]
     for record in records:
         gap = record["bits_per_code"] - record["train_bits_per_code"]

@@ -10,7 +10,7 @@ import pytest
 
 from vqvae.errors import UserError
 from vqvae.files import read_records, write_json
-from vqvae.hub import load_tokenizer, read_model
+from vqvae.model_io import load_tokenizer, read_model
 from vqvae.tensorfile import load_tensors
 from vqvae.training import Interrupted, Run, resume
 from vqvae.training.checkpoint import VERSION, checkpoint_path, checkpoints
@@ -194,10 +194,10 @@ def test_a_checkpoint_of_another_model_is_refused(train_tokenizer: Any, tmp_path
 def test_the_best_model_is_the_one_that_measured_best(train_tokenizer: Any, tmp_path: Path) -> None:
     # a rate that does harm after a while: the last model is not the best
     run = train_tokenizer(tmp_path / "run", training__evaluate_every="1", training__learning_rate="0.1")
-    measured = {r["step"]: r["nmse"] for r in read_records(run.metrics) if r["split"] == "heldout"}
+    measured = {r["step"]: r["nmse"] for r in read_records(run.metrics) if r["split"] == "validation"}
     card, _ = read_model(run.best)
     assert card.step == min(measured, key=measured.__getitem__) != 12
-    assert card.heldout == pytest.approx(measured[card.step], rel=1e-6)
+    assert card.validation == pytest.approx(measured[card.step], rel=1e-6)
     assert load_tokenizer(run.best).num_codes == 16
 
 

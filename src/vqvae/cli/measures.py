@@ -41,7 +41,8 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from vqvae.evaluation import evaluate_run, results_table
+    from vqvae.commands.evaluate_run import evaluate_run
+    from vqvae.commands.results_table import results_table
 
     results = evaluate_run(
         arguments.run_path, arguments.data, split=arguments.split, device=arguments.device, progress=True
@@ -50,7 +51,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _likelihood(arguments: argparse.Namespace) -> None:
-    from vqvae.evaluation import likelihood_picture
+    from vqvae.commands.likelihood import likelihood_picture
 
     picture, found = likelihood_picture(
         arguments.prior,
@@ -64,13 +65,13 @@ def _likelihood(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from vqvae.evaluation import write_report
+    from vqvae.report.page import write_report
 
     print(write_report(Path(arguments.run_path)))
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    from vqvae.evaluation.doctor import examine
+    from vqvae.report.doctor import examine
 
     examination = examine(arguments.run_path)
     print(examination.to_json() if arguments.json else examination)
@@ -79,6 +80,6 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from vqvae.hub import describe
+    from vqvae.model_io import describe
 
     print(describe(arguments.run_path))

@@ -73,7 +73,7 @@ def _sample(arguments: argparse.Namespace) -> None:
     if arguments.store is not None:
         sample_into_store(arguments, {**_controls(arguments), "candidates": arguments.candidates})
         return
-    from vqvae.evaluation import sample_picture
+    from vqvae.commands.sample import sample_picture
 
     picture = sample_picture(
         arguments.prior,
@@ -87,7 +87,7 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 
 def _inpaint(arguments: argparse.Namespace) -> None:
-    from vqvae.evaluation import inpaint_picture
+    from vqvae.commands.inpaint import inpaint_picture
 
     picture = inpaint_picture(
         arguments.prior,
@@ -112,7 +112,7 @@ def _controls(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _reconstruct(arguments: argparse.Namespace) -> None:
-    from vqvae.evaluation import reconstruction_picture
+    from vqvae.commands.reconstruct import reconstruction_picture
 
     picture = reconstruction_picture(arguments.tokenizer, arguments.images, device=arguments.device)
     print(written(picture, arguments.out))

@@ -18,7 +18,7 @@ def written(picture: Any, out: str) -> Path:
     Raises:
         UserError: when there is something already, or it cannot be written.
     """
-    from vqvae.evaluation import save_png
+    from vqvae.report.pictures import save_png
 
     path = Path(out)
     if path.exists():

@@ -26,7 +26,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _encode(arguments: argparse.Namespace) -> None:
-    from vqvae.tokens import encode_to_store
+    from vqvae.commands.encode import encode_to_store
 
     done = encode_to_store(
         arguments.tokenizer,
@@ -49,7 +49,7 @@ def _encode(arguments: argparse.Namespace) -> None:
 
 
 def _decode(arguments: argparse.Namespace) -> None:
-    from vqvae.tokens import decode_store
+    from vqvae.commands.decode import decode_store
 
     count = decode_store(arguments.store, arguments.tokenizer, arguments.out, device=arguments.device)
     print(f"done: {arguments.out}: {count:,} images")
@@ -57,7 +57,7 @@ def _decode(arguments: argparse.Namespace) -> None:
 
 def sample_into_store(arguments: argparse.Namespace, controls: dict[str, Any]) -> None:
     """Run ``vqvae sample PRIOR --store DIR``."""
-    from vqvae.tokens import sample_to_store
+    from vqvae.commands.sample_to_store import sample_to_store
 
     store = sample_to_store(
         arguments.prior,

@@ -49,7 +49,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from vqvae.demo import demo
+    from vqvae.commands.demo import demo
 
     demo(arguments.out)
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
-from vqvae.config.fields import STRICT, Count, CountOrZero, Share, settings
+from vqvae.config.fields import STRICT, Count, CountOrZero, Fraction, settings
 from vqvae.config.quantizers import EMAQuantizerConfig, QuantizerConfig
 
 if TYPE_CHECKING:
-    from vqvae.models import VQVAE, CodeTransformer, PixelCNN
+    from vqvae.models import VQVAE
+    from vqvae.priors import CodeTransformer, PixelCNN
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -50,13 +51,13 @@ class PixelCNNConfig:
     layers: Count = 12
     kernel: Literal[3, 5, 7, 9] = 3
     head_width: Count = 256
-    dropout: Share = 0.0
+    dropout: Fraction = 0.0
 
     def build(
         self, *, num_codes: int, codes_per_position: int, grid: tuple[int, int], num_classes: int
     ) -> PixelCNN:
         """Make the prior for codes of that shape."""
-        from vqvae.models import PixelCNN
+        from vqvae.priors import PixelCNN
 
         return PixelCNN(
             num_codes,
@@ -76,7 +77,7 @@ class TransformerConfig:
     layers: Count = 6
     heads: Count = 4
     head_width: Count = 256
-    dropout: Share = 0.0
+    dropout: Fraction = 0.0
 
     def __post_init__(self) -> None:
         if self.width % (4 * self.heads):
@@ -86,7 +87,7 @@ class TransformerConfig:
         self, *, num_codes: int, codes_per_position: int, grid: tuple[int, int], num_classes: int
     ) -> CodeTransformer:
         """Make the prior for codes of that shape."""
-        from vqvae.models import CodeTransformer
+        from vqvae.priors import CodeTransformer
 
         return CodeTransformer(
             num_codes,

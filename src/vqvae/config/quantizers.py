@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from vqvae.config.fields import STRICT, Count, CountOrZero, NotNegative, Positive, Share, settings
+from vqvae.config.fields import STRICT, Count, CountOrZero, Fraction, NotNegative, Positive, settings
 
 if TYPE_CHECKING:
     from vqvae.quantizers import Estimator, Quantizer
@@ -44,7 +44,7 @@ class _RevivedCodebook(_Codebook):
     """What those that revive dead codes have in common."""
 
     revive_every: CountOrZero = 20
-    revive_below: Share = 0.05
+    revive_below: Fraction = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -76,7 +76,7 @@ class EMAQuantizerConfig(_RevivedCodebook):
     """``vqvae.quantizers.EMAQuantizer``."""
 
     kind: Literal["ema"] = "ema"
-    decay: Share = 0.99
+    decay: Fraction = 0.99
 
     def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
         """Make the quantizer."""
@@ -91,7 +91,7 @@ class CosineQuantizerConfig(_RevivedCodebook):
 
     kind: Literal["cosine"] = "cosine"
     dim: Annotated[int, Field(ge=2)] = 16
-    decay: Share = 0.99
+    decay: Fraction = 0.99
 
     def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
         """Make the quantizer."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from vqvae.config.fields import STRICT, Count, CountOrZero, NotNegative, Positive, Share
+from vqvae.config.fields import STRICT, Count, CountOrZero, Fraction, NotNegative, Positive
 from vqvae.config.models import PixelCNNConfig, PriorModelConfig, VQVAEConfig
 
 if TYPE_CHECKING:
-    from vqvae.data import Images, ImageSet, Views
+    from vqvae.data import Augmentation, Images, ImageSet
 
 MEASURED_ROWS = 2048  # held out, by either stage at an evaluation in training; vqvae evaluate takes all
 
@@ -39,8 +39,8 @@ class DataConfig:
         strict: whether a file that cannot be decoded stops the run.
         limit: the first so many images of a split only.
         stream: whether training images are read as they are needed, for sets that do not fit into memory.
-        lanes: of a stream: how many places of the data a batch is drawn from, each a block of rows at a time. More
-            mix better and hold more in memory; ranks share them out.
+        interleave: number of interleaved read positions per batch of a stream. More positions mix better and hold
+            more in memory; ranks share them.
     """
 
     spec: str = "shapes"
@@ -52,7 +52,7 @@ class DataConfig:
     strict: bool = False
     limit: Count | None = None
     stream: bool = False
-    lanes: Count = 16
+    interleave: Count = 16
 
     def training_images(self, multiple_of: int) -> Images:
         """Read the training split into memory, or open it where it is to be read as it is needed."""
@@ -60,9 +60,11 @@ class DataConfig:
 
         if not self.stream:
             return self.load("train", multiple_of=multiple_of)
-        return open_stream(self.spec, "train", multiple_of=multiple_of, lanes=self.lanes, **self._reading())
+        return open_stream(
+            self.spec, "train", multiple_of=multiple_of, interleave=self.interleave, **self._reading()
+        )
 
-    def heldout_images(self, multiple_of: int) -> ImageSet:
+    def validation_images(self, multiple_of: int) -> ImageSet:
         """Read the test split into memory; of one that may not fit, as much as training measures."""
         limit = min(self.limit or MEASURED_ROWS, MEASURED_ROWS) if self.stream else self.limit
         return replace(self, limit=limit).load("test", multiple_of=multiple_of)
@@ -77,11 +79,11 @@ class DataConfig:
         names = ("size", "fit", "channels", "strict", "limit")
         return {name: getattr(self, name) for name in names}
 
-    def views(self, seed: int) -> Views:
+    def augmentation(self, seed: int) -> Augmentation:
         """Return the views of a training image, a function of the run's seed."""
-        from vqvae.data import Views
+        from vqvae.data import Augmentation
 
-        return Views(self.flip, self.crops, seed)
+        return Augmentation(self.flip, self.crops, seed)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -97,7 +99,7 @@ class TrainingConfig:
         final_rate: the share of the peak that the cosine falls to at the last step.
         weight_decay: of AdamW; 0 is Adam.
         clip: the largest norm of the gradient; 0 for no limit.
-        average: decay of the averaged weights that are evaluated and kept.
+        weight_ema: decay of the averaged weights that are evaluated and kept.
         non_finite: at a loss, gradient or statistic that is not finite, ``stop`` before anything is changed,
             ``skip`` the step, or ``back_off``: skip it and halve the learning rate from there on.
         seed: of everything random.
@@ -123,7 +125,7 @@ class TrainingConfig:
     final_rate: NotNegative = 0.02
     weight_decay: NotNegative = 0.0
     clip: NotNegative = 1.0
-    average: Share = 0.999
+    weight_ema: Fraction = 0.999
     non_finite: Literal["stop", "skip", "back_off"] = "stop"
     seed: int = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -132,7 +134,7 @@ class TrainingConfig:
     shard: bool = False
     log_every: Count = 50
     evaluate_every: Count = 500
-    patience: CountOrZero = 0
+    early_stopping: CountOrZero = 0
     checkpoint_every: Count = 500
     keep: Count = 2
     tensorboard: bool = False
@@ -172,7 +174,7 @@ class PriorConfig:
     data: DataConfig = Field(default_factory=DataConfig)
     model: PriorModelConfig = Field(default_factory=PixelCNNConfig)
     classes: bool = False
-    class_dropout: Share = 0.1
+    class_dropout: Fraction = 0.1
     training: TrainingConfig = Field(default_factory=TrainingConfig)
 
 

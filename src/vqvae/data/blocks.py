@@ -22,7 +22,7 @@ class Blocks:
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="blocks")
         self._held: dict[int, Future[Tensor]] = {}
 
-    def expect(self, *batches: Tensor) -> None:
+    def prefetch(self, *batches: Tensor) -> None:
         """Start to read what the rows of some batches lie in, the first one's first, and let go of the rest."""
         wanted = list(dict.fromkeys(block for rows in batches for block in self._of(rows).unique().tolist()))
         for block in self._held.keys() - set(wanted):

@@ -84,7 +84,7 @@ class ImageSet:
         """The variance of all pixels, in the scale of [-1, 1]."""
         return variance(self.pixels)
 
-    def passage(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def iter_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all rows in order, int64 [n], with their pixels, uint8 [n, C, H, W]."""
         for rows in torch.arange(len(self)).split(_PASSAGE_ROWS):
             yield rows, self.pixels[rows]

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vqvae.data.assemble import Fit, Wanted, assemble, first_image, frame_of
 from vqvae.data.cifar import cifar_source, find_cifar
+from vqvae.data.decode_all import Fit, ImageSpec, assemble, first_image, frame_of
 from vqvae.data.decoding import quiet_pil
 from vqvae.data.folder import folder_source
-from vqvae.data.framing import round_down, spell
 from vqvae.data.hub import hub_source
 from vqvae.data.imageset import ImageSet
 from vqvae.data.parquet import find_parquet, parquet_source
+from vqvae.data.resize import round_down, spell
 from vqvae.data.shapes import shapes_source
 from vqvae.data.source import Source
 from vqvae.data.stream import ImageStream
@@ -55,7 +55,7 @@ def load(
     """
     _check(split=split, size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=limit)
     source = _first(_find_source(spec, split), limit)
-    wanted = Wanted(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
+    wanted = ImageSpec(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
     return assemble(source, wanted, spec=spec, split=split)
 
 
@@ -69,26 +69,26 @@ def open_stream(
     multiple_of: int = 1,
     strict: bool = False,
     limit: int | None = None,
-    lanes: int = 16,
+    interleave: int = 16,
 ) -> ImageStream:
     """Open one split to be read in pieces, however large it is; the arguments are those of ``load``.
 
     Only names and labels are held in memory. Under crop without a size, the headers of all images are read.
-    Without ``channels``, the first image tells whether they are grey. ``lanes`` are for training: see
-    ``lanes_at_step``.
+    Without ``channels``, the first image tells whether they are grey. ``interleave`` is for training: see
+    ``interleaved_rows_at_step``.
 
     Raises:
         UserError: as ``load``.
     """
     _check(split=split, size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=limit)
     source = _first(_find_source(spec, split), limit)
-    wanted = Wanted(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
+    wanted = ImageSpec(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
     with quiet_pil():
         if channels is None:
             image, _ = first_image(source, wanted, where=spec)
             wanted = replace(wanted, channels=len(image.getbands()))
         frame = frame_of(source, wanted, where=spec)
-    return ImageStream(source, frame, wanted, spec, split, lanes)
+    return ImageStream(source, frame, wanted, spec, split, interleave)
 
 
 def _check(

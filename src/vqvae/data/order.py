@@ -52,30 +52,32 @@ def flips(rows: Tensor, epochs: Tensor, *, seed: int) -> Tensor:
     return noise.random_bits(seed, epochs, rows, _FLIP) < 0
 
 
-def lanes_at_step(step: int, *, batch_size: int, ends: Tensor, lanes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Slice one batch out of several lanes through the data, each of which reads block after block.
+def interleaved_rows_at_step(
+    step: int, *, batch_size: int, ends: Tensor, interleave: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return the rows of one batch of data that are read block after block.
 
-    For data that are read in pieces: an epoch puts the blocks in a fresh order, and the rows of each block; what
-    lies so in one line is cut into lanes of equal length, and a batch takes as many rows of each. It touches one
-    or two blocks a lane, and a rank that takes a contiguous part of every batch reads the blocks of its own lanes
-    alone. The order is a function of the step, the same for any number of ranks.
+    An epoch shuffles the blocks and the rows within each block. This order is split into ``interleave`` equal
+    parts, and a batch takes the same number of rows from each part. So a batch touches one or two blocks a part,
+    and a rank that takes a contiguous slice of every batch reads only the blocks of its own parts. The order is a
+    function of the step, the same for any number of ranks.
 
     Args:
         step: 0, 1, 2, ...
         batch_size: rows in a batch, over all ranks.
         ends: int64 [M], ascending: the row at which each block ends, so that the last is the number of rows.
-        lanes: at the most; fewer where they do not divide the batch.
+        interleave: the number of interleaved read positions; fewer where it does not divide the batch.
         seed: the run's seed.
 
     Returns:
-        rows and epochs as ``rows_at_step``, lane by lane. An epoch leaves out fewer rows than there are lanes,
-        others each time.
+        rows and epochs as ``rows_at_step``, part by part. An epoch leaves out fewer rows than ``interleave``,
+        other rows each time.
     """
-    lanes = math.gcd(batch_size, min(lanes, int(ends[-1])))
-    length, each = int(ends[-1]) // lanes, batch_size // lanes
-    along = torch.arange(step * each, (step + 1) * each)  # what every lane has come to
-    epochs = (along // length).repeat(lanes)
-    positions = (along % length + length * torch.arange(lanes)[:, None]).flatten()
+    interleave = math.gcd(batch_size, min(interleave, int(ends[-1])))
+    length, each = int(ends[-1]) // interleave, batch_size // interleave
+    along = torch.arange(step * each, (step + 1) * each)  # the position within each part
+    epochs = (along // length).repeat(interleave)
+    positions = (along % length + length * torch.arange(interleave)[:, None]).flatten()
     rows = torch.empty_like(positions)
     for epoch in epochs.unique().tolist():
         rows[epochs == epoch] = _in_blocks(positions[epochs == epoch], ends, seed, epoch)
@@ -97,7 +99,7 @@ def _in_blocks(positions: Tensor, ends: Tensor, seed: int, epoch: int) -> Tensor
     return rows
 
 
-# As many as a batch has lanes, and the blocks read ahead of it.
+# As many as a batch has interleave, and the blocks read ahead of it.
 @lru_cache(maxsize=256)
 def _within_block(size: int, seed: int, epoch: int, block: int) -> Tensor:
     return noise.permutation(size, seed, epoch, block)

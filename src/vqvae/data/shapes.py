@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqvae import noise
-from vqvae.data.outlines import OUTLINES, Floats
+from vqvae.data.sdf import OUTLINES, Floats
 from vqvae.data.source import Item, Source
 
 CLASSES = tuple(OUTLINES)

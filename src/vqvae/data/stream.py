@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vqvae.data.assemble import Batch, Wanted, decoded
 from vqvae.data.blocks import Blocks
-from vqvae.data.framing import Crop, Strict
+from vqvae.data.decode_all import Batch, ImageSpec, decoded
 from vqvae.data.imageset import BadFile, variance
-from vqvae.data.order import lanes_at_step
+from vqvae.data.order import interleaved_rows_at_step
+from vqvae.data.resize import Crop, Strict
 from vqvae.data.source import Source
 from vqvae.errors import UserError
 
@@ -36,15 +36,15 @@ class ImageStream:
         wanted: what they should become; its channels are 1 or 3.
         spec: what ``open_stream`` was asked for.
         split: "train" or "test".
-        lanes: how many places of the data a training batch is drawn from.
+        interleave: how many places of the data a training batch is drawn from.
     """
 
     source: Source
     frame: Strict | Crop
-    wanted: Wanted
+    wanted: ImageSpec
     spec: str
     split: str
-    lanes: int = 16
+    interleave: int = 16
     _skipped: set[str] = field(default_factory=set[str])
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class ImageStream:
         """
         return decoded(self.source, self.frame, self.wanted, rows)
 
-    def passage(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def iter_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all rows that decode, in order, int64 [n], with their pixels, uint8 [n, C, H, W]."""
         for batch in self.batches(range(len(self))):
             self._say(batch.bad)
@@ -89,8 +89,10 @@ class ImageStream:
                 yield torch.tensor(batch.rows), torch.tensor(batch.pixels)
 
     def rows_at_step(self, step: int, *, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Return the rows of a step and their epochs, as ``lanes_at_step`` orders them."""
-        return lanes_at_step(step, batch_size=batch_size, ends=self._ends, lanes=self.lanes, seed=seed)
+        """Return the rows of a step and their epochs, as ``interleaved_rows_at_step`` orders them."""
+        return interleaved_rows_at_step(
+            step, batch_size=batch_size, ends=self._ends, interleave=self.interleave, seed=seed
+        )
 
     def pixels_of(self, rows: Tensor) -> Tensor:
         """Return the pixels of some rows, uint8 [B, C, H, W].
@@ -102,22 +104,24 @@ class ImageStream:
         """
         return self._blocks.pixels(rows)
 
-    def expect(self, rows: Tensor, soon: Tensor) -> None:
+    def prefetch(self, rows: Tensor, soon: Tensor) -> None:
         """Read ahead what the rows of this step and of a later one lie in."""
-        self._blocks.expect(rows, soon)
+        self._blocks.prefetch(rows, soon)
 
     def close(self) -> None:
         """Read no further ahead."""
         self._blocks.close()
 
-    def lead(self, batch_size: int) -> int:
+    def prefetch_steps(self, batch_size: int) -> int:
         """Return how many steps ahead to expect rows: half of what a block lasts."""
-        each = batch_size // math.gcd(batch_size, self.lanes)
+        each = batch_size // math.gcd(batch_size, self.interleave)
         return max(1, int(self._ends.diff(prepend=self._ends.new_zeros(1)).median()) // (2 * each))
 
     def some(self, count: int) -> Tensor:
         """Return the pixels of so many rows, of blocks drawn at random: what statistics are estimated on."""
-        rows, _ = lanes_at_step(0, batch_size=min(count, len(self)), ends=self._ends, lanes=1, seed=0)
+        rows, _ = interleaved_rows_at_step(
+            0, batch_size=min(count, len(self)), ends=self._ends, interleave=1, seed=0
+        )
         return self._blocks.pixels(rows)
 
     @cached_property

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from vqvae.models.networks import Decoder, Encoder
-from vqvae.models.settle import Settled, settled_codes
+from vqvae.models.encode_exact import ExactCodes, encode_exact
+from vqvae.networks.paper import Decoder, Encoder
 from vqvae.quantizers import Quantizer
 from vqvae.tensors import Quantized
 
@@ -90,7 +90,7 @@ class VQVAE(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """Return the codes, int64 [B, H/factor, W/factor, n], of images, float [B, C, H, W] in [-1, 1].
 
-        In eval mode an image's codes depend on nothing but the image: see ``settled_codes``.
+        In eval mode an image's codes depend on nothing but the image: see ``encode_exact``.
 
         Raises:
             ValueError: when the shape is not [B, C, H, W] with H and W multiples of the factor.
@@ -100,13 +100,13 @@ class VQVAE(nn.Module):
                 f"images {list(images.shape)}: expected [B, {self.channels}, H, W] "
                 f"with H and W multiples of {self.factor}"
             )
-        return self.settle(images).codes
+        return self.encode_exact(images).codes
 
-    def settle(self, images: Tensor) -> Settled:
+    def encode_exact(self, images: Tensor) -> ExactCodes:
         """Return the codes of images, as ``encode`` does, and how many near-ties were settled in float64."""
         if self.training:
-            return Settled(self.quantizer(self.encoder(images)).codes, 0)
-        return settled_codes(self.encoder, self.quantizer, images)
+            return ExactCodes(self.quantizer(self.encoder(images)).codes, 0)
+        return encode_exact(self.encoder, self.quantizer, images)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:

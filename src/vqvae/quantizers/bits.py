@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.quantizers.layout import (
-    Share,
+    RankShare,
     map_of,
     mean_square,
     rows_of,
@@ -72,7 +72,7 @@ class SignQuantizer(nn.Module, ABC):
     def _entropy_loss(self, latents: Tensor, counted: Tensor) -> Tensor:
         if not self.entropy_weight:
             return latents.new_zeros(())
-        share = Share.of(counted, training=self.training)
+        share = RankShare.of(counted, training=self.training)
         with torch.autocast(latents.device.type, enabled=False):
             logits = self._logits(latents[counted])
             each = bit_entropy(logits).sum() / share.divisor
@@ -84,14 +84,14 @@ class SignQuantizer(nn.Module, ABC):
         """Return log q(c_i > 0) - log q(c_i < 0) of each bit, float32 [N, bits], of latents [N, bits]."""
 
     @abstractmethod
-    def _entropy_of_mean(self, logits: Tensor, share: Share) -> Tensor:
+    def _entropy_of_mean(self, logits: Tensor, share: RankShare) -> Tensor:
         """Return H(E[q]) in nats, scalar, the mean being over all ranks' rows; logits are this rank's."""
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q, float32 [B, bits, h, w], of codes, int64 [B, h, w, 1]."""
         return self.corners(codes).permute(0, 3, 1, 2)
 
-    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
         """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
         return ~(z_e.float().abs() > tolerance[:, None, None, None]).all(1)
 

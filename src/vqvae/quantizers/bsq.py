@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqvae.quantizers.bits import SignQuantizer, entropy
-from vqvae.quantizers.layout import Share
+from vqvae.quantizers.layout import RankShare
 
 
 class BSQ(SignQuantizer):
@@ -53,6 +53,6 @@ class BSQ(SignQuantizer):
         # (c.u with c_i > 0) - (c.u with c_i < 0)
         return 2 * latents / math.sqrt(self.channels) / self.temperature
 
-    def _entropy_of_mean(self, logits: Tensor, share: Share) -> Tensor:
+    def _entropy_of_mean(self, logits: Tensor, share: RankShare) -> Tensor:
         p = share.mean_over_ranks(torch.sigmoid(logits).sum(0))
         return entropy(torch.stack([p, 1 - p]))

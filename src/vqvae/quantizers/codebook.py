@@ -1,11 +1,11 @@
-"""What quantizers with a codebook of their own share: the search, the notes of a batch, and the upkeep."""
+"""What quantizers with a codebook of their own share: the search, the notes of a batch, and the tracker."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from vqvae.distributed import sum_over_ranks
-from vqvae.quantizers.clock import learns
+from vqvae.quantizers.float32 import KeepFloat32
 from vqvae.quantizers.layout import (
     Estimator,
     each_vector,
@@ -17,13 +17,13 @@ from vqvae.quantizers.layout import (
     rows_that_count,
     vectors_of,
 )
-from vqvae.quantizers.nearest import nearest_code, unsure_codes
-from vqvae.quantizers.precision import InFloat32
-from vqvae.quantizers.upkeep import Upkeep
+from vqvae.quantizers.nearest import ambiguous_codes, nearest_code
+from vqvae.quantizers.tracker import CodebookTracker
+from vqvae.quantizers.update_counter import learns
 from vqvae.tensors import Quantized
 
 
-class CodebookQuantizer(InFloat32):
+class CodebookQuantizer(KeepFloat32):
     """Nearest code and its embedding (arXiv 1711.00937, equations 1 to 3); a subclass says what moves the codes.
 
     ``forward`` in training mode notes which codes were chosen; ``update``, once an optimizer step, applies
@@ -42,34 +42,34 @@ class CodebookQuantizer(InFloat32):
         codes_per_position: n.
         dim: D.
         estimator: of the gradient.
-        upkeep: starts the codebook, revives and freezes codes.
+        tracker: starts the codebook, revives and freezes codes.
     """
 
     codebook: Tensor
 
     def __init__(
-        self, num_codes: int, codes_per_position: int, dim: int, estimator: Estimator, upkeep: Upkeep
+        self, num_codes: int, codes_per_position: int, dim: int, estimator: Estimator, tracker: CodebookTracker
     ) -> None:
         super().__init__()
         self.num_codes = num_codes
         self.codes_per_position = codes_per_position
         self.channels = codes_per_position * dim
         self.estimator = estimator
-        self.upkeep = upkeep
+        self.tracker = tracker
 
     def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
         """Quantize z_e, float [B, n*D, h, w]; positions where mask, bool [B, h, w], is False count for nothing."""
         latents = self.latents_of(z_e)
         counted = rows_that_count(latents, mask)
         if learns(self):
-            if self.upkeep.due:
+            if self.tracker.due:
                 self.update()
-            if not self.upkeep.started and self.upkeep.start(self.codebook, latents.detach()[counted]):
-                self._restart(~self.upkeep.frozen)
+            if not self.tracker.started and self.tracker.start(self.codebook, latents.detach()[counted]):
+                self._restart(~self.tracker.frozen)
         codes = nearest_code(latents, self.codebook)  # equation 1
         e = F.embedding(codes, self.codebook)
         if learns(self):
-            self.upkeep.note(latents, codes, counted)
+            self.tracker.note(latents, codes, counted)
         return Quantized(
             z_q=map_of(self.estimator(latents, e), z_e),  # equation 2
             codes=codes.view(len(z_e), *z_e.shape[2:], self.codes_per_position),
@@ -86,10 +86,10 @@ class CodebookQuantizer(InFloat32):
         """Return z_q, float [B, n*D, h, w], of codes, int64 [B, h, w, n]; no gradient reaches the codebook."""
         return embed_codes(codes, self.codebook.detach())
 
-    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
         """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
         latents = self.latents_of(z_e)
-        return positions_of(unsure_codes(latents, self.codebook, each_vector(tolerance, latents)), z_e)
+        return positions_of(ambiguous_codes(latents, self.codebook, each_vector(tolerance, latents)), z_e)
 
     def freeze(self, codes: Tensor | None = None) -> None:
         """Let nothing move these codes, int64 [R] or bool [K], any more; None: the whole codebook.
@@ -97,23 +97,23 @@ class CodebookQuantizer(InFloat32):
         What is frozen is saved with the state. An optimizer with weight decay, or with momentum from before,
         also moves what has no gradient: leave a learned codebook out of both.
         """
-        self.upkeep.frozen[slice(None) if codes is None else codes] = True
+        self.tracker.frozen[slice(None) if codes is None else codes] = True
 
     @torch.no_grad()
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Learn from what was noted and revive dead codes; nothing noted, nothing done. Returns ``revived``."""
-        noted = self.upkeep.take()
-        if noted is None or self.upkeep.frozen.all():
+        noted = self.tracker.take()
+        if noted is None or self.tracker.frozen.all():
             return {}
         latents, codes = noted
         n = sum_over_ranks(torch.bincount(codes, minlength=self.num_codes))
         if not n.any():  # empty, or masked throughout, on every rank
             return {}
-        self.upkeep.count(n)
+        self.tracker.count(n)
         self._learn(latents, codes, n)
         if not revive:
             return {}
-        dead, restart = self.upkeep.revivals(latents)
+        dead, restart = self.tracker.revivals(latents)
         self.codebook[dead] = restart
         self._restart(dead)
         return {"revived": torch.tensor(len(dead))}

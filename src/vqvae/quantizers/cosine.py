@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from vqvae.distributed import sum_over_ranks
 from vqvae.quantizers.codebook import CodebookQuantizer
 from vqvae.quantizers.layout import Estimator, each_vector, positions_of, straight_through, vectors_of
-from vqvae.quantizers.nearest import unsure_codes
-from vqvae.quantizers.upkeep import Upkeep
+from vqvae.quantizers.nearest import ambiguous_codes
+from vqvae.quantizers.tracker import CodebookTracker
 
 
 class CosineQuantizer(CodebookQuantizer):
@@ -53,14 +53,14 @@ class CosineQuantizer(CodebookQuantizer):
         revive_below: float = 0.05,
         seed: int = 0,
     ) -> None:
-        upkeep = Upkeep(
+        tracker = CodebookTracker(
             num_codes,
             seed=seed,
             revive_every=revive_every,
             revive_below=revive_below,
             forwards_per_update=forwards_per_update,
         )
-        super().__init__(num_codes, codes_per_position, dim, estimator, upkeep)
+        super().__init__(num_codes, codes_per_position, dim, estimator, tracker)
         self.decay = decay
         self.register_buffer("codebook", directions(torch.randn(num_codes, dim)))
         self.register_buffer("sums", self.codebook.clone())
@@ -69,19 +69,19 @@ class CosineQuantizer(CodebookQuantizer):
         """Return the directions of z_e, float32 [B*h*w*n, D]."""
         return directions(vectors_of(z_e, self.codes_per_position))
 
-    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
         """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
         vectors = vectors_of(z_e, self.codes_per_position)
         # |x/|x| - y/|y|| <= 2 |x - y| / |x|, and some for the rounding of the division
         reach = 2 * each_vector(tolerance, vectors) / vectors.norm(dim=1).clamp(min=1e-6) + 1e-6
-        return positions_of(unsure_codes(directions(vectors), self.codebook, reach), z_e)
+        return positions_of(ambiguous_codes(directions(vectors), self.codebook, reach), z_e)
 
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
         z = sum_over_ranks(torch.zeros_like(self.sums).index_add_(0, codes, latents))
-        self.sums.lerp_(z, (1 - self.decay) * ~self.upkeep.frozen[:, None])
+        self.sums.lerp_(z, (1 - self.decay) * ~self.tracker.frozen[:, None])
         # an unused code keeps its direction to the bit, however short its sum becomes; and opposite latents
         # that cancel to nothing give none
-        moved = (n > 0) & ~self.upkeep.frozen & (self.sums.norm(dim=1) > 0)
+        moved = (n > 0) & ~self.tracker.frozen & (self.sums.norm(dim=1) > 0)
         self.codebook.copy_(torch.where(moved[:, None], F.normalize(self.sums, eps=1e-38), self.codebook))
 
     def _restart(self, codes: Tensor) -> None:

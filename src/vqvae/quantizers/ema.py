@@ -6,7 +6,7 @@ from torch import Tensor
 from vqvae.distributed import sum_over_ranks
 from vqvae.quantizers.codebook import CodebookQuantizer
 from vqvae.quantizers.layout import Estimator, straight_through
-from vqvae.quantizers.upkeep import Upkeep
+from vqvae.quantizers.tracker import CodebookTracker
 
 
 class EMAQuantizer(CodebookQuantizer):
@@ -50,14 +50,14 @@ class EMAQuantizer(CodebookQuantizer):
         revive_below: float = 0.05,
         seed: int = 0,
     ) -> None:
-        upkeep = Upkeep(
+        tracker = CodebookTracker(
             num_codes,
             seed=seed,
             revive_every=revive_every,
             revive_below=revive_below,
             forwards_per_update=forwards_per_update,
         )
-        super().__init__(num_codes, codes_per_position, dim, estimator, upkeep)
+        super().__init__(num_codes, codes_per_position, dim, estimator, tracker)
         self.decay = decay
         self.register_buffer("codebook", torch.empty(num_codes, dim).uniform_(-1 / num_codes, 1 / num_codes))
         self.register_buffer("counts", torch.ones(num_codes))
@@ -65,12 +65,12 @@ class EMAQuantizer(CodebookQuantizer):
 
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
         z = sum_over_ranks(torch.zeros_like(self.sums).index_add_(0, codes, latents))
-        weight = (1 - self.decay) * ~self.upkeep.frozen
+        weight = (1 - self.decay) * ~self.tracker.frozen
         self.counts.lerp_(n.float(), weight)  # equation 6
         self.sums.lerp_(z, weight[:, None])  # equation 7
         # equation 8; an unused code's N and m shrink alike and leave e where it is, so it is not divided anew:
         # after thousands of such steps both underflow
-        moved = (n > 0) & ~self.upkeep.frozen
+        moved = (n > 0) & ~self.tracker.frozen
         self.codebook.copy_(torch.where(moved[:, None], self.sums / self.counts[:, None], self.codebook))
 
     def _restart(self, codes: Tensor) -> None:

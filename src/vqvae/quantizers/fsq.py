@@ -81,7 +81,7 @@ class FSQ(nn.Module):
         digits = codes // self.places % self.num_levels
         return ((digits - half) / half).permute(0, 3, 1, 2)
 
-    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
         """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
         bounded = self._bound(z_e.permute(0, 2, 3, 1).float())
         half = self.num_levels / 2  # the slope of the bound is at most this; 1e-6 of it is rounding

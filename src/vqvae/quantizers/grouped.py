@@ -49,10 +49,10 @@ class GroupedQuantizer(nn.Module):
         parts = codes.split([group.codes_per_position for group in self.groups], dim=3)
         return torch.cat([group.embed(part) for group, part in zip(self.groups, parts, strict=True)], dim=1)
 
-    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
         """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
         parts = z_e.split([group.channels for group in self.groups], dim=1)
-        unsure = [group.unsure(z, tolerance) for group, z in zip(self.groups, parts, strict=True)]
+        unsure = [group.is_ambiguous(z, tolerance) for group, z in zip(self.groups, parts, strict=True)]
         return torch.stack(unsure).any(0)
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from vqvae import noise
 from vqvae.distributed import rows_before
-from vqvae.quantizers.clock import Clock, learns
+from vqvae.quantizers.float32 import KeepFloat32
 from vqvae.quantizers.layout import (
-    Share,
+    RankShare,
     each_vector,
     embed_codes,
     map_of,
@@ -19,13 +19,13 @@ from vqvae.quantizers.layout import (
     straight_through,
     vectors_of,
 )
-from vqvae.quantizers.precision import InFloat32
+from vqvae.quantizers.update_counter import UpdateCounter, learns
 from vqvae.tensors import Quantized
 
 _CACHED = 1 << 15  # float64 numbers
 
 
-class GumbelQuantizer(InFloat32):
+class GumbelQuantizer(KeepFloat32):
     """Logits from a 1x1 map, a code drawn by Gumbel noise in training and the likeliest one in eval.
 
     With l = W z_e + b and Gumbel noise g, a function of (seed, updates, row)::
@@ -75,20 +75,20 @@ class GumbelQuantizer(InFloat32):
         self.seed = seed
         self.to_logits = nn.Linear(dim, num_codes)
         self.codebook = nn.Parameter(torch.randn(num_codes, dim))
-        self.clock = Clock(forwards_per_update)
+        self.update_counter = UpdateCounter(forwards_per_update)
 
     @property
     def temperature(self) -> float:
         """T after the updates so far."""
-        progress = min(1.0, int(self.clock.updates) / self.anneal_updates)
+        progress = min(1.0, int(self.update_counter.updates) / self.anneal_updates)
         return self.start_temperature * (self.final_temperature / self.start_temperature) ** progress
 
     def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
         """Quantize z_e, float [B, D, h, w]; positions where mask, bool [B, h, w], is False are not in the KL."""
         if learns(self):
-            if self.clock.due:
+            if self.update_counter.due:
                 self.update()
-            self.clock.forwards += 1
+            self.update_counter.forwards += 1
         latents = vectors_of(z_e, 1)
         counted = rows_that_count(latents, mask)
         with torch.autocast(z_e.device.type, enabled=False):
@@ -107,7 +107,7 @@ class GumbelQuantizer(InFloat32):
     def _gumbel(self, like: Tensor) -> Tensor:
         # of (row of all ranks' rows, code); a few rows at a time stay in the cache, as cheap as a generator's
         device = torch.device("cpu") if like.device.type == "mps" else like.device  # float64
-        key = int(noise.random_bits(self.seed, int(self.clock.updates)))
+        key = int(noise.random_bits(self.seed, int(self.update_counter.updates)))
         first, codes = rows_before(len(like)), torch.arange(self.num_codes, device=device)
         few = max(1, (_CACHED if device.type == "cpu" else 64 * _CACHED) // self.num_codes)
         parts = [
@@ -119,13 +119,13 @@ class GumbelQuantizer(InFloat32):
     def _kl(self, logits: Tensor, counted: Tensor) -> Tensor:
         log_p = F.log_softmax(logits, dim=1)
         kl = (log_p.exp() * log_p).sum(1) + math.log(self.num_codes)
-        return torch.where(counted, kl, 0.0).sum() / Share.of(counted, training=self.training).divisor
+        return torch.where(counted, kl, 0.0).sum() / RankShare.of(counted, training=self.training).divisor
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q, float32 [B, D, h, w], of codes, int64 [B, h, w, 1]; no gradient reaches the codebook."""
         return embed_codes(codes, self.codebook.detach())
 
-    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
         """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
         latents, weight = vectors_of(z_e, 1), self.to_logits.weight
         best = self.to_logits(latents).topk(2, dim=1).values
@@ -136,4 +136,4 @@ class GumbelQuantizer(InFloat32):
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Count the update: noise and temperature are functions of the count. Returns the ``temperature``."""
-        return {"temperature": torch.tensor(self.temperature)} if self.clock.tick() else {}
+        return {"temperature": torch.tensor(self.temperature)} if self.update_counter.tick() else {}

@@ -42,7 +42,7 @@ def rows_that_count(vectors: Tensor, mask: Tensor | None) -> Tensor:
     return finite if rows is None else finite & rows
 
 
-class Share(NamedTuple):
+class RankShare(NamedTuple):
     """What turns this rank's sum over rows into its share of the mean over all ranks' rows.
 
     A loss of several ranks is the mean of theirs weighted by their rows, marked or not (with equal batches, the
@@ -59,7 +59,7 @@ class Share(NamedTuple):
     training: bool
 
     @classmethod
-    def of(cls, rows: Tensor, *, training: bool) -> "Share":
+    def of(cls, rows: Tensor, *, training: bool) -> "RankShare":
         """Count the rows marked, bool [N]: of all ranks in training, else this rank's alone."""
         own = torch.stack([rows.sum(), rows.new_tensor(len(rows), dtype=torch.int64)])
         marked, number = sum_over_ranks(own) if training else own
@@ -75,12 +75,12 @@ class Share(NamedTuple):
 def mean_square(a: Tensor, b: Tensor, rows: Tensor | None, *, training: bool) -> Tensor:
     """Return the mean of (a - b)^2 over all elements [N, D] of the rows marked, bool [N]; 0 over none.
 
-    In training on several ranks, it is this rank's ``Share`` of the mean.
+    In training on several ranks, it is this rank's ``RankShare`` of the mean.
     """
     if rows is None:
         return F.mse_loss(a, b, reduction="sum") / max(1, a.numel())
     difference = torch.where(rows[:, None], a - b, 0.0)  # not a product: 0 * NaN is NaN
-    return difference.square().sum() / (Share.of(rows, training=training).divisor * a.shape[1])
+    return difference.square().sum() / (RankShare.of(rows, training=training).divisor * a.shape[1])
 
 
 class _StraightThrough(torch.autograd.Function):

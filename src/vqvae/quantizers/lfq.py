@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vqvae.quantizers.bits import SignQuantizer, entropy
-from vqvae.quantizers.layout import Share
+from vqvae.quantizers.layout import RankShare
 
 
 class LFQ(SignQuantizer):
@@ -44,7 +44,7 @@ class LFQ(SignQuantizer):
     def _logits(self, latents: Tensor) -> Tensor:
         return 4 * latents / self.temperature  # |z + 1|^2 - |z - 1|^2 = 4 z
 
-    def _entropy_of_mean(self, logits: Tensor, share: Share) -> Tensor:
+    def _entropy_of_mean(self, logits: Tensor, share: RankShare) -> Tensor:
         halves = [_joint(part) for part in logits.tensor_split(2, dim=1)]
         return entropy(share.mean_over_ranks(halves[0].T @ halves[1]))
 

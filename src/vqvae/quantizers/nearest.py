@@ -16,7 +16,7 @@ all as one tile, [N, T]; the second least of all [N]; the index of the least [N]
 
 _ROWS, _CODES = 1024, 2048  # a tile of scores stays in the cache of one core
 _LANES = 64
-_SETTLE = 1 << 21  # scores held at once while near-ties are settled
+_RESOLVED_AT_ONCE = 1 << 21  # scores held at once while near-ties are settled
 
 
 def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
@@ -80,14 +80,14 @@ def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Te
         for tile, (here, first) in enumerate(zip(tiles, accumulate(map(len, tiles), initial=0), strict=False)):
             close = unsettled[least[unsettled, tile] <= limit[unsettled]]
             own = slice(first, first + len(here))
-            for rows in close.split(max(1, _SETTLE // len(here))):
+            for rows in close.split(max(1, _RESOLVED_AT_ONCE // len(here))):
                 scores = torch.addmm(half_squares[own], points[rows], here.T, alpha=-1)
                 row, code = (scores <= limit[rows, None]).nonzero(as_tuple=True)
-                _settle(x, codebook, rows[row], code + first, nearest, codes)
+                _resolve(x, codebook, rows[row], code + first, nearest, codes)
     return codes
 
 
-def unsure_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
+def ambiguous_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
     """Say which vectors could have another nearest code if they moved a little.
 
     The code of x is sure while x is farther than that from every bisector of its code and another.
@@ -101,7 +101,7 @@ def unsure_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
         bool [N]; vectors within the rounding of the search are unsure too.
     """
     if x.device.type == "mps":  # no float64 there
-        return unsure_codes(x.cpu(), codebook.cpu(), tolerance.cpu()).to(x.device)
+        return ambiguous_codes(x.cpu(), codebook.cpu(), tolerance.cpu()).to(x.device)
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         points, centres, scale = _centred(x, codebook)
         half_squares = centres.square().sum(1).div_(2)
@@ -111,7 +111,7 @@ def unsure_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
         diameter = 2 * centres.norm(dim=1).amax()
         unsure = ~(second - least.amin(1) > rounding + reach * diameter)  # a NaN is unsure
         exact = codebook.double() - codebook.double().mean(0)
-        for rows in unsure.nonzero().squeeze(1).split(max(1, _SETTLE // len(codebook))):
+        for rows in unsure.nonzero().squeeze(1).split(max(1, _RESOLVED_AT_ONCE // len(codebook))):
             # without the rounding and with the true distances of codes, most of these are sure after all
             scores = exact.square().sum(1) / 2 - (x[rows].double() - codebook.double().mean(0)) @ exact.T
             apart = torch.cdist(exact[codes[rows]], exact, compute_mode="donot_use_mm_for_euclid_dist")
@@ -194,7 +194,9 @@ def _rounding_bound(points: Tensor, centres: Tensor, rounding: float) -> Tensor:
     return unit * reach * longest + float32 * (centres.shape[1] + 4) * 2.0**-29 * reach.square()
 
 
-def _settle(x: Tensor, codebook: Tensor, rows: Tensor, candidates: Tensor, nearest: Tensor, codes: Tensor) -> None:
+def _resolve(
+    x: Tensor, codebook: Tensor, rows: Tensor, candidates: Tensor, nearest: Tensor, codes: Tensor
+) -> None:
     """Weigh candidates [C] for the vectors at rows [C] by float64 distance and then by lowest index.
 
     ``nearest`` is the least distance of each vector so far, ``codes`` where it is; both are brought up to date.

@@ -45,12 +45,12 @@ class ProjectedQuantizer(nn.Module):
         """Return z_q, float32 [B, D, h, w], of codes, int64 [B, h, w, n]."""
         return _mapped(self.inner.embed(codes), self.up)
 
-    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
         """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
         weight = self.down.weight.detach()
         steepest = torch.linalg.matrix_norm(weight.float().cpu(), 2).to(z_e.device)
         rounding = torch.finfo(torch.float32).eps * weight.shape[1] * z_e.norm(dim=1).flatten(1).amax(1)
-        return self.inner.unsure(_mapped(z_e, self.down), steepest * (tolerance + rounding))
+        return self.inner.is_ambiguous(_mapped(z_e, self.down), steepest * (tolerance + rounding))
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Update the inner quantizer."""

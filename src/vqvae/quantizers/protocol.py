@@ -32,7 +32,7 @@ class Quantizer(Protocol):
         """Return z_q, float [B, D, h, w], of codes, int64 [B, h, w, n]: exactly what ``forward`` returned."""
         ...
 
-    def unsure(self, z_e: Tensor, tolerance: Tensor, /) -> Tensor:
+    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor, /) -> Tensor:
         """Say at which positions a small change of z_e could give another code in eval mode: bool [B, h, w].
 
         The change is of each position's vector, by a length of at most the image's tolerance, float [B].

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from vqvae import noise
-from vqvae.quantizers.clock import Clock, learns
 from vqvae.quantizers.compose import layers_of, merged
 from vqvae.quantizers.layout import Estimator, map_of, straight_through, vectors_of
 from vqvae.quantizers.protocol import Quantizer
+from vqvae.quantizers.update_counter import UpdateCounter, learns
 from vqvae.tensors import Quantized
 
 
@@ -58,14 +58,14 @@ class ResidualQuantizer(nn.Module):
         self.dropout = dropout
         self.estimator = estimator
         self.seed = seed
-        self.clock = Clock(forwards_per_update)
+        self.update_counter = UpdateCounter(forwards_per_update)
 
     def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
         """Quantize z_e, float [B, D, h, w]; positions where mask, bool [B, h, w], is False count for nothing."""
         if learns(self):
-            if self.clock.due:
+            if self.update_counter.due:
                 self.update()
-            self.clock.forwards += 1
+            self.update_counter.forwards += 1
         residual, results = z_e.float(), list[Quantized]()
         for layer in self.layers[: self.depth()]:
             results.append(layer(residual, mask))
@@ -87,7 +87,9 @@ class ResidualQuantizer(nn.Module):
         """Return how many layers run: in training with dropout, a function of (seed, updates); else all."""
         if not self.training or not self.dropout:
             return len(self.layers)
-        whether, how_many = (float(noise.uniform(self.seed, int(self.clock.updates), 0, i)) for i in (0, 1))
+        whether, how_many = (
+            float(noise.uniform(self.seed, int(self.update_counter.updates), 0, i)) for i in (0, 1)
+        )
         return 1 + int(how_many * len(self.layers)) if whether < self.dropout else len(self.layers)
 
     def embed(self, codes: Tensor) -> Tensor:
@@ -98,15 +100,15 @@ class ResidualQuantizer(nn.Module):
             z_q = z_q + torch.where((part >= 0).all(3)[:, None], layer.embed(part.clamp(min=0)), 0.0)
         return z_q
 
-    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
         """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
         residual, unsure = z_e.float(), torch.zeros_like(z_e[:, 0], dtype=torch.bool)
         for layer in self.layers:
-            unsure = unsure | layer.unsure(residual, tolerance)  # while all before are sure, all moves alike
+            unsure = unsure | layer.is_ambiguous(residual, tolerance)  # while all before are sure, all moves alike
             residual = residual - layer(residual).z_q
         return unsure
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Update every layer. Returns their metrics, summed."""
-        self.clock.tick()
+        self.update_counter.tick()
         return merged(layer.update(revive=revive) for layer in self.layers)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqvae.quantizers.float32 import KeepFloat32
 from vqvae.quantizers.layout import (
     Estimator,
     each_vector,
@@ -16,12 +17,11 @@ from vqvae.quantizers.layout import (
     straight_through,
     vectors_of,
 )
-from vqvae.quantizers.nearest import nearest_code, unsure_codes
-from vqvae.quantizers.precision import InFloat32
+from vqvae.quantizers.nearest import ambiguous_codes, nearest_code
 from vqvae.tensors import Quantized
 
 
-class SimVQ(InFloat32):
+class SimVQ(KeepFloat32):
     """Nearest code of e_j = W c_j, where the c_j stay as they were drawn and only W learns.
 
     ::
@@ -81,11 +81,11 @@ class SimVQ(InFloat32):
         """Return z_q, float32 [B, n*D, h, w], of codes, int64 [B, h, w, n]; no gradient reaches W."""
         return embed_codes(codes, self.codebook.detach())
 
-    def unsure(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
         """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
         latents = vectors_of(z_e, self.codes_per_position)
         reach = each_vector(tolerance, latents)
-        return positions_of(unsure_codes(latents, self.codebook.detach(), reach), z_e)
+        return positions_of(ambiguous_codes(latents, self.codebook.detach(), reach), z_e)
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Do nothing: the optimizer moves W."""

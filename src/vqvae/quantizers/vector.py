@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from vqvae.quantizers.codebook import CodebookQuantizer
 from vqvae.quantizers.layout import Estimator, mean_square, straight_through
-from vqvae.quantizers.upkeep import Upkeep
+from vqvae.quantizers.tracker import CodebookTracker
 
 
 class VectorQuantizer(CodebookQuantizer):
@@ -42,16 +42,16 @@ class VectorQuantizer(CodebookQuantizer):
         revive_below: float = 0.05,
         seed: int = 0,
     ) -> None:
-        upkeep = Upkeep(
+        tracker = CodebookTracker(
             num_codes,
             seed=seed,
             revive_every=revive_every,
             revive_below=revive_below,
             forwards_per_update=forwards_per_update,
         )
-        super().__init__(num_codes, codes_per_position, dim, estimator, upkeep)
+        super().__init__(num_codes, codes_per_position, dim, estimator, tracker)
         self.codebook = nn.Parameter(torch.empty(num_codes, dim).uniform_(-1 / num_codes, 1 / num_codes))
 
     def _codebook_loss(self, latents: Tensor, codes: Tensor, e: Tensor, counted: Tensor) -> Tensor:
-        frozen = self.upkeep.frozen[codes]
+        frozen = self.tracker.frozen[codes]
         return mean_square(torch.where(frozen[:, None], e.detach(), e), latents, counted, training=self.training)

@@ -7,8 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vqvae.errors import UserError
-from vqvae.tokens.claims import work_through
 from vqvae.tokens.store import StoreHeader
+from vqvae.tokens.work_queue import work_through
 
 
 def each_shard(

@@ -14,7 +14,7 @@ from vqvae.config.fields import STRICT, Count, CountOrZero
 from vqvae.errors import UserError
 from vqvae.files import read_json, remove_leftovers, write_json
 from vqvae.tensorfile import load_tensors, save_tensors
-from vqvae.tokens.claims import alone
+from vqvae.tokens.work_queue import alone
 
 STORE_KIND, SHARD_KIND, VERSION = "vqvae-code-store", "vqvae-code-shard", 2
 STORE_FILE, LOCK_FILE = "store.json", "claims.lock"

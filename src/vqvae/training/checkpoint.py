@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from vqvae.distributed import rank
 from vqvae.errors import FormatError, UserError
 from vqvae.tensorfile import load_tensors, save_tensors
-from vqvae.training.average import AveragedWeights
+from vqvae.training.weight_ema import WeightEMA
 from vqvae.training.weights import Weights
 
 KIND, VERSION = "vqvae-checkpoint", 2
@@ -34,7 +34,7 @@ def save_checkpoint(
     folder: Path,
     counts: dict[str, int],
     weights: Weights,
-    average: AveragedWeights,
+    average: WeightEMA,
     optimizer: Optimizer,
     *,
     keep: int,
@@ -58,7 +58,7 @@ def save_checkpoint(
         old.unlink()
 
 
-def _parts(weights: Weights, average: AveragedWeights, optimizer: Optimizer) -> Iterator[tuple[str, str, Tensor]]:
+def _parts(weights: Weights, average: WeightEMA, optimizer: Optimizer) -> Iterator[tuple[str, str, Tensor]]:
     """Yield a state's tensors as this rank has them: the key in the file, the parameter or buffer, the tensor."""
     for name, tensor in weights.model.state_dict().items():
         yield f"model.{name}", name, weights.parameters[name] if name in weights.parameters else tensor
@@ -83,7 +83,7 @@ def check_space(folder: Path, weights: Weights, *, keep: int) -> None:
         )
 
 
-def load_newest(folder: Path, weights: Weights, average: AveragedWeights, optimizer: Optimizer) -> dict[str, int]:
+def load_newest(folder: Path, weights: Weights, average: WeightEMA, optimizer: Optimizer) -> dict[str, int]:
     """Put the newest checkpoint's state in place; return its counts, none where there is no checkpoint.
 
     A damaged one is set aside, as ``NAME.damaged``, with a warning, for the one before it.
@@ -105,9 +105,7 @@ def load_newest(folder: Path, weights: Weights, average: AveragedWeights, optimi
     return {}
 
 
-def load_checkpoint(
-    path: Path, weights: Weights, average: AveragedWeights, optimizer: Optimizer
-) -> dict[str, Any]:
+def load_checkpoint(path: Path, weights: Weights, average: WeightEMA, optimizer: Optimizer) -> dict[str, Any]:
     """Put a checkpoint's state in place; return its header.
 
     Raises:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vqvae.config import TrainingConfig
-from vqvae.distributed import local_rank, max_over_ranks, world
-from vqvae.hub import choose_device
+from vqvae.distributed import local_rank, max_over_ranks, world_size
+from vqvae.model_io import choose_device
 
 _LOG = logging.getLogger(__name__)
 _WORTH_COMPILING = 1000  # steps: compiling costs about a minute, and gains a third
@@ -63,19 +63,19 @@ class Engine:
     def of(cls, config: TrainingConfig) -> "Engine":
         """Decide what the config leaves to ``auto``, from the config and the machine alone."""
         device = choose_device(config.device)
-        if device.type == "cuda" and config.device in ("auto", "cuda") and world() > 1:
+        if device.type == "cuda" and config.device in ("auto", "cuda") and world_size() > 1:
             device = choose_device(f"cuda:{local_rank()}")
             torch.cuda.set_device(device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_faster(device))
         bf16 = not max_over_ranks(int(not bf16))  # what is faster on all ranks, so that all do the same
         long_enough = config.steps >= _WORTH_COMPILING and device.type != "mps"
         compiled = long_enough if config.compile == "auto" else config.compile
-        sharded = config.shard and world() > 1
+        sharded = config.shard and world_size() > 1
         if sharded and compiled:
             _LOG.warning("training.shard: networks that are sharded over ranks run uncompiled")
         return cls(device, bf16, compiled and not sharded, sharded)
 
-    def settle(self, config: TrainingConfig) -> TrainingConfig:
+    def resolve(self, config: TrainingConfig) -> TrainingConfig:
         """Return the config with what was decided in it, so that a resumed run decides the same."""
         compiled = config.compile if self.sharded else self.compiled  # it may go on with whole weights
         return dataclasses.replace(config, precision="bf16" if self.bf16 else "fp32", compile=compiled)

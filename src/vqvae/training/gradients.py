@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from vqvae.distributed import sum_over_ranks_, world
+from vqvae.distributed import sum_over_ranks_, world_size
 
 
 @torch.no_grad()
@@ -17,7 +17,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter], scalars: Mapping[str, Tens
     with empty shards. A parameter without a gradient on some ranks counts as 0 there; without one on any, it
     keeps none, as in one process.
     """
-    if world() == 1:
+    if world_size() == 1:
         return dict(scalars)
     owners = list(parameters)  # none where all are sharded
     device = next(iter(scalars.values())).device

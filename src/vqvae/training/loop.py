@@ -18,18 +18,18 @@ from torch.optim import AdamW
 
 from vqvae import noise
 from vqvae.config import TrainingConfig
-from vqvae.distributed import answered, in_turn, max_over_ranks, own_rows, rank, sum_over_ranks
+from vqvae.distributed import in_turn, max_over_ranks, rank, rank_slice, sum_over_ranks, translate_comm_errors
 from vqvae.errors import UserError
 from vqvae.files import read_records
-from vqvae.hub import best_so_far
 from vqvae.interruption import Interrupted, StopRequest, stop_on_signals
-from vqvae.training.average import AveragedWeights
+from vqvae.model_io import best_so_far
 from vqvae.training.checkpoint import check_space, load_newest, save_checkpoint
+from vqvae.training.early_stopping import EarlyStopping
 from vqvae.training.engine import Engine
-from vqvae.training.finite import Dropped, all_finite
 from vqvae.training.metrics import JsonLines, Progress, Sink, TensorBoard
-from vqvae.training.patience import Patience
+from vqvae.training.non_finite import NonFiniteGuard, all_finite
 from vqvae.training.run import Run
+from vqvae.training.weight_ema import WeightEMA
 from vqvae.training.weights import Weights, WholeWeights
 
 _LOG = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Stage(Protocol):
         """Save pictures of what the model does."""
         ...
 
-    def save(self, path: Path, step: int, *, heldout: float | None = None) -> None:
+    def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
         """Write the model as it stands to a file, with the criterion's value where it was measured for it."""
         ...
 
@@ -132,19 +132,21 @@ class Trainer:
         self.optimizer = AdamW(
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused, eps=1e-8
         )
-        self.average = AveragedWeights(self.weights.parameters, config.average)
+        self.weight_ema = WeightEMA(self.weights.parameters, config.weight_ema)
         with in_turn(rank() == 0):  # which sets damaged checkpoints aside
-            counts = load_newest(run.checkpoints, self.weights, self.average, self.optimizer)
+            counts = load_newest(run.checkpoints, self.weights, self.weight_ema, self.optimizer)
         self.step = counts.get("step", 0)
         if max_over_ranks(self.step) != -max_over_ranks(-self.step):
             raise UserError(f"{run.path}: not the same on all ranks: put it on a disk that all hosts share")
-        self.dropped = Dropped(config.non_finite, counts.get("dropped", 0), counts.get("dropped_in_a_row", 0))
+        self.dropped = NonFiniteGuard(
+            config.non_finite, counts.get("dropped", 0), counts.get("dropped_in_a_row", 0)
+        )
         self.best = best_so_far(run.best)
         if rank() == 0:
             run.keep_metrics_until(self.step)
             check_space(run.checkpoints, self.weights, keep=config.keep)
         records = read_records(run.metrics) if rank() == 0 else []
-        self.patience = Patience(config.patience, stage.criterion, records)
+        self.early_stopping = EarlyStopping(config.early_stopping, stage.criterion, records)
 
     def train(self) -> None:
         """Train to the last step.
@@ -165,7 +167,7 @@ class Trainer:
                 if signum:
                     raise Interrupted(signum, f"stopped and saved at step {self.step}")
             if over:
-                _LOG.warning("%s: ended at step %d: out of training.patience", self.run.path, self.step)
+                _LOG.warning("%s: ended at step %d: out of training.early_stopping", self.run.path, self.step)
         finally:
             for sink in sinks:
                 sink.close()
@@ -221,9 +223,9 @@ class Trainer:
         rows, epochs = self.stage.rows_at_step(self.step)
         metrics: Metrics = {}
         for part, when in zip(rows.chunk(config.accumulate), epochs.chunk(config.accumulate), strict=True):
-            part, when = own_rows(part), own_rows(when)
+            part, when = rank_slice(part), rank_slice(when)
             share = len(part) / len(rows)
-            with answered():
+            with translate_comm_errors():
                 loss, found = self.stage.loss(part, when)
                 (loss * share).backward()
             for name, value in {"loss": loss, **found}.items():
@@ -238,11 +240,11 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         metrics = self.stage.after_step(self.step)
-        self.average.update(self.step)
+        self.weight_ema.update(self.step)
         return metrics | {"learning_rate": torch.tensor(rate)}
 
     def _out_of_patience(self) -> bool:
-        return bool(max_over_ranks(int(self.patience.over)))  # rank 0 measures
+        return bool(max_over_ranks(int(self.early_stopping.over)))  # rank 0 measures
 
     def _unmeasured(self) -> bool:
         due = self.step and self._due(self.config.evaluate_every) and rank() == 0
@@ -260,7 +262,7 @@ class Trainer:
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """Have the averaged weights in rank 0's model, in eval mode; every rank must call."""
-        with self.average.in_place(), self.weights.in_model(), torch.no_grad():
+        with self.weight_ema.in_place(), self.weights.in_model(), torch.no_grad():
             self.stage.model.eval()
             try:
                 yield
@@ -280,11 +282,11 @@ class Trainer:
                 return
             value = values[self.stage.criterion]
             if value < self.best:
-                self.stage.save(self.run.best, self.step, heldout=value)
+                self.stage.save(self.run.best, self.step, validation=value)
                 self.best = value
-        self.patience.note(self.step, values)
+        self.early_stopping.note(self.step, values)
         for sink in sinks:
-            sink.write(self.step, "heldout", values)
+            sink.write(self.step, "validation", values)
 
     def _save(self) -> None:
         """Write the model and then the checkpoint: a run goes on from it, so what belongs to it comes first."""
@@ -293,5 +295,5 @@ class Trainer:
                 self.stage.save(self.run.model, self.step)
         counts = {"step": self.step, "dropped": self.dropped.all, "dropped_in_a_row": self.dropped.in_a_row}
         save_checkpoint(
-            self.run.checkpoints, counts, self.weights, self.average, self.optimizer, keep=self.config.keep
+            self.run.checkpoints, counts, self.weights, self.weight_ema, self.optimizer, keep=self.config.keep
         )

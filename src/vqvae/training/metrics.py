@@ -23,7 +23,7 @@ class Sink(Protocol):
     """Takes a record of metrics."""
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
-        """Take the metrics of a split, ``train`` or ``heldout``, after ``step`` steps."""
+        """Take the metrics of a split, ``train`` or ``validation``, after ``step`` steps."""
         ...
 
     def close(self) -> None:

@@ -11,11 +11,10 @@ from torch.nn import functional as F
 from vqvae import noise
 from vqvae.config import MEASURED_ROWS, PriorConfig
 from vqvae.data import rows_at_step
-from vqvae.distributed import own_rows
-from vqvae.evaluation.floors import count_codes, pooled, unigram_nats
-from vqvae.evaluation.pictures import grid, save_png
+from vqvae.distributed import rank_slice
 from vqvae.files import write_atomically
-from vqvae.hub import (
+from vqvae.metrics.baselines import count_codes, pooled, unigram_nats
+from vqvae.model_io import (
     MODEL_FILE,
     TOKENIZER_FOLDER,
     build_prior,
@@ -26,10 +25,11 @@ from vqvae.hub import (
     read_model,
     save_model,
 )
-from vqvae.models import CodePrior
+from vqvae.priors import CodePrior
+from vqvae.report.pictures import grid, save_png
 from vqvae.sampling import sample
 from vqvae.tensors import pixels_from_images
-from vqvae.training.codes import CodeSet
+from vqvae.training.code_cache import CodeSet
 from vqvae.training.engine import Engine
 from vqvae.training.loop import Metrics
 from vqvae.training.run import Run
@@ -54,7 +54,7 @@ class PriorStage:
     Args:
         config: of the run.
         train: the training codes.
-        heldout: the codes to measure on.
+        validation: the codes to measure on.
         engine: where it runs.
         tokenizer: its run directory or file, for decoding samples.
     """
@@ -62,9 +62,9 @@ class PriorStage:
     criterion = "bits_per_code"
 
     def __init__(
-        self, config: PriorConfig, train: CodeSet, heldout: CodeSet, engine: Engine, tokenizer: Path
+        self, config: PriorConfig, train: CodeSet, validation: CodeSet, engine: Engine, tokenizer: Path
     ) -> None:
-        self.config, self.train, self.heldout, self.engine = config, train, heldout, engine
+        self.config, self.train, self.validation, self.engine = config, train, validation, engine
         self.tokenizer = load_tokenizer(tokenizer, device=engine.device)
         self.tokenizer_card, _ = read_model(tokenizer)
         self.tokenizer_hash = file_hash(model_file(tokenizer))
@@ -79,11 +79,11 @@ class PriorStage:
         ).to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.model: nn.Module = self.prior
         self.counts = count_codes(train.codes, self.prior.num_codes)
-        self.floors = {
+        self.baselines = {
             "unigram_bits_per_code": self._floor(pooled(self.counts)),
             "position_unigram_bits_per_code": self._floor(self.counts),
         }
-        batch = len(own_rows(torch.arange(config.training.batch_size // config.training.accumulate)))
+        batch = len(rank_slice(torch.arange(config.training.batch_size // config.training.accumulate)))
         example = torch.zeros(batch, height, width, n, dtype=torch.int64, device=engine.device)
         labels = [torch.zeros(batch, dtype=torch.int64, device=engine.device)] if config.classes else []
         self.network = engine.compile(self.prior, example, *labels)
@@ -93,7 +93,7 @@ class PriorStage:
         self.network = model
 
     def _floor(self, counts: Tensor) -> float:
-        return float(unigram_nats(self.heldout.codes[0, :MEASURED_ROWS].long(), counts).mean()) / log(2)
+        return float(unigram_nats(self.validation.codes[0, :MEASURED_ROWS].long(), counts).mean()) / log(2)
 
     def rows_at_step(self, step: int) -> tuple[Tensor, Tensor]:
         """Return the rows of a step's batch, over all ranks, and their epochs, both int64 [B]."""
@@ -104,7 +104,9 @@ class PriorStage:
         """Return the mean negative log-likelihood of a code, in nats, on the rows of a batch."""
         seed = self.config.training.seed
         codes = (
-            self.train.codes[self.config.data.views(seed).choose(rows, epochs), rows].to(self.engine.device).long()
+            self.train.codes[self.config.data.augmentation(seed).choose(rows, epochs), rows]
+            .to(self.engine.device)
+            .long()
         )
         labels = self._labels(self.train, rows)
         if labels is not None:
@@ -142,13 +144,13 @@ class PriorStage:
 
     def evaluate(self) -> dict[str, float]:
         """Measure held-out codes, as many training codes the same way (the gap is overfitting), and the floors."""
-        nats, train_nats = self._nats_per_code(self.heldout), self._nats_per_code(self.train)
+        nats, train_nats = self._nats_per_code(self.validation), self._nats_per_code(self.train)
         return {
             "nats_per_code": nats,
             "bits_per_code": nats / log(2),
             "train_bits_per_code": train_nats / log(2),
             "overfit_bits": (nats - train_nats) / log(2),
-            **self.floors,
+            **self.baselines,
         }
 
     def draw(self, run: Run, step: int) -> None:
@@ -158,7 +160,7 @@ class PriorStage:
         pixels = pixels_from_images(self.tokenizer.decode(codes)).cpu()
         save_png(grid(pixels, columns=8), run.samples / f"samples-{step:08d}.png")
 
-    def save(self, path: Path, step: int, *, heldout: float | None = None) -> None:
+    def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
         """Write the prior."""
         card = prior_card(self.config, self.prior, self.tokenizer_card, self.tokenizer_hash, step)
-        save_model(path, self.prior.state_dict(), replace(card, heldout=heldout))
+        save_model(path, self.prior.state_dict(), replace(card, validation=validation))

@@ -16,8 +16,8 @@ from vqvae.config import RunConfig, config_from, read_yaml, to_yaml
 from vqvae.distributed import rank
 from vqvae.errors import UserError, what_failed
 from vqvae.files import make_first_free, read_records, remove_leftovers, write_atomically, write_json
-from vqvae.hub import BEST_FILE, MODEL_FILE
 from vqvae.interruption import Interrupted
+from vqvae.model_io import BEST_FILE, MODEL_FILE
 from vqvae.ownership import LOCK_FILE, check_is_run, owned
 
 
@@ -87,7 +87,7 @@ class Run:
         return config_from(read_yaml(self.config), str(self.config))
 
     @contextmanager
-    def accounted_for(self) -> Iterator[None]:
+    def report_failures(self) -> Iterator[None]:
         """Say in one line what ended a training from outside, and how it goes on.
 
         Raises:
@@ -136,7 +136,7 @@ class Run:
     def measured_at(self, step: int) -> bool:
         """Say whether held-out rows were measured after ``step`` steps."""
         records = read_records(self.metrics)
-        return any((record["step"], record.get("split")) == (step, "heldout") for record in records)
+        return any((record["step"], record.get("split")) == (step, "validation") for record in records)
 
     def keep_metrics_until(self, step: int) -> None:
         """Drop the metrics after a step: a run that resumes at it writes them again."""

@@ -16,9 +16,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
-from vqvae.distributed import gather_rows, rank, world
+from vqvae.distributed import gather_rows, rank, world_size
 from vqvae.errors import UserError
-from vqvae.models import VQVAE, CodeTransformer, PixelCNN
+from vqvae.models import VQVAE
+from vqvae.priors import CodeTransformer, PixelCNN
 from vqvae.training.gradients import sum_gradients
 
 _SQUARES = "squares of the sharded gradients"
@@ -39,7 +40,7 @@ def sharded(model: nn.Module) -> nn.Module:
     warnings.filterwarnings("ignore", r"FSDP2-wrapped module .* returned a view")
     tensors = [*model.parameters(), *model.buffers()]
     trained = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})  # of the modules alone
-    mesh = init_device_mesh(tensors[0].device.type, (world(),))
+    mesh = init_device_mesh(tensors[0].device.type, (world_size(),))
     for unit in _units(trained):
         parameters = list(unit.parameters())
         for parameter in parameters:
@@ -123,7 +124,7 @@ class ShardedWeights:
         """Return this rank's rows of a tensor: as many on each rank, fewer or none on the last."""
         if name not in self.shards or not whole.ndim:
             return whole
-        each = -(-len(whole) // world())
+        each = -(-len(whole) // world_size())
         return whole[rank() * each : (rank() + 1) * each]
 
     def whole(self, name: str, part: Tensor) -> Tensor:

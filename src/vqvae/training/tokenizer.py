@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from vqvae.config import MEASURED_ROWS, TokenizerConfig
 from vqvae.data import Images, ImageSet, ImageStream
-from vqvae.distributed import own_rows
-from vqvae.evaluation.health import Health, gradient_norms
-from vqvae.evaluation.metrics import psnr
-from vqvae.evaluation.pictures import pairs, save_png
-from vqvae.hub import build_tokenizer, save_model, tokenizer_card
+from vqvae.distributed import rank_slice
+from vqvae.metrics.health import Health, gradient_norms
+from vqvae.metrics.images import psnr
+from vqvae.model_io import build_tokenizer, save_model, tokenizer_card
 from vqvae.models import VQVAE, objective
-from vqvae.quantizers.upkeep import forget, statistic_of
+from vqvae.quantizers.tracker import forget, statistic_of
+from vqvae.report.pictures import pairs, save_png
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.training.engine import Engine, Network
 from vqvae.training.loop import Metrics
@@ -30,14 +30,14 @@ class TokenizerStage:
     Args:
         config: of the run.
         train: the training images.
-        heldout: the images to measure on.
+        validation: the images to measure on.
         engine: where it runs.
     """
 
     criterion = "nmse"
 
-    def __init__(self, config: TokenizerConfig, train: Images, heldout: ImageSet, engine: Engine) -> None:
-        self.config, self.train, self.heldout, self.engine = config, train, heldout, engine
+    def __init__(self, config: TokenizerConfig, train: Images, validation: ImageSet, engine: Engine) -> None:
+        self.config, self.train, self.validation, self.engine = config, train, validation, engine
         training = config.training
         tokenizer = build_tokenizer(
             config.model,
@@ -52,7 +52,7 @@ class TokenizerStage:
         )
         self.model: nn.Module = self.tokenizer
         self._noise = -1, 0.0  # the step that the noise variance was last estimated at, and its value
-        batch = own_rows(torch.arange(training.batch_size // training.accumulate))
+        batch = rank_slice(torch.arange(training.batch_size // training.accumulate))
         self.encoder, self.decoder = self._compiled(len(batch))
 
     def _compiled(self, batch: int) -> tuple[Network, Network]:
@@ -80,8 +80,8 @@ class TokenizerStage:
         """Return the rows of a step's batch, over all ranks, and their epochs, both int64 [B]."""
         rows, epochs = self._order(step)
         if isinstance(self.train, ImageStream):
-            soon, _ = self._order(step + self.train.lead(self.config.training.batch_size))
-            self.train.expect(self._own(rows), self._own(soon))
+            soon, _ = self._order(step + self.train.prefetch_steps(self.config.training.batch_size))
+            self.train.prefetch(self._own(rows), self._own(soon))
         return rows, epochs
 
     def _order(self, step: int) -> tuple[Tensor, Tensor]:
@@ -90,11 +90,11 @@ class TokenizerStage:
 
     def _own(self, rows: Tensor) -> Tensor:
         """Return what this rank will be given of a batch, all micro-batches together."""
-        return torch.cat([own_rows(part) for part in rows.chunk(self.config.training.accumulate)])
+        return torch.cat([rank_slice(part) for part in rows.chunk(self.config.training.accumulate)])
 
     def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
         """Return the objective on the rows of a batch and its three terms."""
-        views = self.config.data.views(self.config.training.seed)
+        views = self.config.data.augmentation(self.config.training.seed)
         images = self._images(views.of(self.train.pixels_of(rows), rows, views.choose(rows, epochs)))
         with self.engine.autocast():
             z_e = self.encoder(images)
@@ -130,7 +130,7 @@ class TokenizerStage:
     def evaluate(self) -> dict[str, float]:
         """Measure the first held-out rows; the gradients on the first batch of them."""
         error, quality, health = 0.0, 0.0, Health(self.tokenizer)
-        pixels = self.heldout.pixels[:MEASURED_ROWS]
+        pixels = self.validation.pixels[:MEASURED_ROWS]
         for part in pixels.split(_BATCH):
             z_e = self.tokenizer.encoder(self._images(part))
             quantized = self.tokenizer.quantizer(z_e)
@@ -147,11 +147,11 @@ class TokenizerStage:
 
     def draw(self, run: Run, step: int) -> None:
         """Save the first held-out images above their reconstructions."""
-        pixels = self.heldout.pixels[:32]
+        pixels = self.validation.pixels[:32]
         reconstruction = pixels_from_images(self._reconstruct(pixels)[1])
         save_png(pairs(pixels, reconstruction), run.samples / f"reconstructions-{step:08d}.png")
 
-    def save(self, path: Path, step: int, *, heldout: float | None = None) -> None:
+    def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
         """Write the tokenizer with its noise variance, estimated anew on the first training rows."""
         if self._noise[0] != step:
             error, pixels = 0.0, self.train.some(NOISE_ROWS)
@@ -161,4 +161,4 @@ class TokenizerStage:
         # beside the state, not in it: what a run is must not depend on when it was saved
         measured = {"noise_variance": torch.tensor(max(self._noise[1], 1e-6))}
         card = tokenizer_card(self.config, classes=self.train.classes, image_shape=self.train.shape, step=step)
-        save_model(path, {**self.tokenizer.state_dict(), **measured}, replace(card, heldout=heldout))
+        save_model(path, {**self.tokenizer.state_dict(), **measured}, replace(card, validation=validation))

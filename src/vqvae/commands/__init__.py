@@ -1,0 +1,1 @@
+"""Use cases, one a file: what each command does, with no flags and no printing."""

@@ -1,0 +1,35 @@
+"""The whole path on the embedded data: two trainings, samples, measurements, one page."""
+
+from pathlib import Path
+
+from vqvae.commands.evaluate_run import evaluate_run
+from vqvae.commands.results_table import results_table
+from vqvae.config import load_config
+from vqvae.errors import UserError
+from vqvae.files import make_first_free
+from vqvae.report.page import write_report
+from vqvae.training import prior_config, train
+
+
+def demo(out: str | None) -> None:
+    """Train a tokenizer and a class-conditional prior on ``shapes``, measure them, and write one page.
+
+    Args:
+        out: the directory for both runs; None takes ``runs/demo``, or the next free ``runs/demo-2``, ...
+
+    Raises:
+        UserError: when ``out`` exists.
+    """
+    folder = Path(out) if out else make_first_free(Path("runs/demo"))
+    if out and folder.exists():
+        raise UserError(f"{folder} exists and is not overwritten: choose another --out")
+    print(f"1/4  a tokenizer: images to 8 x 8 codes and back ({folder}/tokenizer)", flush=True)
+    tokenizer = train(load_config("shapes", "tokenizer"), out=str(folder / "tokenizer"), name="shapes")
+    print(f"2/4  a prior: which codes go together, class by class ({folder}/prior)", flush=True)
+    config = prior_config(str(tokenizer.path), "shapes-prior", {})
+    prior = train(config, out=str(folder / "prior"), name="shapes-prior")
+    print("3/4  measurements on images that neither has seen", flush=True)
+    evaluate_run(str(tokenizer.path), "shapes")
+    print(results_table(evaluate_run(str(prior.path), "shapes")))
+    print("4/4  the page", flush=True)
+    print(f"open {write_report(prior.path, also=tokenizer.path)}")

@@ -1,0 +1,31 @@
+"""Measure a run and keep the results in it."""
+
+from pathlib import Path
+
+from vqvae.commands.evaluate import Results, evaluate
+from vqvae.commands.resolve import load_for
+from vqvae.files import write_json
+from vqvae.metrics.baselines import load_counts
+from vqvae.model_io import choose_device, load_prior, load_tokenizer, read_model
+
+
+def evaluate_run(
+    path: str, spec: str, *, split: str = "test", device: str = "auto", progress: bool = False
+) -> Results:
+    """Measure a run's tokenizer, and its prior where it is a prior's run; keep the results in evaluation.json.
+
+    Raises:
+        UserError: for a path that is no run, or data that the tokenizer does not fit.
+    """
+    card, _ = read_model(path)
+    on = choose_device(device)
+    tokenizer = load_tokenizer(path, device=on)
+    prior = load_prior(path, device=on) if card.stage == "prior" else None
+    images, fit = load_for(path, tokenizer, spec, split)
+    counts = load_counts(Path(path)) if prior is not None else None
+    results, chosen = evaluate(
+        tokenizer, images, prior=prior, counts=counts, device=on, progress=progress, fit=fit
+    )
+    if Path(path).is_dir():
+        write_json(Path(path) / "evaluation.json", {"results": results.to_dict(), "counts": chosen.tolist()})
+    return results

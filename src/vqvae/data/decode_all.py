@@ -1,0 +1,222 @@
+"""From encoded images to one array: decode in threads, in order, and list what could not be read."""
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from vqvae.data.decoding import UndecodableError, decode, measure, quiet_pil
+from vqvae.data.imageset import BadFile, ImageSet
+from vqvae.data.resize import Crop, Size, Strict, most_common, round_down, spell
+from vqvae.data.source import Content, Item, Source
+from vqvae.errors import UserError
+
+Fit = Literal["strict", "crop"]
+
+# What is handed over at once: enough small images to make the hand-over cheap, few enough large ones to hold.
+_BATCH_PIXELS = 2**18
+_SMALL_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """What the images should become; the fields are ``load``'s arguments of the same names."""
+
+    size: Size | None
+    fit: Fit
+    channels: int | None
+    multiple_of: int
+    strict: bool
+
+
+def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> ImageSet:
+    """Decode a source into memory.
+
+    Raises:
+        UserError: when sizes do not fit, when nothing can be decoded, and, under ``wanted.strict``, for the first
+            image that cannot.
+    """
+    with quiet_pil():
+        frame = frame_of(source, wanted, where=spec)
+        canvas, kept, bad = _fill(source, frame, wanted, title=f"decoding {split}")
+    if canvas is None:
+        raise _nothing_decodes(bad, where=spec)
+    labels = None if source.labels is None else torch.as_tensor(source.labels[kept].astype(np.int64))
+    return ImageSet(
+        pixels=torch.as_tensor(canvas[: len(kept)]),
+        labels=labels,
+        classes=source.classes,
+        spec=spec,
+        split=split,
+        bad=tuple(bad),
+    )
+
+
+def _nothing_decodes(bad: list[BadFile], where: str) -> UserError:
+    return UserError(
+        f"{where}: none of the {len(bad)} images can be decoded; the first is {bad[0].path}: {bad[0].reason}"
+    )
+
+
+def _refuse(bad: BadFile) -> UserError:
+    return UserError(
+        f"cannot decode {bad.path}: {bad.reason}; mend or remove it, or leave strict off to skip such images"
+    )
+
+
+def frame_of(source: Source, wanted: ImageSpec, where: str) -> Strict | Crop:
+    """Settle the size of the whole set before anything is kept."""
+    if wanted.fit == "crop":
+        size = wanted.size or round_down(_usual_size(source, wanted, where), wanted.multiple_of)
+        if not all(size):
+            raise UserError(
+                f"{where}: most images are smaller than {wanted.multiple_of} pixels on a side; pass --data.size "
+                f"{spell((wanted.multiple_of, wanted.multiple_of))} to enlarge them"
+            )
+        return Crop(size, slack=wanted.multiple_of)
+    if wanted.size is not None:
+        return Strict(wanted.size, origin=None)
+    size, name = _first_size(source, wanted, where)
+    rounded = round_down(size, wanted.multiple_of)
+    if size != rounded:
+        advice = f"crop to {spell(rounded)} or pass" if all(rounded) else "pass --data.size with"
+        raise UserError(
+            f"image {spell(size)} in {name}: height and width must be multiples of {wanted.multiple_of}; "
+            f"{advice} --data.fit crop"
+        )
+    return Strict(size, origin=name)
+
+
+def _usual_size(source: Source, wanted: ImageSpec, where: str) -> Size:
+    sizes = Counter(size for item in source.items(0, source.count) if (size := measure(item.content)) is not None)
+    return most_common(sizes) if sizes else _first_size(source, wanted, where)[0]
+
+
+def _first_size(source: Source, wanted: ImageSpec, where: str) -> tuple[Size, str]:
+    image, name = first_image(source, wanted, where)
+    return (image.height, image.width), name
+
+
+def first_image(source: Source, wanted: ImageSpec, where: str) -> tuple[Image.Image, str]:
+    """Return the first image that decodes, and its name."""
+    bad: list[BadFile] = []
+    for item in source.items(0, source.count):
+        try:
+            image = decode(item.content, wanted.channels)
+        except UndecodableError as error:
+            bad.append(BadFile(item.name, str(error)))
+            if wanted.strict:
+                raise _refuse(bad[0]) from error
+            continue
+        return image, item.name
+    raise _nothing_decodes(bad, where)
+
+
+def _fill(
+    source: Source, frame: Strict | Crop, wanted: ImageSpec, title: str
+) -> tuple[NDArray[np.uint8] | None, list[int], list[BadFile]]:
+    """Return pixels [count, C, H, W] of which the first len(kept) are filled, the rows kept, and the bad files."""
+    canvas: NDArray[np.uint8] | None = None
+    kept: list[int] = []
+    bad: list[BadFile] = []
+    # disable=None: silent where stderr is no terminal.
+    with tqdm(total=source.count, desc=title, leave=False, disable=None) as progress:
+        for batch in decoded(source, frame, wanted, range(source.count)):
+            progress.update(len(batch.rows) + len(batch.bad))
+            bad += batch.bad
+            if batch.rows:
+                canvas = _room_for(batch.pixels, canvas, source.count)
+                canvas[len(kept) : len(kept) + len(batch.rows)] = batch.pixels  # grey fills all planes
+                kept += batch.rows
+    return canvas, kept, bad
+
+
+def _room_for(pixels: NDArray[np.uint8], canvas: NDArray[np.uint8] | None, count: int) -> NDArray[np.uint8]:
+    if canvas is None:
+        return np.empty((count, *pixels.shape[1:]), np.uint8)
+    planes = pixels.shape[1]
+    # The first colour image in a set that was grey so far.
+    return np.repeat(canvas, planes, axis=1) if planes > canvas.shape[1] else canvas
+
+
+class Batch(NamedTuple):
+    """What became of some images that follow one another.
+
+    Attributes:
+        rows: those that decoded, in the source.
+        names: of those, as the user knows them.
+        pixels: uint8 [len(rows), C, H, W].
+        bad: the others.
+    """
+
+    rows: list[int]
+    names: list[str]
+    pixels: NDArray[np.uint8]
+    bad: list[BadFile]
+
+
+def decoded(source: Source, frame: Strict | Crop, wanted: ImageSpec, rows: range) -> Iterator[Batch]:
+    """Decode rows that follow one another: large images in threads, a bounded number ahead, small ones here."""
+    workers = os.cpu_count() or 1
+    numbered = zip(rows, source.items(rows.start, rows.stop), strict=True)
+    batches = _batched(numbered, max(1, _BATCH_PIXELS // (frame.size[0] * frame.size[1])))
+    with ThreadPoolExecutor(workers) as pool:
+
+        def start(batch: list[tuple[int, Item]]) -> Callable[[], Batch]:
+            if all(_is_small(item.content) for _, item in batch):
+                return partial(_decode_batch, batch, frame, wanted)
+            return pool.submit(_decode_batch, batch, frame, wanted).result
+
+        pending = deque(start(batch) for batch in islice(batches, 2 * workers))
+        while pending:
+            yield pending.popleft()()
+            pending.extend(start(batch) for batch in islice(batches, 1))
+
+
+def _is_small(content: Content) -> bool:
+    """Tell whether a thread would wait longer for the interpreter lock than the decoder runs without it."""
+    return isinstance(content, np.ndarray) or (isinstance(content, bytes) and len(content) <= _SMALL_BYTES)
+
+
+def _batched(numbered: Iterator[tuple[int, Item]], size: int) -> Iterator[list[tuple[int, Item]]]:
+    while batch := list(islice(numbered, size)):
+        yield batch
+
+
+def _decode_batch(batch: list[tuple[int, Item]], frame: Strict | Crop, wanted: ImageSpec) -> Batch:
+    rows: list[int] = []
+    names: list[str] = []
+    images: list[Image.Image] = []
+    bad: list[BadFile] = []
+    for row, item in batch:
+        try:
+            image = decode(item.content, wanted.channels)
+        except UndecodableError as error:
+            bad.append(BadFile(item.name, str(error)))
+            if wanted.strict:
+                raise _refuse(bad[0]) from error
+            continue
+        images.append(frame.apply(image, item.name))
+        rows.append(row)
+        names.append(item.name)
+    return Batch(rows, names, _stack(images, frame.size), bad)
+
+
+def _stack(images: list[Image.Image], size: Size) -> NDArray[np.uint8]:
+    """Return uint8 [n, C, H, W], through one tall image: for small ones pasting is cheaper than leaving PIL."""
+    height, width = size
+    mode = "RGB" if any(image.mode == "RGB" for image in images) else "L"
+    sheet = Image.new(mode, (width, height * len(images)))
+    for index, image in enumerate(images):
+        sheet.paste(image, (0, index * height))
+    return np.asarray(sheet).reshape(len(images), height, width, len(mode)).transpose(0, 3, 1, 2)

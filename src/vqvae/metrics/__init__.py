@@ -1,0 +1,1 @@
+"""Measurements of images and codes, and what each figure means."""

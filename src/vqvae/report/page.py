@@ -1,0 +1,210 @@
+"""One page about one run: what it was trained on, how it went, what it makes, and what was measured."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any, cast
+
+from vqvae.errors import UserError
+from vqvae.files import write_atomically
+from vqvae.metrics.metric_info import MEASURES, Measure
+from vqvae.report.curves import panels
+from vqvae.report.pictures import figures_over_time
+from vqvae.report.plots import panel_figure, usage_figure
+from vqvae.report.run_reader import RunRecords, read_run
+
+
+def write_report(run: Path, also: Path | None = None) -> Path:
+    """Write ``run/report.html``, one file that needs no other and no network, whole or not at all.
+
+    Sections whose files the run does not have yet are left out, and a line says how to get them.
+
+    Args:
+        run: a run directory; ``config.yaml`` is the one file it must hold.
+        also: a second run for the same page, such as the tokenizer of a prior; the page is then named
+            after the folder that holds ``run``.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: if a directory is not there or is no run, or one of its records cannot be read.
+    """
+    first = read_run(Path(run))
+    try:
+        title, body = _title_and_body(first, also)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # JSON, but not as vqvae wrote it
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise UserError(
+            f"{run}: a record in it is damaged ({problem}); 'vqvae evaluate' writes its own again"
+        ) from error
+    page = Template(files("vqvae.report").joinpath("page.html").read_text(encoding="utf-8"))
+    target = first.path / "report.html"
+    write_atomically(target, page.substitute(title=escape(title), body=body).encode())
+    return target
+
+
+def _title_and_body(first: RunRecords, also: Path | None) -> tuple[str, str]:
+    if also is None:
+        return first.path.resolve().name, _part(first, name="a", level=1)
+    second = read_run(Path(also))
+    title = first.path.resolve().parent.name
+    parts = ((first, "a"), (second, "b"))
+    links = " and ".join(f'<a href="#{name}">{escape(part.stage)}</a>' for part, name in parts)
+    body = f'<h1>{escape(title)}</h1><p class="lead">Two runs: {links}.</p>' + "".join(
+        f'<article class="part" id="{name}">{_part(part, name=name, level=2)}</article>' for part, name in parts
+    )
+    return title, body
+
+
+def _part(run: RunRecords, *, name: str, level: int) -> str:
+    """Write one run: its heading at ``level``, its sections one below; ``name`` keeps ids on the page apart."""
+    started = str(run.environment.get("started", ""))[:10]
+    kicker = " · ".join(filter(None, [run.stage.capitalize(), started, str(run.environment.get("device", ""))]))
+    heading = f"<h{level}>{escape(run.path.resolve().name)}</h{level}>"
+    story = (
+        ("Samples", _pictures(run, "samples", "images drawn from the prior")),
+        ("Reconstructions", _pictures(run, "reconstructions", "originals, each with its reconstruction below")),
+        ("Training", _curves(run, name)),
+        ("Codebook", _usage(run, name)),
+        ("Results", _results(run)),
+    )
+    records = (("Protocol", _facts(run.protocol)), ("Environment", _facts(run.environment)), ("Data", _data(run)))
+    lead = f'<p class="kicker">{escape(kicker)}</p>{heading}<p class="lead">{escape(_summary(run))}</p>'
+    return (
+        f"<header>{lead}{_headline(run)}</header>{_sections(story, level + 1)}"
+        f'<div class="columns">{_sections(records, level + 1)}</div>'
+        f"<details><summary>Config</summary><pre>{escape(run.config_text)}</pre></details>"
+    )
+
+
+def _sections(named: Iterable[tuple[str, str]], level: int) -> str:
+    return "".join(
+        f"<section><h{level}>{title}</h{level}>{content}</section>" for title, content in named if content
+    )
+
+
+def _summary(run: RunRecords) -> str:
+    words = [f"A {run.stage}"]
+    if run.num_codes:
+        words.append(f"of {run.num_codes:,} codes")
+    if run.metrics:
+        words.append(f"after {max(line['step'] for line in run.metrics):,} steps")
+    if train := run.data.get("train"):
+        channels, height, width = train["shape"]
+        kind = "grey images" if channels == 1 else "images"
+        words.append(
+            f"on {train['images']:,} {kind} of {height}\N{MULTIPLICATION SIGN}{width}, from {run.data['spec']}"
+        )
+    return " ".join(words) + "."
+
+
+def _headline(run: RunRecords) -> str:
+    measured, caption = run.results, ""
+    wanted = ("bits_per_code", "bits_per_dim_prior") if run.stage == "prior" else ("psnr", "nmse", "ssim")
+    held_out = [line for line in run.metrics if line.get("split") == "validation"]
+    if not measured and held_out:
+        measured = min(held_out, key=lambda line: line.get("bits_per_code", -line["step"]))
+        caption = f'<p class="quiet">Held-out measurements of training step {measured["step"]:,}.</p>'
+    of = {"perplexity": len(run.counts) or None, "bits_per_code": run.uniform_bits}
+    figures = ""
+    known = [key for key in (*wanted, "perplexity", "usage") if measured.get(key) is not None]
+    for key in known[:4]:
+        name, unit, better, _ = MEASURES[key]
+        unit = unit if unit in ("dB", "bits") else ""
+        unit = f"of {_number(of[key])} {unit}" if of.get(key) else unit
+        figures += (
+            f"<div><dt>{name}, {better} is better</dt><dd>{_number(measured[key])}<small>{unit}</small></dd></div>"
+        )
+    return f'<dl class="figures">{figures}</dl>{caption}' if figures else ""
+
+
+def _pictures(run: RunRecords, kind: str, alt: str) -> str:
+    shown = figures_over_time(run.path / "samples", kind, alt=alt)
+    due = {"tokenizer": "reconstructions", "prior": "samples"}.get(run.stage) == kind
+    return shown or (_quiet(f"No {kind} yet: training writes them to", "samples/") if due else "")
+
+
+def _curves(run: RunRecords, name: str) -> str:
+    drawn = panels(run.metrics, uniform_bits=run.uniform_bits)
+    if not drawn:
+        return _quiet("No curves yet: training writes them to", "metrics.jsonl")
+    return (
+        f'<div class="plots">{"".join(panel_figure(panel, name=f"{name}-{panel.key}") for panel in drawn)}</div>'
+    )
+
+
+def _usage(run: RunRecords, name: str) -> str:
+    return (
+        usage_figure(run.counts, perplexity=run.results.get("perplexity"), name=f"{name}-codes")
+        if run.counts
+        else ""
+    )
+
+
+def _results(run: RunRecords) -> str:
+    if not run.results:
+        return _quiet("No evaluation yet:", f"vqvae evaluate {run.path} --data SPEC")
+    rows = ""
+    for key, value in run.results.items():
+        name, unit, better, meaning = MEASURES.get(key, Measure(key, "", "", ""))
+        number = "—" if value is None else f'<data value="{escape(str(value))}">{escape(_number(value))}</data>'
+        words = ", ".join(filter(None, [_typeset(meaning), f"{better} is better" if better else ""]))
+        rows += (
+            f'<tr><th scope="row">{escape(name)}</th><td class="number">{number}</td>'
+            f'<td class="soft">{unit}</td><td class="soft">{words}</td></tr>'
+        )
+    return _table(("Measure", "Value", "Unit", "Meaning"), rows, css="results")
+
+
+def _typeset(words: str) -> str:
+    return words.replace("*", "\N{MIDDLE DOT}").replace("log2", "log\N{SUBSCRIPT TWO}")
+
+
+def _table(heads: Sequence[str], rows: str, css: str) -> str:
+    head = "".join(f'<th scope="col">{words}</th>' for words in heads)
+    return f'<table class="{css}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _data(run: RunRecords) -> str:
+    facts = _facts({key: value for key, value in run.data.items() if key != "bad"})
+    bad: Sequence[Mapping[str, Any]] = run.data.get("bad") or []
+    rows = "".join(
+        f"<tr><td><code>{escape(str(file['path']))}</code></td><td>{escape(str(file['reason']))}</td></tr>"
+        for file in bad
+    )
+    table = _table(("File", "Why it was left out"), rows, css="bad")
+    return f"{facts}<details><summary>Files left out: {len(bad):,}</summary>{table}</details>" if bad else facts
+
+
+def _facts(record: Mapping[str, Any]) -> str:
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(_number(value))}</dd>" for name, value in _flat(record))
+    return f'<dl class="facts">{rows}</dl>' if rows else ""
+
+
+def _flat(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in record.items():
+        name = f"{above}{key}".replace("_", " ")
+        if isinstance(value, dict):
+            yield from _flat(cast(dict[str, Any], value), f"{name}, ")
+        else:
+            yield name, value
+
+
+def _number(value: Any) -> str:
+    """Write a value for reading: four digits of a number, thousands parted, lists with commas."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "—"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in cast(list[Any], value))
+    return str(value)
+
+
+def _quiet(text: str, code: str) -> str:
+    return f'<p class="quiet">{escape(text)} <code>{escape(code)}</code></p>'

@@ -1,0 +1,100 @@
+"""The cache of codes: a tokenizer's codes of a data set, made once and kept under the tokenizer's hash."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vqvae.data import Augmentation, Images
+from vqvae.errors import UserError
+from vqvae.files import remove_leftovers
+from vqvae.models import VQVAE
+from vqvae.tensorfile import load_tensors, save_tensors
+from vqvae.tensors import images_from_pixels
+
+KIND, VERSION = "vqvae-codes", 3
+
+
+@dataclass(frozen=True)
+class CodeSet:
+    """The codes of a data set.
+
+    Attributes:
+        codes: int16 or int32 [V, N, h, w, n]: the V views of N images.
+        labels: int64 [N], or None.
+    """
+
+    codes: Tensor
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        """Return N."""
+        return self.codes.shape[1]
+
+
+def cache_folder() -> Path:
+    """Return where codes are kept: $VQVAE_CACHE, or ~/.cache/vqvae."""
+    return Path(os.environ.get("VQVAE_CACHE", Path.home() / ".cache" / "vqvae"))
+
+
+def code_set(
+    tokenizer: VQVAE, tokenizer_hash: str, images: Images, *, views: Augmentation, device: torch.device | str
+) -> CodeSet:
+    """Return the codes of a data set, from the cache where they are in it, else made and kept there.
+
+    Args:
+        tokenizer: in eval mode, on the device.
+        tokenizer_hash: SHA-256 of its file.
+        images: what to encode.
+        views: of each image, all of which are encoded.
+        device: the tokenizer's.
+    """
+    identity: dict[str, object] = {"tokenizer": tokenizer_hash, "images": images.fingerprint, "views": len(views)}
+    if views.crops:
+        identity |= {"crops": views.crops, "seed": views.seed}
+    name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    path = cache_folder() / "codes" / tokenizer_hash[:16] / f"{images.split}-{name}.safetensors"
+    tensors = _cached(path, identity)
+    if tensors is None:
+        tensors = _encoded(tokenizer, images, views, device)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
+        save_tensors(path, KIND, VERSION, {"identity": identity}, tensors)
+    labels = images.labels
+    return CodeSet(tensors["codes"], None if labels is None else labels[tensors["rows"]])
+
+
+def _cached(path: Path, identity: dict[str, object]) -> dict[str, Tensor] | None:
+    try:
+        header, tensors = load_tensors(path, KIND, VERSION)
+    except UserError:
+        return None  # absent, damaged, or of version 2: it is only a cache, and is made again
+    whole = header.get("identity") == identity and tensors.keys() == {"codes", "rows"}  # version 1 had no rows
+    return tensors if whole else None
+
+
+@torch.no_grad()
+def _encoded(
+    tokenizer: VQVAE, images: Images, views: Augmentation, device: torch.device | str
+) -> dict[str, Tensor]:
+    """Return the codes [V, N, h, w, n] of all images that decode, and their rows [N]."""
+    small = torch.int16 if tokenizer.num_codes <= 2**15 else torch.int32
+    _, height, width = images.shape
+    grid = height // tokenizer.factor, width // tokenizer.factor
+    codes = torch.empty(len(views), len(images), *grid, tokenizer.codes_per_position, dtype=small)
+    kept: list[Tensor] = []
+    count = 0
+    with tqdm(total=len(images), desc="encode", unit="image", leave=False, disable=None) as bar:
+        for rows, pixels in images.iter_batches():
+            for view in range(len(views)):
+                seen = images_from_pixels(views.of(pixels, rows, torch.full_like(rows, view)).to(device))
+                codes[view, count : count + len(rows)] = tokenizer.encode(seen).to("cpu", small)
+            kept.append(rows)
+            count += len(rows)
+            bar.update(len(rows))
+    return {"codes": codes[:, :count].contiguous(), "rows": torch.cat(kept)}

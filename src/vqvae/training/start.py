@@ -1,0 +1,213 @@
+"""Whole trainings: from a config to a finished run."""
+
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vqvae.config import PriorConfig, RunConfig, TokenizerConfig, load_config, to_mapping
+from vqvae.data import Augmentation, Images, ImageSet, quiet_pil
+from vqvae.distributed import barrier, broadcast, in_turn, local_rank, process_group, rank, world_size
+from vqvae.errors import UserError
+from vqvae.files import read_json, write_json
+from vqvae.metrics.baselines import save_counts
+from vqvae.model_io import file_hash, load_tokenizer, model_file, read_model
+from vqvae.training.code_cache import code_set
+from vqvae.training.engine import Engine
+from vqvae.training.loop import Trainer
+from vqvae.training.prior import PriorStage, keep_tokenizer
+from vqvae.training.run import Run
+from vqvae.training.tokenizer import TokenizerStage
+
+_LOG = logging.getLogger(__name__)
+
+
+def train(config: RunConfig, *, out: str | None, name: str) -> Run:
+    """Start a new run and train it to its end.
+
+    Args:
+        config: of either stage.
+        out: the run directory; None makes ``runs/name``, or the next free ``runs/name-2``, ...
+        name: of the recipe.
+
+    Raises:
+        UserError: for anything the user can mend, before anything is written where that is possible.
+        Interrupted: after a signal, with everything saved.
+    """
+    if config.training.batch_size % config.training.accumulate:
+        raise UserError(
+            f"training.batch_size {config.training.batch_size} is not a multiple of "
+            f"training.accumulate {config.training.accumulate}"
+        )
+    with process_group():
+        engine = Engine.of(config.training)
+        config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
+        with _claimed(out, name) as run, run.report_failures():
+            images = _load(config)
+            if rank() == 0:
+                if isinstance(config, PriorConfig):
+                    keep_tokenizer(config.tokenizer, run)
+                run.begin(config)
+            barrier()
+            _train(run, config, engine, *images)
+    return run
+
+
+@contextmanager
+def _claimed(out: str | None, name: str) -> Iterator[Run]:
+    """Own a new run directory, rank 0 for all: the others are told which."""
+    if rank():
+        yield Run(Path(broadcast("")))
+        return
+    with Run.claimed(out, name) as run:
+        broadcast(str(run.path.resolve()))
+        yield run
+
+
+def prior_config(tokenizer: str, recipe: str, overrides: Mapping[str, str]) -> RunConfig:
+    """Read a prior's recipe; where it is silent on the data, they are the tokenizer's own.
+
+    Raises:
+        UserError: as ``load_config`` does, and when there is no tokenizer at the path.
+    """
+    card, _ = read_model(tokenizer)
+    if card.stage != "tokenizer":
+        raise UserError(f"{tokenizer}: a {card.stage}, not a tokenizer; give the tokenizer's run")
+    base: dict[str, Any] = {}
+    if (Path(tokenizer) / "config.yaml").is_file():
+        base = to_mapping(Run(Path(tokenizer)).read_config().data)
+    base["channels"] = card.image_shape[0]
+    return load_config(recipe, "prior", {"tokenizer": tokenizer, **overrides}, base=base)
+
+
+def resume(path: str, *, shard: bool | None = None) -> Run:
+    """Continue a run from its newest checkpoint, exactly as if it had never stopped.
+
+    Args:
+        path: the run directory.
+        shard: whether weights are shared out over ranks from here on; None for what the run's config says.
+
+    Raises:
+        UserError: when there is no run at the path, its data have changed, or its checkpoint does not fit.
+        Interrupted: after a signal, with everything saved.
+    """
+    with process_group(), Run.opened(path) as (run, config), run.report_failures():
+        if shard is not None:
+            config = dataclasses.replace(config, training=dataclasses.replace(config.training, shard=shard))
+        _train(run, config, Engine.of(config.training), *_load(config))
+    return run
+
+
+def _with_whole_paths(config: RunConfig) -> RunConfig:
+    """Make paths absolute, so that a run resumes from any directory."""
+    if isinstance(config, PriorConfig):
+        config = dataclasses.replace(config, tokenizer=str(model_file(config.tokenizer).resolve()))
+    if os.sep in config.data.spec and Path(config.data.spec).exists():
+        data = dataclasses.replace(config.data, spec=str(Path(config.data.spec).resolve()))
+        config = dataclasses.replace(config, data=data)
+    return config
+
+
+def _load(config: RunConfig) -> tuple[Images, ImageSet]:
+    if isinstance(config, TokenizerConfig):
+        multiple = config.model.factor
+    else:
+        multiple = load_tokenizer(config.tokenizer).factor
+    with in_turn(local_rank() == 0):  # the first of a host downloads, the others find it
+        train, validation = config.data.training_images(multiple), config.data.validation_images(multiple)
+    if train.shape != validation.shape:
+        raise UserError(
+            f"{config.data.spec}: images [C, H, W] are {list(train.shape)} in train, but "
+            f"{list(validation.shape)} in test; set --data.channels, --data.size and --data.fit crop"
+        )
+    if isinstance(config, PriorConfig) and config.classes and train.labels is None:
+        raise UserError(f"{config.data.spec}: its images have no classes; set --classes false")
+    for bad in [*train.bad, *validation.bad]:
+        _LOG.warning("skipped %s: %s", bad.path, bad.reason)
+    return train, validation
+
+
+def _train(run: Run, config: RunConfig, engine: Engine, train: Images, validation: ImageSet) -> None:
+    _check_same_data(run, train)
+    precision = "bf16" if engine.bf16 else "fp32"
+    if rank() == 0:
+        write_json(run.data, _describe(train, validation))
+        run.write_environment(
+            device=str(engine.device),
+            ranks=world_size(),
+            precision=precision,
+            compile=engine.compiled,
+            shard=engine.sharded,
+        )
+    if isinstance(config, TokenizerConfig):
+        stage: Any = TokenizerStage(config, train, validation, engine)
+    else:
+        stage = _prior_stage(run, config, train, validation, engine)
+    size = sum(p.numel() for p in stage.model.parameters())
+    where = f"{world_size()} x {engine.device.type}" if world_size() > 1 else str(engine.device)
+    where += " sharded" if engine.sharded else ""
+    if rank() == 0:
+        print(
+            f"{run.path}: {config.stage}, {size:,} parameters, {len(train):,} images, "
+            f"{config.training.steps} steps of {config.training.batch_size}, {where} {precision}",
+            file=sys.stderr,
+            flush=True,
+        )
+    with quiet_pil(), closing(train):  # a stream decodes as it is read, and ahead
+        Trainer(stage, config.training, engine, run).train()
+
+
+def _prior_stage(run: Run, config: PriorConfig, train: Images, validation: ImageSet, engine: Engine) -> PriorStage:
+    folder = run.path / "tokenizer"
+    tokenizer, name = load_tokenizer(folder, device=engine.device), file_hash(model_file(folder))
+    if tokenizer.channels != train.shape[0]:
+        raise UserError(
+            f"{config.data.spec}: images of {train.shape[0]} channels, but the tokenizer is for "
+            f"{tokenizer.channels}: set --data.channels {tokenizer.channels}"
+        )
+    views = config.data.augmentation(config.training.seed)
+    with in_turn(local_rank() == 0):  # the first of a host stores codes, the others find them
+        codes = code_set(tokenizer, name, train, views=views, device=engine.device)
+        validation_codes = code_set(tokenizer, name, validation, views=Augmentation(), device=engine.device)
+    stage = PriorStage(config, codes, validation_codes, engine, Path(folder))
+    if rank() == 0:
+        save_counts(run.path, stage.counts)
+        floors = (f"{name.removesuffix('_bits_per_code')} {bits:.4g}" for name, bits in stage.baselines.items())
+        print(f"bits a code that a prior must get below: {', '.join(floors)}", file=sys.stderr, flush=True)
+    return stage
+
+
+def _describe(train: Images, validation: ImageSet) -> dict[str, Any]:
+    def split(images: Images) -> dict[str, Any]:
+        return {"images": len(images), "shape": list(images.shape), "fingerprint": images.fingerprint}
+
+    return {
+        "spec": train.spec,
+        "train": split(train),
+        "test": split(validation),
+        "classes": list(train.classes),
+        "pixel_variance": train.pixel_variance,
+        "bad": [asdict(bad) for bad in [*train.bad, *validation.bad]],
+    }
+
+
+def _check_same_data(run: Run, train: Images) -> None:
+    if broadcast(train.fingerprint) != train.fingerprint:
+        raise UserError(
+            f"{train.spec}: not the same images on all hosts: give every host the same files, or one shared folder"
+        )
+    if not run.data.exists():
+        return
+    before = read_json(run.data).get("train")
+    if not isinstance(before, dict) or "fingerprint" not in before:
+        raise UserError(f"{run.data}: damaged: it does not say which images the run began with")
+    if before["fingerprint"] != train.fingerprint:
+        raise UserError(
+            f"{run.path}: the training images at {train.spec} are not those that the run began with; "
+            "restore them, or start a new run"
+        )

@@ -1,0 +1,140 @@
+"""Health is measured by its definitions, of every quantizer, at any batch size, and changes nothing."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from vqvae.config import (
+    BSQConfig,
+    CosineQuantizerConfig,
+    EMAQuantizerConfig,
+    FSQConfig,
+    GroupedQuantizerConfig,
+    GumbelQuantizerConfig,
+    LFQConfig,
+    ProjectedQuantizerConfig,
+    ResidualQuantizerConfig,
+    SimVQConfig,
+    VectorQuantizerConfig,
+)
+from vqvae.data import load
+from vqvae.files import read_records
+from vqvae.metrics.health import Health, gradient_norms
+from vqvae.metrics.images import CodeCounts
+from vqvae.models import VQVAE
+from vqvae.tensors import images_from_pixels
+from vqvae.training import Run
+
+SMALL = EMAQuantizerConfig(num_codes=16, dim=4)
+KINDS = {
+    "vq": VectorQuantizerConfig(num_codes=16, dim=4),
+    "ema": SMALL,
+    "cosine": CosineQuantizerConfig(num_codes=16, dim=4),
+    "simvq": SimVQConfig(num_codes=16, dim=4),
+    "gumbel": GumbelQuantizerConfig(num_codes=16, dim=4),
+    "fsq": FSQConfig(levels=(5, 4)),
+    "lfq": LFQConfig(bits=5),
+    "bsq": BSQConfig(bits=40),  # 2^40 codes: nothing may be as long as the codebook
+    "residual": ResidualQuantizerConfig(depth=3, inner=SMALL),
+    "grouped": GroupedQuantizerConfig(groups=2, inner=SMALL),
+    "projected": ProjectedQuantizerConfig(channels=8, inner=ResidualQuantizerConfig(depth=2, inner=SMALL)),
+}
+LEARNED_BY_GRADIENT = {"vq", "simvq", "gumbel", "lfq", "bsq"}
+
+
+def tokenizer_of(kind: str) -> VQVAE:
+    torch.manual_seed(0)
+    quantizer = KINDS[kind].build()
+    tokenizer = VQVAE(quantizer, width=8, outer_width=4, residual_width=4, residual_blocks=1)
+    tokenizer(images(8))  # a codebook starts from its first batch
+    tokenizer.quantizer.update()
+    return tokenizer.eval()
+
+
+@cache
+def images(count: int) -> torch.Tensor:
+    return images_from_pixels(load("shapes", "test", limit=count).pixels)
+
+
+def health_of(tokenizer: VQVAE, size: int) -> dict[str, float]:
+    health = Health(tokenizer)
+    with torch.no_grad():
+        for part in images(8).split(size):
+            z_e = tokenizer.encoder(part)
+            health.add(z_e, tokenizer.quantizer(z_e).codes)
+    return health.metrics()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_quantizer_has_its_health(kind: str) -> None:
+    tokenizer = tokenizer_of(kind)
+    before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
+    found, alone = health_of(tokenizer, 8), health_of(tokenizer, 1)
+    assert found == pytest.approx(alone, rel=1e-4)
+    n = tokenizer.codes_per_position
+    assert found["counted"] == 8 * 8 * 8 * n and 1 <= found["perplexity"] <= tokenizer.num_codes
+    assert found["dead_codes"] == pytest.approx(tokenizer.num_codes * (1 - found["usage"]))
+    assert (f"usage_{n}" in found) == (n > 1) and f"usage_{n + 1}" not in found
+    norms = gradient_norms(tokenizer, images(8), beta=0.25)
+    assert norms["gradient_reconstruction"] > 0
+    assert (norms["gradient_codebook"] > 0) == (kind in LEARNED_BY_GRADIENT)
+    for name, value in tokenizer.state_dict().items():
+        assert torch.equal(before[name], value), name
+    assert all(p.grad is None for p in tokenizer.parameters())
+
+
+def test_the_quantization_error_is_its_definition() -> None:
+    tokenizer = tokenizer_of("ema")
+    with torch.no_grad():
+        z_e = tokenizer.encoder(images(8)).double()
+        z_q = tokenizer.quantizer(z_e.float()).z_q.double()
+    spread = (z_e - z_e.mean((0, 2, 3), keepdim=True)).square().sum()
+    expected = float((z_e - z_q).square().sum() / spread)
+    assert health_of(tokenizer, 3)["quantization_error"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_inside_a_projection_the_error_is_that_of_what_is_compared() -> None:
+    tokenizer = tokenizer_of("projected")
+    quantizer: Any = tokenizer.quantizer
+    with torch.no_grad():
+        low = quantizer.low(tokenizer.encoder(images(8)))
+        left = low - quantizer.inner(low).z_q
+    expected = float(left.square().sum() / (low - low.mean((0, 2, 3), keepdim=True)).square().sum())
+    assert health_of(tokenizer, 3)["quantization_error"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_dead_level_shows_though_the_codes_together_are_used() -> None:
+    tokenizer = tokenizer_of("grouped")
+    codes = torch.stack([torch.arange(16).view(1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64)], dim=3)
+    health = Health(tokenizer)
+    health.add(torch.zeros(1, 8, 4, 4), codes)
+    found = health.metrics()
+    assert found["usage"] == 1.0 and (found["usage_1"], found["usage_2"]) == (1.0, 1 / 16)
+
+
+def test_the_commitments_gradient_is_its_closed_form_and_grows_with_beta() -> None:
+    tokenizer = tokenizer_of("ema")
+    with torch.no_grad():
+        z_e = tokenizer.encoder(images(8))
+        expected = (2 * (z_e - tokenizer.quantizer(z_e).z_q) / z_e.numel()).norm()
+    for beta in (0.25, 5.0):
+        found = gradient_norms(tokenizer, images(8), beta=beta)["gradient_commitment"]
+        assert found == pytest.approx(beta * float(expected), rel=1e-5)
+
+
+def test_health_is_in_the_records_of_a_run(tokenizer_run: Run, prior_run: Run) -> None:
+    [*_, tokens] = (record for record in read_records(tokenizer_run.metrics) if record["split"] == "validation")
+    assert {"dead_codes", "counted", "quantization_error", "gradient_reconstruction"} <= tokens.keys()
+    [*_, codes] = (record for record in read_records(prior_run.metrics) if record["split"] == "validation")
+    assert 0 < codes["unigram_bits_per_code"] <= 4.1
+
+
+def test_counts_hold_no_more_than_the_codes_in_use() -> None:
+    counts = CodeCounts(2**62)
+    counts.add(torch.tensor([2**61, 5, 5]))
+    counts.add(torch.tensor([[7, 5]]))
+    assert counts.counted == 5 and counts.dead == 2**62 - 3 and counts.times.tolist() == [3, 1, 1]
+    assert counts.perplexity == pytest.approx(5 / 3 ** (3 / 5))
+    assert len(counts.counts) == 0
