@@ -22,18 +22,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from vector_quantize_pytorch import VectorQuantize
 
-from vqvae.config import EMAQuantizerConfig, VQVAEConfig
 from vqvae.model_io import build_tokenizer
-from vqvae.models import objective
+from vqvae.models import VQVAE, objective
+from vqvae.quantizers import EMAQuantizer
 from vqvae.training.engine import Engine, bf16_is_faster
 
 # the networks of the well-known tutorial's size: 128 wide, two residual blocks of 32, K = 512, D = 64
-NETWORKS = VQVAEConfig(
+NETWORKS = VQVAE.Config(
     width=128,
     outer_width=64,
     residual_width=32,
     residual_blocks=2,
-    quantizer=EMAQuantizerConfig(num_codes=512, dim=64),
+    quantizer=EMAQuantizer.Config(num_codes=512, dim=64),
 )
 LEARNING_RATE, BETA = 1e-3, 0.25
 Step = Callable[[Tensor], None]

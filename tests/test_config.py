@@ -6,17 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from vqvae.config import (
-    PixelCNNConfig,
-    PriorConfig,
-    TokenizerConfig,
-    TransformerConfig,
-    config_from,
-    load_config,
-    recipes,
-    to_yaml,
-)
+from vqvae.config import PriorConfig, TokenizerConfig, config_from, load_config, recipes, to_yaml
 from vqvae.errors import UserError
+from vqvae.priors import CodeTransformer, PixelCNN
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))
@@ -47,14 +39,17 @@ def test_a_union_is_chosen_by_its_kind(tmp_path: Path) -> None:
 
 
 def test_a_prior_is_a_pixelcnn_unless_it_says_otherwise() -> None:
-    for model, kind in (({"width": 8}, PixelCNNConfig), ({"kind": "transformer", "heads": 2}, TransformerConfig)):
+    for model, kind in (
+        ({"width": 8}, PixelCNN.Config),
+        ({"kind": "transformer", "heads": 2}, CodeTransformer.Config),
+    ):
         config = config_from({"stage": "prior", "model": model}, "here")
         assert isinstance(config, PriorConfig) and isinstance(config.model, kind)
         assert config_from(yaml.safe_load(to_yaml(config)), "here") == config
     for model, says in (
         ({"heads": 2}, "unknown key 'model.heads'"),
         ({"kind": "transformer", "kernel": 3}, "unknown key 'model.kernel'"),
-        ({"kind": "lstm"}, "model: kind must be pixelcnn or transformer"),
+        ({"kind": "lstm"}, "model: kind must be one of pixelcnn, transformer"),
         ({"kind": "transformer", "width": 30}, "width 30 must be a multiple of 4 * heads, 16"),
     ):
         with pytest.raises(UserError, match="here: ") as error:
@@ -138,7 +133,7 @@ def test_quantizers_inside_quantizers_are_read_and_their_mistakes_named() -> Non
         ({"kind": "fsq", "levels": [8, 2]}, "model.quantizer.levels.1"),
         ({"kind": "lfq", "bits": 63}, "model.quantizer.bits"),
         ({"kind": "ema", "estimator": "rotate"}, "model.quantizer.estimator"),
-        ({"kind": "residual", "inner": {"kind": "residual"}}, "model.quantizer.inner"),
+        ({"kind": "residual", "inner": {"kind": "residual"}}, "model.quantizer: "),
     ],
 )
 def test_a_mistake_in_a_quantizer_names_its_key(quantizer: dict[str, Any], says: str) -> None:

@@ -13,10 +13,10 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from vqvae.config import PriorConfig, PriorModelConfig, TokenizerConfig, VQVAEConfig, config_from, to_mapping
+from vqvae.config import PriorConfig, TokenizerConfig, config_from, to_mapping
 from vqvae.errors import UserError
 from vqvae.models import VQVAE
-from vqvae.priors import CodePrior
+from vqvae.priors import CodePrior, PriorModelConfig
 from vqvae.tensorfile import load_tensors, save_tensors
 
 M = TypeVar("M", bound=nn.Module)
@@ -141,7 +141,7 @@ def best_so_far(path: Path) -> float:
     return math.inf if value is None else value
 
 
-def build_tokenizer(config: VQVAEConfig, *, channels: int, forwards_per_update: int = 1, seed: int = 0) -> VQVAE:
+def build_tokenizer(config: VQVAE.Config, *, channels: int, forwards_per_update: int = 1, seed: int = 0) -> VQVAE:
     """Make an untrained tokenizer; its weights are a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

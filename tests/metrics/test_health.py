@@ -6,40 +6,40 @@ from typing import Any
 import pytest
 import torch
 
-from vqvae.config import (
-    BSQConfig,
-    CosineQuantizerConfig,
-    EMAQuantizerConfig,
-    FSQConfig,
-    GroupedQuantizerConfig,
-    GumbelQuantizerConfig,
-    LFQConfig,
-    ProjectedQuantizerConfig,
-    ResidualQuantizerConfig,
-    SimVQConfig,
-    VectorQuantizerConfig,
-)
 from vqvae.data import load
 from vqvae.files import read_records
 from vqvae.metrics.health import Health, gradient_norms
 from vqvae.metrics.images import CodeCounts
 from vqvae.models import VQVAE
+from vqvae.quantizers import (
+    BSQ,
+    FSQ,
+    LFQ,
+    CosineQuantizer,
+    EMAQuantizer,
+    GroupedQuantizer,
+    GumbelQuantizer,
+    ProjectedQuantizer,
+    ResidualQuantizer,
+    SimVQ,
+    VectorQuantizer,
+)
 from vqvae.tensors import images_from_pixels
 from vqvae.training import Run
 
-SMALL = EMAQuantizerConfig(num_codes=16, dim=4)
+SMALL = EMAQuantizer.Config(num_codes=16, dim=4)
 KINDS = {
-    "vq": VectorQuantizerConfig(num_codes=16, dim=4),
+    "vq": VectorQuantizer.Config(num_codes=16, dim=4),
     "ema": SMALL,
-    "cosine": CosineQuantizerConfig(num_codes=16, dim=4),
-    "simvq": SimVQConfig(num_codes=16, dim=4),
-    "gumbel": GumbelQuantizerConfig(num_codes=16, dim=4),
-    "fsq": FSQConfig(levels=(5, 4)),
-    "lfq": LFQConfig(bits=5),
-    "bsq": BSQConfig(bits=40),  # 2^40 codes: nothing may be as long as the codebook
-    "residual": ResidualQuantizerConfig(depth=3, inner=SMALL),
-    "grouped": GroupedQuantizerConfig(groups=2, inner=SMALL),
-    "projected": ProjectedQuantizerConfig(channels=8, inner=ResidualQuantizerConfig(depth=2, inner=SMALL)),
+    "cosine": CosineQuantizer.Config(num_codes=16, dim=4),
+    "simvq": SimVQ.Config(num_codes=16, dim=4),
+    "gumbel": GumbelQuantizer.Config(num_codes=16, dim=4),
+    "fsq": FSQ.Config(levels=(5, 4)),
+    "lfq": LFQ.Config(bits=5),
+    "bsq": BSQ.Config(bits=40),  # 2^40 codes: nothing may be as long as the codebook
+    "residual": ResidualQuantizer.Config(depth=3, inner=SMALL),
+    "grouped": GroupedQuantizer.Config(groups=2, inner=SMALL),
+    "projected": ProjectedQuantizer.Config(channels=8, inner=ResidualQuantizer.Config(depth=2, inner=SMALL)),
 }
 LEARNED_BY_GRADIENT = {"vq", "simvq", "gumbel", "lfq", "bsq"}
 

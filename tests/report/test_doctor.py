@@ -9,12 +9,11 @@ import pytest
 from vqvae.cli import main
 from vqvae.config import load_config, to_mapping, to_yaml
 from vqvae.errors import UserError
-from vqvae.report.advice import code_remedies, num_codes_of
 from vqvae.report.doctor import Finding, diagnose, examine
 from vqvae.training import Run
 
 SMALL = {"data__size": "16", "data__fit": "crop", "training__steps": "120", "training__evaluate_every": "60",
-         "training__log_every": "3", "training__average": "0.9"}  # fmt: skip
+         "training__log_every": "3", "training__weight_ema": "0.9"}  # fmt: skip
 KIND = "model__quantizer__"
 
 
@@ -92,7 +91,7 @@ def test_a_prior_of_64_images_is_overfit_and_its_best_step_is_named(
     run = train_prior(
         tmp_path / "prior", tokenizer, data__limit="64", model__dropout="0", model__width="32",
         training__steps="160", training__evaluate_every="20", training__log_every="10",
-        training__learning_rate="1e-2", training__average="0.5",
+        training__learning_rate="1e-2", training__weight_ema="0.5",
     )  # fmt: skip
     with pytest.raises(SystemExit) as stop:
         main(["doctor", str(run.path), "--json"])
@@ -185,9 +184,9 @@ def test_the_remedy_for_unused_codes_is_an_option_of_every_quantizer(kind: str, 
         to_yaml(load_config("cifar10", "tokenizer", {"model.quantizer.kind": kind}))
     )
     config: Any = load_config(str(tmp_path / "config.yaml"), "tokenizer")
-    assert num_codes_of(config.model.quantizer) == config.model.quantizer.build().num_codes
+    assert config.model.quantizer.code_count() == config.model.quantizer.build().num_codes
     for _ in range(2):  # and after the first remedy there is a second
-        _, remedy = code_remedies(config.model.quantizer)
+        _, remedy = config.model.quantizer.advice("model.quantizer")
         changed: Any = load_config(str(tmp_path / "config.yaml"), "tokenizer", remedy)
         assert changed != config
         config = changed

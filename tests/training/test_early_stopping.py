@@ -53,7 +53,7 @@ def test_a_measurement_repeated_after_a_crash_counts_once() -> None:
 
 # a rate that ruins the model: the first measurement stays the best
 RUINED = {"training__learning_rate": "1.0", "training__steps": "40", "training__evaluate_every": "3"}
-RUINED |= {"training__patience": "2", "training__checkpoint_every": "100", "training__average": "0.0"}
+RUINED |= {"training__early_stopping": "2", "training__checkpoint_every": "100", "training__weight_ema": "0.0"}
 RUINED |= {"training__warmup": "0", "training__clip": "0", "data__flip": "true"}
 
 

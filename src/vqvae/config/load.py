@@ -1,7 +1,8 @@
 """Recipes and YAML files to configs and back, overridden key by key; a mistake is one line that names its key."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,12 +10,11 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from vqvae.config import models, quantizers, runs
-from vqvae.config.runs import RunConfig
+from vqvae.component import Config
+from vqvae.config.runs import DataConfig, PriorConfig, RunConfig, TokenizerConfig, TrainingConfig
 from vqvae.config.yaml_values import read_yaml, set_key
 from vqvae.errors import UserError, did_you_mean
-
-_ADAPTER: TypeAdapter[RunConfig] = TypeAdapter(Annotated[RunConfig, Field(discriminator="stage")])
+from vqvae.models import VQVAE
 
 
 def recipes() -> dict[str, Path]:
@@ -52,9 +52,10 @@ def load_config(
     if base is not None:
         own = values.get("data") or {}
         values["data"] = {**base, **own} if isinstance(own, dict) else own
+    keys = {kind: {field.name for field in fields(config)} for kind, config in Config.kinds().items()}
     # a kind first: it says which of the recipe's settings stay, and the other overrides are for it
     for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith(".kind")):
-        set_key(values, key, value, kinds=_kinds())
+        set_key(values, key, value, kinds=keys)
     if values["stage"] in ("tokenizer", "prior") and values["stage"] != stage:
         command = "train" if values["stage"] == "tokenizer" else "prior"
         raise UserError(f"recipe '{name}' is for stage '{values['stage']}': use vqvae {command}")
@@ -64,7 +65,7 @@ def load_config(
 def config_from(values: Mapping[str, Any], where: str) -> RunConfig:
     """Check a mapping and make the config of it; ``where`` begins the error line."""
     try:
-        return _ADAPTER.validate_python(values)
+        return _adapter(len(_configs())).validate_python(values)
     except ValidationError as error:
         raise UserError(f"{where}: {_first_line(error)}") from None
 
@@ -82,13 +83,16 @@ def to_yaml(config: RunConfig) -> str:
 def _first_line(error: ValidationError) -> str:
     first = error.errors()[0]
     # the tags of unions ('tokenizer', 'ema') stand in pydantic's path, but in no YAML file
-    tags = {"tokenizer", "prior", "pixelcnn", "transformer", *_kinds()}
+    tags = {"tokenizer", "prior", *Config.kinds()}
     *groups, last = [str(part) for part in first["loc"]] or ["config"]
-    path = [part for part in groups if part not in tags] + [last]
-    key = ".".join(path[1:] if path[0] in tags else path)[:100]
+    path = [part for part in groups if part not in tags]
+    if first["type"] != "value_error" or last not in tags:  # what a whole component refuses stands at its tag
+        path.append(last)
+    key = ".".join(path)[:100]
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key '{key}'{did_you_mean(path[-1], _known_keys())}"
-    message = first["msg"][0].lower() + first["msg"][1:200]  # some repeat what they were given
+    message = first["msg"].removeprefix("Value error, ")[:200]  # some repeat what they were given
+    message = message[0].lower() + message[1:]
     return f"{key}: {message}, got {_shown(first['input'])}"
 
 
@@ -100,16 +104,15 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else text[:100] + "..."
 
 
-def _configs() -> list[Any]:
-    found = {**vars(quantizers), **vars(models), **vars(runs)}
-    return [kind for name, kind in found.items() if name.endswith("Config") and is_dataclass(kind)]
+@lru_cache(maxsize=1)
+def _adapter(known: int) -> TypeAdapter[RunConfig]:
+    """Return the reader of configs; it is made anew when a plugin has added a component to those ``known``."""
+    return TypeAdapter(Annotated[RunConfig, Field(discriminator="stage")])
+
+
+def _configs() -> list[type]:
+    return [TokenizerConfig, PriorConfig, DataConfig, TrainingConfig, VQVAE.Config, *Config.kinds().values()]
 
 
 def _known_keys() -> set[str]:
     return {field.name for config in _configs() for field in fields(config)}
-
-
-def _kinds() -> dict[str, set[str]]:
-    """Return the keys of each kind by its name."""
-    keys = [{field.name: field for field in fields(config)} for config in _configs()]
-    return {str(found["kind"].default): set(found) for found in keys if "kind" in found}

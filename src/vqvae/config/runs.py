@@ -1,18 +1,14 @@
 """What the two kinds of run are made of: the data, the model, the training."""
 
-from __future__ import annotations
-
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
-from pydantic.dataclasses import dataclass
 
-from vqvae.config.fields import STRICT, Count, CountOrZero, Fraction, NotNegative, Positive
-from vqvae.config.models import PixelCNNConfig, PriorModelConfig, VQVAEConfig
-
-if TYPE_CHECKING:
-    from vqvae.data import Augmentation, Images, ImageSet
+from vqvae.component import STRICT, Count, CountOrZero, Fraction, NotNegative, Positive
+from vqvae.data import Augmentation, Images, ImageSet, load, open_stream
+from vqvae.models import VQVAE
+from vqvae.priors import PixelCNN, PriorModelConfig
 
 MEASURED_ROWS = 2048  # held out, by either stage at an evaluation in training; vqvae evaluate takes all
 
@@ -24,7 +20,7 @@ def _height_and_width(value: Any) -> Any:
     return [value, value] if isinstance(value, int | str) else value
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which images, and how they are made to fit.
 
@@ -43,6 +39,8 @@ class DataConfig:
             more in memory; ranks share them.
     """
 
+    __pydantic_config__ = STRICT
+
     spec: str = "shapes"
     size: Annotated[tuple[Count, Count] | None, BeforeValidator(_height_and_width)] = None
     fit: Literal["strict", "crop"] = "strict"
@@ -56,8 +54,6 @@ class DataConfig:
 
     def training_images(self, multiple_of: int) -> Images:
         """Read the training split into memory, or open it where it is to be read as it is needed."""
-        from vqvae.data import open_stream
-
         if not self.stream:
             return self.load("train", multiple_of=multiple_of)
         return open_stream(
@@ -71,8 +67,6 @@ class DataConfig:
 
     def load(self, split: str, *, multiple_of: int) -> ImageSet:
         """Read a split, ``train`` or ``test``, into memory."""
-        from vqvae.data import load
-
         return load(self.spec, split, multiple_of=multiple_of, **self._reading())
 
     def _reading(self) -> dict[str, Any]:
@@ -81,12 +75,10 @@ class DataConfig:
 
     def augmentation(self, seed: int) -> Augmentation:
         """Return the views of a training image, a function of the run's seed."""
-        from vqvae.data import Augmentation
-
         return Augmentation(self.flip, self.crops, seed)
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """The loop, the same for both stages.
 
@@ -117,6 +109,8 @@ class TrainingConfig:
         tensorboard: whether to write TensorBoard events beside the JSON lines.
     """
 
+    __pydantic_config__ = STRICT
+
     steps: Count = 3000
     batch_size: Count = 256
     accumulate: Count = 1
@@ -140,7 +134,7 @@ class TrainingConfig:
     tensorboard: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
     """A tokenizer's training.
 
@@ -150,15 +144,17 @@ class TokenizerConfig:
             settles.
     """
 
+    __pydantic_config__ = STRICT
+
     stage: Literal["tokenizer"] = "tokenizer"
-    data: DataConfig = Field(default_factory=DataConfig)
-    model: VQVAEConfig = Field(default_factory=VQVAEConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: VQVAE.Config = field(default_factory=VQVAE.Config)
     beta: NotNegative = 0.25
     revive_until: Annotated[float, Field(ge=0, le=1)] = 0.8
-    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True)
 class PriorConfig:
     """A prior's training over the codes of a tokenizer.
 
@@ -169,13 +165,15 @@ class PriorConfig:
         class_dropout: the share of labels hidden in training, so that it also learns codes without a class.
     """
 
+    __pydantic_config__ = STRICT
+
     stage: Literal["prior"] = "prior"
     tokenizer: str = ""
-    data: DataConfig = Field(default_factory=DataConfig)
-    model: PriorModelConfig = Field(default_factory=PixelCNNConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: PriorModelConfig = field(default_factory=PixelCNN.Config)
     classes: bool = False
     class_dropout: Fraction = 0.1
-    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
 RunConfig = TokenizerConfig | PriorConfig

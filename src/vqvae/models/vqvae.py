@@ -1,11 +1,15 @@
 """The tokenizer: encoder, quantizer, decoder (arXiv 1711.00937, figure 1)."""
 
+from dataclasses import dataclass, field
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
+from vqvae.component import STRICT, Count, CountOrZero
 from vqvae.models.encode_exact import ExactCodes, encode_exact
 from vqvae.networks.paper import Decoder, Encoder
-from vqvae.quantizers import Quantizer
+from vqvae.quantizers import EMAQuantizer, Quantizer, QuantizerConfig
 from vqvae.tensors import Quantized
 
 
@@ -30,6 +34,31 @@ class VQVAE(nn.Module):
             value on training images: their mean squared reconstruction error.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Settings of the class."""
+
+        __pydantic_config__ = STRICT
+
+        width: Count = 128
+        outer_width: Count = 64
+        residual_width: Count = 32
+        residual_blocks: CountOrZero = 2
+        factor: Literal[2, 4, 8, 16, 32] = 4
+        quantizer: QuantizerConfig = field(default_factory=EMAQuantizer.Config)
+
+        def build(self, *, channels: int, forwards_per_update: int = 1, seed: int = 0) -> "VQVAE":
+            """Make the tokenizer for images of so many channels."""
+            return VQVAE(
+                self.quantizer.build(forwards_per_update=forwards_per_update, seed=seed),
+                channels=channels,
+                width=self.width,
+                outer_width=self.outer_width,
+                residual_width=self.residual_width,
+                residual_blocks=self.residual_blocks,
+                factor=self.factor,
+            )
+
     quantizer: Quantizer
     pixel_variance: Tensor
     noise_variance: Tensor
@@ -39,11 +68,11 @@ class VQVAE(nn.Module):
         quantizer: Quantizer,
         *,
         channels: int = 3,
-        width: int = 128,
-        outer_width: int = 64,
-        residual_width: int = 32,
-        residual_blocks: int = 2,
-        factor: int = 4,
+        width: int = Config.width,
+        outer_width: int = Config.outer_width,
+        residual_width: int = Config.residual_width,
+        residual_blocks: int = Config.residual_blocks,
+        factor: int = Config.factor,
     ) -> None:
         super().__init__()
         self.channels = channels

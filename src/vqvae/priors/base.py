@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqvae.component import Advice, Config
 from vqvae.sampling import Controls, Prior, sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorModelConfig(Config):
+    """Settings of a prior's network; a kind adds its own and says how to build it."""
+
+    default_kind: ClassVar[str | None] = "pixelcnn"
+
+    def build(self, *, num_codes: int, codes_per_position: int, grid: tuple[int, int], num_classes: int) -> Any:
+        """Make the prior for codes of that shape."""
+        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its prior")
+
+    def advice(self, key: str) -> Advice:
+        """Return what helps against overfitting.
+
+        Args:
+            key: of this config in the run's config, such as ``model``.
+        """
+        dropout: float | None = getattr(self, "dropout", None)
+        if dropout is None:
+            return Advice("make the model smaller", {})
+        return Advice("drop out more", {f"{key}.dropout": f"{min(0.5, dropout + 0.1):.2g}"})
 
 
 class CodeEmbedding(nn.Module):

@@ -1,10 +1,22 @@
 """The learned prior over codes: a gated PixelCNN without a blind spot (arXiv 1606.05328, section 2)."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqvae.priors.base import CodeEmbedding, CodeHead, PriorCache, class_rows, code_nats, sample_codes
+from vqvae.component import Count, Fraction
+from vqvae.priors.base import (
+    CodeEmbedding,
+    CodeHead,
+    PriorCache,
+    PriorModelConfig,
+    class_rows,
+    code_nats,
+    sample_codes,
+)
 from vqvae.priors.pixelcnn_cache import PixelCNNCache
 
 
@@ -79,6 +91,29 @@ class PixelCNN(nn.Module):
         ValueError: for an even kernel.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config(PriorModelConfig):
+        """Settings of the class."""
+
+        kind: Literal["pixelcnn"] = "pixelcnn"
+        width: Count = 64
+        layers: Count = 12
+        kernel: Literal[3, 5, 7, 9] = 3
+        head_width: Count = 256
+        dropout: Fraction = 0.0
+
+        def build(
+            self, *, num_codes: int, codes_per_position: int, grid: tuple[int, int], num_classes: int
+        ) -> "PixelCNN":
+            """Make the prior for codes of that shape."""
+            return PixelCNN(
+                num_codes,
+                codes_per_position=codes_per_position,
+                grid=grid,
+                num_classes=num_classes,
+                **self.settings(),
+            )
+
     def __init__(
         self,
         num_codes: int,
@@ -86,11 +121,11 @@ class PixelCNN(nn.Module):
         codes_per_position: int = 1,
         grid: tuple[int, int] = (8, 8),
         num_classes: int = 0,
-        width: int = 64,
-        layers: int = 12,
-        kernel: int = 3,
-        head_width: int = 256,
-        dropout: float = 0.0,
+        width: int = Config.width,
+        layers: int = Config.layers,
+        kernel: int = Config.kernel,
+        head_width: int = Config.head_width,
+        dropout: float = Config.dropout,
     ) -> None:
         super().__init__()
         if kernel % 2 == 0 or kernel < 3:

@@ -1,12 +1,23 @@
 """A decoder-only transformer over codes, a token a position (arXiv 1706.03762, 2012.09841)."""
 
+from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqvae.priors.base import CodeEmbedding, CodeHead, PriorCache, class_rows, code_nats, sample_codes
+from vqvae.component import Count, Fraction
+from vqvae.priors.base import (
+    CodeEmbedding,
+    CodeHead,
+    PriorCache,
+    PriorModelConfig,
+    class_rows,
+    code_nats,
+    sample_codes,
+)
 from vqvae.priors.transformer_cache import TransformerCache
 
 _BASE = 100.0  # the slowest pair turns by 1 / 100 of the fastest: enough for grids of a hundred rows
@@ -108,6 +119,34 @@ class CodeTransformer(nn.Module):
         ValueError: for a width that is not a multiple of ``4 * heads``.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config(PriorModelConfig):
+        """Settings of the class."""
+
+        kind: Literal["transformer"] = "transformer"
+        width: Count = 128
+        layers: Count = 6
+        heads: Count = 4
+        head_width: Count = 256
+        dropout: Fraction = 0.0
+
+        def __post_init__(self) -> None:
+            """Refuse a width that the heads cannot share."""
+            if self.width % (4 * self.heads):
+                raise ValueError(f"width {self.width} must be a multiple of 4 * heads, {4 * self.heads}")
+
+        def build(
+            self, *, num_codes: int, codes_per_position: int, grid: tuple[int, int], num_classes: int
+        ) -> "CodeTransformer":
+            """Make the prior for codes of that shape."""
+            return CodeTransformer(
+                num_codes,
+                codes_per_position=codes_per_position,
+                grid=grid,
+                num_classes=num_classes,
+                **self.settings(),
+            )
+
     def __init__(
         self,
         num_codes: int,
@@ -115,11 +154,11 @@ class CodeTransformer(nn.Module):
         codes_per_position: int = 1,
         grid: tuple[int, int] = (8, 8),
         num_classes: int = 0,
-        width: int = 128,
-        layers: int = 6,
-        heads: int = 4,
-        head_width: int = 256,
-        dropout: float = 0.0,
+        width: int = Config.width,
+        layers: int = Config.layers,
+        heads: int = Config.heads,
+        head_width: int = Config.head_width,
+        dropout: float = Config.dropout,
     ) -> None:
         super().__init__()
         if width % (4 * heads):

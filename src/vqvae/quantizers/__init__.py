@@ -17,6 +17,8 @@
 ``straight_through`` (1711.00937) and ``rotation_trick`` (2410.06424) are their estimators of the gradient.
 """
 
+from vqvae.quantizers.base import Quantizer as Quantizer
+from vqvae.quantizers.base import QuantizerConfig as QuantizerConfig
 from vqvae.quantizers.bsq import BSQ as BSQ
 from vqvae.quantizers.cosine import CosineQuantizer as CosineQuantizer
 from vqvae.quantizers.ema import EMAQuantizer as EMAQuantizer
@@ -28,7 +30,6 @@ from vqvae.quantizers.layout import straight_through as straight_through
 from vqvae.quantizers.lfq import LFQ as LFQ
 from vqvae.quantizers.nearest import nearest_code as nearest_code
 from vqvae.quantizers.projected import ProjectedQuantizer as ProjectedQuantizer
-from vqvae.quantizers.protocol import Quantizer as Quantizer
 from vqvae.quantizers.residual import ResidualQuantizer as ResidualQuantizer
 from vqvae.quantizers.rotation import rotation_trick as rotation_trick
 from vqvae.quantizers.simvq import SimVQ as SimVQ

@@ -1,11 +1,16 @@
 """A code as the signs of its channels, and the entropies of independent bits: what LFQ and BSQ share."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqvae.component import Advice, NotNegative, Positive
+from vqvae.quantizers.base import QuantizerConfig
 from vqvae.quantizers.layout import (
     RankShare,
     map_of,
@@ -16,6 +21,21 @@ from vqvae.quantizers.layout import (
     vectors_of,
 )
 from vqvae.tensors import Quantized
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignConfig(QuantizerConfig):
+    """What quantizers to bits have in common."""
+
+    bits: Annotated[int, Field(ge=1, le=62)] = 10
+    entropy_weight: NotNegative
+    diversity: NotNegative = 1.0
+    temperature: Positive = 0.01
+
+    def advice(self, key: str) -> Advice:
+        """Return how to bring more codes into use."""
+        weight = {f"{key}.entropy_weight": f"{max(0.02, 3 * self.entropy_weight):.3g}"}
+        return Advice("ask for more even use, or choose fewer bits", weight)
 
 
 class SignQuantizer(nn.Module, ABC):

@@ -1,12 +1,15 @@
 """Binary spherical quantization: the corner of a cube in the sphere (arXiv 2406.07548)."""
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqvae.quantizers.bits import SignQuantizer, entropy
+from vqvae.component import NotNegative
+from vqvae.quantizers.bits import SignConfig, SignQuantizer, entropy
 from vqvae.quantizers.layout import RankShare
 
 
@@ -36,8 +39,24 @@ class BSQ(SignQuantizer):
         ValueError: for bits below 1 or above 62.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config(SignConfig):
+        """Settings of the class."""
+
+        kind: Literal["bsq"] = "bsq"
+        entropy_weight: NotNegative = 0.01
+
+        def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "BSQ":
+            """Make the quantizer."""
+            return BSQ(**self.settings())
+
     def __init__(
-        self, bits: int, *, entropy_weight: float = 0.01, diversity: float = 1.0, temperature: float = 0.01
+        self,
+        bits: int,
+        *,
+        entropy_weight: float = Config.entropy_weight,
+        diversity: float = SignConfig.diversity,
+        temperature: float = SignConfig.temperature,
     ) -> None:
         super().__init__(bits, entropy_weight, diversity, temperature)
 

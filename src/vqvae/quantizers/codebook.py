@@ -1,10 +1,15 @@
 """What quantizers with a codebook of their own share: the search, the notes of a batch, and the tracker."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqvae.component import Advice, Count, CountOrZero, Fraction
 from vqvae.distributed import sum_over_ranks
+from vqvae.quantizers.base import NumCodes, QuantizerConfig
 from vqvae.quantizers.float32 import KeepFloat32
 from vqvae.quantizers.layout import (
     Estimator,
@@ -18,9 +23,42 @@ from vqvae.quantizers.layout import (
     vectors_of,
 )
 from vqvae.quantizers.nearest import ambiguous_codes, nearest_code
+from vqvae.quantizers.rotation import EstimatorName, estimator_named
 from vqvae.quantizers.tracker import CodebookTracker
 from vqvae.quantizers.update_counter import learns
 from vqvae.tensors import Quantized
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodebookConfig(QuantizerConfig):
+    """What quantizers that look up the nearest code have in common."""
+
+    num_codes: NumCodes = 512
+    dim: Count = 64
+    codes_per_position: Count = 1
+    estimator: EstimatorName = "straight_through"
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the settings as the quantizer takes them."""
+        return {**self.settings(), "estimator": estimator_named(self.estimator)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevivedCodebookConfig(CodebookConfig):
+    """What those that revive dead codes have in common."""
+
+    revive_every: CountOrZero = 20
+    revive_below: Fraction = 0.05
+
+    def advice(self, key: str) -> Advice:
+        """Return how to bring more codes into use."""
+        if not self.revive_every:
+            return Advice("revive dead codes", {f"{key}.revive_every": "20"})
+        if self.revive_below < 0.3:
+            return Advice("revive codes sooner", {f"{key}.revive_below": "0.3"})
+        if self.dim > 8:
+            return Advice("compare in fewer dimensions", {f"{key}.dim": str(max(4, self.dim // 4))})
+        return Advice("ask for fewer codes", {f"{key}.num_codes": str(max(2, self.num_codes // 2))})
 
 
 class CodebookQuantizer(KeepFloat32):

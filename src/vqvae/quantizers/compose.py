@@ -5,7 +5,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from vqvae.quantizers.protocol import Quantizer
+from vqvae.quantizers.base import Quantizer
 
 
 def layers_of(quantizers: Sequence[Quantizer], *alike: str) -> Sequence[Quantizer]:

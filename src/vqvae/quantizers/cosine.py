@@ -1,11 +1,16 @@
 """Codes and latents of length one: the angle alone decides (ViT-VQGAN, arXiv 2110.04627, section 3.2)."""
 
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqvae.component import Fraction
 from vqvae.distributed import sum_over_ranks
-from vqvae.quantizers.codebook import CodebookQuantizer
+from vqvae.quantizers.codebook import CodebookQuantizer, RevivedCodebookConfig
 from vqvae.quantizers.layout import Estimator, each_vector, positions_of, straight_through, vectors_of
 from vqvae.quantizers.nearest import ambiguous_codes
 from vqvae.quantizers.tracker import CodebookTracker
@@ -38,6 +43,18 @@ class CosineQuantizer(CodebookQuantizer):
         seed: of the start and the revivals.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config(RevivedCodebookConfig):
+        """Settings of the class."""
+
+        kind: Literal["cosine"] = "cosine"
+        dim: Annotated[int, Field(ge=2)] = 16
+        decay: Fraction = 0.99
+
+        def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "CosineQuantizer":
+            """Make the quantizer."""
+            return CosineQuantizer(**self.arguments(), forwards_per_update=forwards_per_update, seed=seed)
+
     sums: Tensor
 
     def __init__(
@@ -45,12 +62,12 @@ class CosineQuantizer(CodebookQuantizer):
         num_codes: int,
         dim: int,
         *,
-        codes_per_position: int = 1,
-        decay: float = 0.99,
+        codes_per_position: int = RevivedCodebookConfig.codes_per_position,
+        decay: float = Config.decay,
         estimator: Estimator = straight_through,
         forwards_per_update: int = 1,
-        revive_every: int = 20,
-        revive_below: float = 0.05,
+        revive_every: int = RevivedCodebookConfig.revive_every,
+        revive_below: float = RevivedCodebookConfig.revive_below,
         seed: int = 0,
     ) -> None:
         tracker = CodebookTracker(

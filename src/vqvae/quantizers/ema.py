@@ -1,10 +1,14 @@
 """The codebook as running means of what chose each code (arXiv 1711.00937, appendix A.1)."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from vqvae.component import Fraction
 from vqvae.distributed import sum_over_ranks
-from vqvae.quantizers.codebook import CodebookQuantizer
+from vqvae.quantizers.codebook import CodebookQuantizer, RevivedCodebookConfig
 from vqvae.quantizers.layout import Estimator, straight_through
 from vqvae.quantizers.tracker import CodebookTracker
 
@@ -34,6 +38,17 @@ class EMAQuantizer(CodebookQuantizer):
         seed: of the start and the revivals.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config(RevivedCodebookConfig):
+        """Settings of the class."""
+
+        kind: Literal["ema"] = "ema"
+        decay: Fraction = 0.99
+
+        def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "EMAQuantizer":
+            """Make the quantizer."""
+            return EMAQuantizer(**self.arguments(), forwards_per_update=forwards_per_update, seed=seed)
+
     counts: Tensor
     sums: Tensor
 
@@ -42,12 +57,12 @@ class EMAQuantizer(CodebookQuantizer):
         num_codes: int,
         dim: int,
         *,
-        codes_per_position: int = 1,
-        decay: float = 0.99,
+        codes_per_position: int = RevivedCodebookConfig.codes_per_position,
+        decay: float = Config.decay,
         estimator: Estimator = straight_through,
         forwards_per_update: int = 1,
-        revive_every: int = 20,
-        revive_below: float = 0.05,
+        revive_every: int = RevivedCodebookConfig.revive_every,
+        revive_below: float = RevivedCodebookConfig.revive_below,
         seed: int = 0,
     ) -> None:
         tracker = CodebookTracker(

@@ -1,13 +1,18 @@
 """Finite scalar quantization: each channel rounded to a few levels (arXiv 2309.15505)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 from operator import mul
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from vqvae.component import Advice
+from vqvae.quantizers.base import QuantizerConfig
 from vqvae.quantizers.layout import straight_through
 from vqvae.tensors import Quantized
 
@@ -39,6 +44,22 @@ class FSQ(nn.Module):
     Raises:
         ValueError: for no levels, a level below 3, or more codes than int64 can count.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(QuantizerConfig):
+        """Settings of the class."""
+
+        kind: Literal["fsq"] = "fsq"
+        levels: Annotated[tuple[Annotated[int, Field(ge=3)], ...], Field(min_length=1)] = (8, 5, 5, 5)
+
+        def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "FSQ":
+            """Make the quantizer."""
+            return FSQ(self.levels)
+
+        def advice(self, key: str) -> Advice:
+            """Return how to bring more codes into use."""
+            fewer = ",".join(str(max(3, level // 2 + 1)) for level in self.levels)
+            return Advice("ask for fewer codes, or train longer", {f"{key}.levels": f"[{fewer}]"})
 
     num_levels: Tensor
     places: Tensor

@@ -1,12 +1,16 @@
 """Grouped codes: the channels in parts, each with a quantizer of its own (arXiv 1910.05453, section 3.3)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from vqvae.component import Advice, Count
+from vqvae.quantizers.base import Quantizer, QuantizerConfig
 from vqvae.quantizers.compose import layers_of, merged
-from vqvae.quantizers.protocol import Quantizer
+from vqvae.quantizers.ema import EMAQuantizer
 from vqvae.tensors import Quantized
 
 
@@ -24,6 +28,27 @@ class GroupedQuantizer(nn.Module):
     Raises:
         ValueError: when there are none or their num_codes differ.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(QuantizerConfig):
+        """Settings of the class."""
+
+        kind: Literal["grouped"] = "grouped"
+        groups: Count = 2
+        inner: QuantizerConfig = field(default_factory=lambda: EMAQuantizer.Config(dim=32))
+
+        def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "GroupedQuantizer":
+            """Make the quantizer; each group has a seed of its own."""
+            return GroupedQuantizer(
+                [
+                    self.inner.build(forwards_per_update=forwards_per_update, seed=seed + group)
+                    for group in range(self.groups)
+                ]
+            )
+
+        def advice(self, key: str) -> Advice:
+            """Return how to bring more codes into use."""
+            return self.inner.advice(f"{key}.inner")
 
     def __init__(self, groups: Sequence[Quantizer]) -> None:
         super().__init__()

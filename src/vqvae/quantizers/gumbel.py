@@ -1,13 +1,17 @@
 """The discrete VAE's quantizer: a relaxed sample of a categorical posterior (arXiv 1611.01144, 2102.12092)."""
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae import noise
+from vqvae.component import Advice, Count, NotNegative, Positive
 from vqvae.distributed import rows_before
+from vqvae.quantizers.base import NumCodes, QuantizerConfig
 from vqvae.quantizers.float32 import KeepFloat32
 from vqvae.quantizers.layout import (
     RankShare,
@@ -52,15 +56,35 @@ class GumbelQuantizer(KeepFloat32):
         seed: of the noise.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config(QuantizerConfig):
+        """Settings of the class."""
+
+        kind: Literal["gumbel"] = "gumbel"
+        num_codes: NumCodes = 512
+        dim: Count = 64
+        kl_weight: NotNegative = 5e-4
+        start_temperature: Positive = 1.0
+        final_temperature: Positive = 1 / 16
+        anneal_updates: Count = 10_000
+
+        def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "GumbelQuantizer":
+            """Make the quantizer."""
+            return GumbelQuantizer(**self.settings(), forwards_per_update=forwards_per_update, seed=seed)
+
+        def advice(self, key: str) -> Advice:
+            """Return how to bring more codes into use."""
+            return Advice("ask for more even use", {f"{key}.kl_weight": f"{max(1e-3, 4 * self.kl_weight):.3g}"})
+
     def __init__(
         self,
         num_codes: int,
         dim: int,
         *,
-        kl_weight: float = 5e-4,
-        start_temperature: float = 1.0,
-        final_temperature: float = 1 / 16,
-        anneal_updates: int = 10_000,
+        kl_weight: float = Config.kl_weight,
+        start_temperature: float = Config.start_temperature,
+        final_temperature: float = Config.final_temperature,
+        anneal_updates: int = Config.anneal_updates,
         forwards_per_update: int = 1,
         seed: int = 0,
     ) -> None:

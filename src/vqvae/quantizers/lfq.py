@@ -1,9 +1,13 @@
 """Lookup-free quantization: each channel is a bit (MAGVIT-v2, arXiv 2310.05737, section 3.1)."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from vqvae.quantizers.bits import SignQuantizer, entropy
+from vqvae.component import NotNegative
+from vqvae.quantizers.bits import SignConfig, SignQuantizer, entropy
 from vqvae.quantizers.layout import RankShare
 
 
@@ -36,8 +40,24 @@ class LFQ(SignQuantizer):
         ValueError: for bits below 1 or above 62.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config(SignConfig):
+        """Settings of the class."""
+
+        kind: Literal["lfq"] = "lfq"
+        entropy_weight: NotNegative = 0.1
+
+        def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "LFQ":
+            """Make the quantizer."""
+            return LFQ(**self.settings())
+
     def __init__(
-        self, bits: int, *, entropy_weight: float = 0.1, diversity: float = 1.0, temperature: float = 0.01
+        self,
+        bits: int,
+        *,
+        entropy_weight: float = Config.entropy_weight,
+        diversity: float = SignConfig.diversity,
+        temperature: float = SignConfig.temperature,
     ) -> None:
         super().__init__(bits, entropy_weight, diversity, temperature)
 

@@ -1,9 +1,14 @@
 """Codes of few dimensions between two linear maps (ViT-VQGAN, arXiv 2110.04627, section 3.2)."""
 
+from dataclasses import dataclass, field
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from vqvae.quantizers.protocol import Quantizer
+from vqvae.component import Advice, Count
+from vqvae.quantizers.base import Quantizer, QuantizerConfig
+from vqvae.quantizers.ema import EMAQuantizer
 from vqvae.tensors import Quantized
 
 
@@ -20,6 +25,23 @@ class ProjectedQuantizer(nn.Module):
         inner: between the maps; its ``channels`` is the low dimension, its codes are the codes.
         channels: D of z_e and z_q.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(QuantizerConfig):
+        """Settings of the class."""
+
+        kind: Literal["projected"] = "projected"
+        channels: Count = 64
+        inner: QuantizerConfig = field(default_factory=lambda: EMAQuantizer.Config(dim=8))
+
+        def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "ProjectedQuantizer":
+            """Make the quantizer."""
+            inner = self.inner.build(forwards_per_update=forwards_per_update, seed=seed)
+            return ProjectedQuantizer(inner, self.channels)
+
+        def advice(self, key: str) -> Advice:
+            """Return how to bring more codes into use."""
+            return self.inner.advice(f"{key}.inner")
 
     inner: Quantizer
 

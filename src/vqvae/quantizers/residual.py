@@ -1,14 +1,20 @@
 """Residual quantization: each layer quantizes what the layers before left over."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from vqvae import noise
+from vqvae.component import Advice, Count
+from vqvae.quantizers.base import Quantizer, QuantizerConfig
 from vqvae.quantizers.compose import layers_of, merged
+from vqvae.quantizers.ema import EMAQuantizer
 from vqvae.quantizers.layout import Estimator, map_of, straight_through, vectors_of
-from vqvae.quantizers.protocol import Quantizer
+from vqvae.quantizers.rotation import EstimatorName, estimator_named
 from vqvae.quantizers.update_counter import UpdateCounter, learns
 from vqvae.tensors import Quantized
 
@@ -41,11 +47,41 @@ class ResidualQuantizer(nn.Module):
         ValueError: when there are no layers or they differ.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config(QuantizerConfig):
+        """Settings of the class."""
+
+        kind: Literal["residual"] = "residual"
+        depth: Count = 4
+        inner: QuantizerConfig = field(default_factory=EMAQuantizer.Config)
+        dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+        estimator: EstimatorName = "straight_through"
+
+        def __post_init__(self) -> None:
+            """Refuse a stack of stacks: the codes of dropped layers would be lost in it."""
+            if isinstance(self.inner, ResidualQuantizer.Config):
+                raise ValueError("inner must not be residual: make this stack deeper")
+
+        def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "ResidualQuantizer":
+            """Make the quantizer; each layer has a seed of its own."""
+            how: dict[str, Any] = {"forwards_per_update": forwards_per_update}
+            return ResidualQuantizer(
+                [self.inner.build(seed=seed + layer, **how) for layer in range(self.depth)],
+                dropout=self.dropout,
+                estimator=estimator_named(self.estimator),
+                seed=seed,
+                **how,
+            )
+
+        def advice(self, key: str) -> Advice:
+            """Return how to bring more codes into use."""
+            return self.inner.advice(f"{key}.inner")
+
     def __init__(
         self,
         layers: Sequence[Quantizer],
         *,
-        dropout: float = 0.0,
+        dropout: float = Config.dropout,
         estimator: Estimator = straight_through,
         forwards_per_update: int = 1,
         seed: int = 0,

@@ -1,10 +1,12 @@
 """The rotation trick: a gradient turned and stretched as the quantizer turned z_e (arXiv 2410.06424)."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from vqvae.quantizers.layout import Estimator, straight_through
 
 
 class _Rotation(torch.autograd.Function):
@@ -46,3 +48,11 @@ def rotation_trick(z_e: Tensor, z_q: Tensor) -> Tensor:
         z_q: float, the same shape.
     """
     return _Rotation.apply(z_e, z_q.detach())  # pyright: ignore[reportReturnType]
+
+
+EstimatorName = Literal["straight_through", "rotation"]
+
+
+def estimator_named(name: EstimatorName) -> Estimator:
+    """Return the estimator of the gradient that a config names."""
+    return {"straight_through": straight_through, "rotation": rotation_trick}[name]

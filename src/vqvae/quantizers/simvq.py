@@ -1,9 +1,14 @@
 """SimVQ: a frozen codebook seen through one learned linear map (arXiv 2411.02038)."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqvae.component import Advice
+from vqvae.quantizers.codebook import CodebookConfig
 from vqvae.quantizers.float32 import KeepFloat32
 from vqvae.quantizers.layout import (
     Estimator,
@@ -40,6 +45,21 @@ class SimVQ(KeepFloat32):
         estimator: of the gradient: ``straight_through`` or ``rotation_trick``.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config(CodebookConfig):
+        """Settings of the class."""
+
+        kind: Literal["simvq"] = "simvq"
+
+        def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "SimVQ":
+            """Make the quantizer."""
+            return SimVQ(**self.arguments())
+
+        def advice(self, key: str) -> Advice:
+            """Return how to bring more codes into use."""
+            fewer = {f"{key}.num_codes": str(max(2, self.num_codes // 2))}
+            return Advice("ask for fewer codes, or train longer", fewer)
+
     frozen_codebook: Tensor
 
     def __init__(
@@ -47,7 +67,7 @@ class SimVQ(KeepFloat32):
         num_codes: int,
         dim: int,
         *,
-        codes_per_position: int = 1,
+        codes_per_position: int = CodebookConfig.codes_per_position,
         estimator: Estimator = straight_through,
     ) -> None:
         super().__init__()

@@ -1,9 +1,13 @@
 """The paper's quantizer: a codebook learned by gradient (arXiv 1711.00937, equation 3)."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from vqvae.quantizers.codebook import CodebookQuantizer
+from vqvae.component import Advice
+from vqvae.quantizers.codebook import CodebookQuantizer, RevivedCodebookConfig
 from vqvae.quantizers.layout import Estimator, mean_square, straight_through
 from vqvae.quantizers.tracker import CodebookTracker
 
@@ -30,16 +34,32 @@ class VectorQuantizer(CodebookQuantizer):
         seed: of the start and the revivals.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config(RevivedCodebookConfig):
+        """Settings of the class."""
+
+        kind: Literal["vq"] = "vq"
+
+        def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "VectorQuantizer":
+            """Make the quantizer."""
+            return VectorQuantizer(**self.arguments(), forwards_per_update=forwards_per_update, seed=seed)
+
+        def advice(self, key: str) -> Advice:
+            """Return how to bring more codes into use."""
+            if self.revive_every:
+                return Advice("let running means move the codes", {f"{key}.kind": "ema"})
+            return super().advice(key)
+
     def __init__(
         self,
         num_codes: int,
         dim: int,
         *,
-        codes_per_position: int = 1,
+        codes_per_position: int = RevivedCodebookConfig.codes_per_position,
         estimator: Estimator = straight_through,
         forwards_per_update: int = 1,
-        revive_every: int = 20,
-        revive_below: float = 0.05,
+        revive_every: int = RevivedCodebookConfig.revive_every,
+        revive_below: float = RevivedCodebookConfig.revive_below,
         seed: int = 0,
     ) -> None:
         tracker = CodebookTracker(

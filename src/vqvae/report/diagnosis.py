@@ -8,7 +8,6 @@ from statistics import median
 from typing import Any
 
 from vqvae.config import PriorConfig, RunConfig, TokenizerConfig
-from vqvae.report.advice import code_remedies, num_codes_of
 from vqvae.report.curves import series
 
 Record = Mapping[str, Any]
@@ -171,10 +170,10 @@ def _codes(case: Case) -> Finding | None:
     quantizer, perplexity, usage = case.config.model.quantizer, case.last("perplexity"), case.last("usage")
     if perplexity is None or usage is None:
         return None
-    num_codes, counted = num_codes_of(quantizer), case.last("counted") or float("inf")
+    num_codes, counted = quantizer.code_count(), case.last("counted") or float("inf")
     seen = usage / -(exp(-min(50.0, counted / num_codes)) - 1)  # a share of what even use would show
     levels = [value for i in range(1, 65) if (value := case.last(f"usage_{i}")) is not None]
-    change, options = code_remedies(quantizer)
+    change, options = quantizer.advice("model.quantizer")
     says = f"perplexity {perplexity:.3g} and usage {100 * usage:.3g} % of K = {num_codes:,} codes"
     if num_codes > 2 and perplexity < max(2.0, 0.15 * min(num_codes, counted)):
         return Finding("collapse", f"a few codes stand for everything: {says}", change, options)
@@ -217,9 +216,9 @@ def _overfit(case: Case) -> Finding | None:
         f"and is {held[-1]:.4g} now, while on training rows it fell from {trained[best]:.4g} to {trained[-1]:.4g}"
     )
     assert isinstance(case.config, PriorConfig)
-    dropout = min(0.5, case.config.model.dropout + 0.1)
-    options = {"training.steps": f"{steps[best]:.0f}", "model.dropout": f"{dropout:.2g}"}
-    return Finding("overfit", says, "stop at that step, and drop out more; more images help most", options)
+    change, options = case.config.model.advice("model")
+    options = {"training.steps": f"{steps[best]:.0f}", **options}
+    return Finding("overfit", says, f"stop at that step, and {change}; more images help most", options)
 
 
 def _no_better_than_counting(case: Case) -> Finding | None:

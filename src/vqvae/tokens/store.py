@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from vqvae.config.fields import STRICT, Count, CountOrZero
+from vqvae.component import STRICT, Count, CountOrZero
 from vqvae.errors import UserError
 from vqvae.files import read_json, remove_leftovers, write_json
 from vqvae.tensorfile import load_tensors, save_tensors

@@ -1,9 +1,13 @@
 """What a quantizer offers; networks, jobs and files know nothing else of it."""
 
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, runtime_checkable
 
+import torch
+from pydantic import Field
 from torch import Tensor
 
+from vqvae.component import Advice, Config
 from vqvae.tensors import Quantized
 
 
@@ -42,3 +46,33 @@ class Quantizer(Protocol):
     def update(self, *, revive: bool = True) -> dict[str, Any]:
         """Apply the statistics noted since the last update: once an optimizer step. Returns metrics."""
         ...
+
+
+NumCodes = Annotated[int, Field(gt=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerConfig(Config):
+    """Settings of a quantizer; a kind adds its own and says how to build it."""
+
+    def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
+        """Make the quantizer.
+
+        Args:
+            forwards_per_update: training forwards that one update spans (gradient accumulation).
+            seed: of everything random in it.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its quantizer")
+
+    def code_count(self) -> int:
+        """Return K of the quantizer that ``build`` makes."""
+        with torch.device("meta"):
+            return self.build().num_codes
+
+    def advice(self, key: str) -> Advice:
+        """Return how to bring more codes into use.
+
+        Args:
+            key: of this config in the run's config, such as ``model.quantizer``.
+        """
+        return Advice("ask for fewer codes, or train longer", {})

@@ -1,0 +1,135 @@
+"""What a component is: a class, and in the same file the frozen dataclass that configures it.
+
+Each sort of component (quantizer, network, likelihood, prior, loss) has a base config. The ``Config`` of a
+component is a subclass of it with a ``kind`` of its own, nested in the component's class. YAML files and the
+command line accept every kind that is defined. So a component is added by its file and the line that exports it,
+and a component of a user's own module is known as soon as the module is imported.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast
+
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+Count = Annotated[int, Field(gt=0)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Advice(NamedTuple):
+    """What a user can change.
+
+    Attributes:
+        change: in words.
+        options: values by their keys in the run's config.
+    """
+
+    change: str
+    options: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of a component, checked when they are read from YAML or the command line.
+
+    A base config gives ``kind`` no value: a field of its type accepts the config of every kind below it. A mapping
+    without a ``kind`` is of the ``default_kind``, where the base config names one.
+    """
+
+    __pydantic_config__ = STRICT
+    default_kind: ClassVar[str | None] = None
+
+    kind: str
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Refuse a kind that another component of the same base has."""
+        super().__init_subclass__(**arguments)
+        kind = cls.__dict__.get("kind")
+        taken = _open_base(cls).kinds().get(kind) if isinstance(kind, str) else None
+        # the same class again is a module or a notebook's cell that is run a second time
+        if taken not in (None, cls) and _full_name(taken) != _full_name(cls):
+            raise ValueError(
+                f"{_full_name(cls)}: its kind '{kind}' is that of {_full_name(taken)}: choose another"
+            )
+
+    @classmethod
+    def kinds(cls) -> dict[str, type[Self]]:
+        """Return the configs of all kinds below this base, by their kind; of the same name, the newest."""
+        found: dict[str, type[Self]] = {}
+        for config in cls.__subclasses__():
+            if isinstance(kind := config.__dict__.get("kind"), str):
+                found[kind] = config
+            found |= config.kinds()
+        return found
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the schema of this config, or of the union of all kinds below a base config."""
+        kinds = cls.kinds()
+        if "kind" in cls.__dict__ or not kinds:
+            return handler(source)
+        return core_schema.tagged_union_schema(
+            {kind: handler.generate_schema(config) for kind, config in kinds.items()},
+            cls._kind_of,
+            custom_error_type="kind",
+            custom_error_message=f"kind must be one of {', '.join(kinds)}",
+        )
+
+    @classmethod
+    def _kind_of(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return cast(Mapping[str, Any], value).get("kind", cls.default_kind)
+        return getattr(value, "kind", None)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the values by name, without ``kind``: the component's keyword arguments."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "kind"}
+
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        """Return what each setting means, from the docstrings of this config and of the class it is nested in."""
+        found: dict[str, str] = {}
+        for documented in [*reversed(cls.__mro__), _component(cls)]:
+            found |= documented_names(documented)
+        return {field.name: found[field.name] for field in fields(cls) if field.name in found}
+
+
+def documented_names(documented: type) -> dict[str, str]:
+    """Return the names under ``Args:`` and ``Attributes:`` of a class's own docstring, with their descriptions."""
+    lines = inspect.cleandoc(documented.__dict__.get("__doc__") or "").splitlines()
+    found, section, name = dict[str, str](), "", ""
+    for line in lines:
+        if line and not line.startswith(" "):
+            section = line
+        elif section in ("Args:", "Attributes:"):
+            if entry := re.match(r" {4}(\w+): (.*)", line):
+                name = entry[1]
+                found[name] = entry[2]
+            elif name and line.startswith(" " * 8):
+                found[name] += f" {line.strip()}"
+    return found
+
+
+def _open_base(config: type[Config]) -> type[Config]:
+    """Return the base config of a component's kind: the class right below ``Config``."""
+    bases = [base for base in config.__mro__ if issubclass(base, Config)]
+    return bases[-2] if len(bases) > 1 else config
+
+
+def _component(config: type[Config]) -> type:
+    """Return the class that a config is nested in; the config itself where there is none."""
+    owner = config.__qualname__.split(".")[0]
+    found = getattr(sys.modules.get(config.__module__), owner, config)
+    return found if isinstance(found, type) else config
+
+
+def _full_name(config: type | None) -> str:
+    return f"{config.__module__}.{config.__qualname__}" if config is not None else ""
