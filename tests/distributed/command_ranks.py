@@ -36,7 +36,7 @@ def held(trainer: Trainer) -> dict[str, torch.Tensor]:
     held = {
         "model": trainer.stage.model.parameters(),
         "parameters": trainer.weights.parameters.values(),
-        "average": trainer.average.weights.values(),
+        "average": trainer.weight_ema.weights.values(),
         "moments": moments,
     }
     return {

@@ -29,7 +29,7 @@ def balanced(images):
 
 
 def _codes(model, images, batch_size):
-    parts = [model.settle(part) for part in images.split(batch_size)]
+    parts = [model.encode_exact(part) for part in images.split(batch_size)]
     return torch.cat([part.codes for part in parts]), sum(part.near_ties for part in parts)
 
 
