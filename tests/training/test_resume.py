@@ -75,7 +75,7 @@ def test_a_tokenizer_stopped_at_five_random_steps_ends_bit_identical(
 def test_a_tokenizer_on_a_stream_of_several_epochs_ends_bit_identical(
     train_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"data__stream": "true", "data__lanes": "4", "data__spec": "shapes:600", "data__limit": "null"}
+    settings = {"data__stream": "true", "data__interleave": "4", "data__spec": "shapes:600", "data__limit": "null"}
     settings["training__batch_size"] = "64"
     whole = train_tokenizer(tmp_path / "whole", **settings)
     parts = _interrupted(lambda out: train_tokenizer(out, **settings), tmp_path / "parts", monkeypatch)
