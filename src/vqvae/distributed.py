@@ -1,7 +1,7 @@
-"""What several processes share: sums, rows and words over all ranks, bit-equal on each.
+"""Collectives: sums, rows and texts over all ranks, with bit-equal results on every rank.
 
-Without a process group there is one rank, and every function returns what it was given. With one, every rank
-must call: a rank whose batch is empty joins with zeros or no rows.
+Without a process group there is one rank, and every function returns its argument. With a process group, every rank
+must call the function; a rank whose batch is empty passes zeros or no rows.
 """
 
 import os
@@ -15,33 +15,33 @@ from torch import Tensor
 
 from vqvae.errors import RankLost
 
-_PATIENCE = timedelta(minutes=30)  # the longest that ranks wait for one: for it to measure, save or encode
+_TIMEOUT = timedelta(minutes=30)  # the longest that ranks wait for one that measures, saves or encodes
 
 
 def world_size() -> int:
-    """Return how many ranks there are: 1 without a process group."""
+    """Return the number of ranks: 1 without a process group."""
     return dist.get_world_size() if _grouped() else 1
 
 
 def rank() -> int:
-    """Return which of the ranks this is, from 0."""
+    """Return the index of this rank, from 0."""
     return dist.get_rank() if _grouped() else 0
 
 
 def local_rank() -> int:
-    """Return which of its host's ranks this is, from 0, as torchrun numbers them."""
+    """Return the index of this rank on its host, from 0, as torchrun numbers them."""
     return int(os.environ.get("LOCAL_RANK", "0")) if _grouped() else 0
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """Return the sum of a tensor over ranks, the same bits on all; no gradient passes."""
+    """Return the sum of a tensor over ranks, bit-equal on all of them; no gradient flows through it."""
     if world_size() == 1:
         return tensor
     return sum_over_ranks_(tensor.detach().clone(memory_format=torch.contiguous_format))
 
 
 def sum_over_ranks_(tensor: Tensor) -> Tensor:
-    """Do the same in the memory of the tensor, which is contiguous and needs no gradient; return it."""
+    """Sum a contiguous tensor without gradient over ranks in place, and return it."""
     if world_size() > 1:
         with _translate_runtime_errors():
             dist.all_reduce(tensor)
@@ -49,7 +49,7 @@ def sum_over_ranks_(tensor: Tensor) -> Tensor:
 
 
 def max_over_ranks(value: int) -> int:
-    """Return the largest of the ranks' integers."""
+    """Return the largest value over ranks."""
     if world_size() == 1:
         return value
     largest = torch.tensor(value)
@@ -59,12 +59,12 @@ def max_over_ranks(value: int) -> int:
 
 
 def rank_slice(rows: Tensor) -> Tensor:
-    """Return this rank's part of rows [N, ...]: in rank order they make up all rows, and differ by at most one."""
+    """Return this rank's contiguous slice of rows [N, ...]; the slices of two ranks differ by at most one row."""
     return rows.tensor_split(world_size())[rank()]
 
 
 def gather_rows(tensor: Tensor) -> Tensor:
-    """Return the rows of all ranks in rank order, [sum N_r, ...], of a tensor [N_r, ...]; any N_r may be 0."""
+    """Concatenate the rows [N_r, ...] of all ranks in rank order, [sum N_r, ...]; any N_r may be 0."""
     if world_size() == 1:
         return tensor
     lengths = [int(n) for n in _gathered(torch.tensor([len(tensor)]))]
@@ -74,27 +74,27 @@ def gather_rows(tensor: Tensor) -> Tensor:
 
 
 def rows_before(number: int) -> int:
-    """Return how many rows the lower ranks have, where this one has ``number``."""
+    """Return the number of rows on all lower ranks, where this rank has ``number`` rows."""
     return int(gather_rows(torch.tensor([number]))[: rank()].sum())
 
 
 def broadcast(text: str) -> str:
-    """Return rank 0's text on every rank."""
+    """Return the text of rank 0 on every rank."""
     own = torch.tensor(list(text.encode()) if rank() == 0 else [], dtype=torch.uint8)
     return bytes(gather_rows(own).tolist()).decode() if world_size() > 1 else text
 
 
 def barrier() -> None:
-    """Return when every rank has called."""
+    """Wait until every rank has called."""
     max_over_ranks(0)
 
 
 @contextmanager
 def translate_comm_errors() -> Iterator[None]:
-    """Run a block in which networks may call collectives of their own, as sharded ones do.
+    """Run a block in which networks call collectives of their own, as sharded networks do.
 
     Raises:
-        RankLost: when the others do not answer.
+        RankLost: when another rank does not answer.
     """
     try:
         yield
@@ -106,7 +106,7 @@ def translate_comm_errors() -> Iterator[None]:
 
 @contextmanager
 def in_turn(first: bool) -> Iterator[None]:
-    """Let the ranks that are ``first`` run the block before the others: what they make ready, those find."""
+    """Run the block on the ranks that are ``first``, then on the others, which find what the first have prepared."""
     if not first:
         barrier()
     yield
@@ -116,18 +116,18 @@ def in_turn(first: bool) -> Iterator[None]:
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the ranks that torchrun started, for the duration: gloo for CPU tensors, NCCL for those on CUDA.
+    """Join the process group of the ranks that torchrun started: gloo for CPU tensors, NCCL for CUDA tensors.
 
-    Where torchrun started none or one, or the caller has joined already, nothing happens.
+    Does nothing without torchrun, with a single rank, or inside a process group.
 
     Raises:
-        RankLost: when the others do not come.
+        RankLost: when another rank does not join.
     """
     if _grouped() or int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield
         return
     with _translate_runtime_errors():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_TIMEOUT)
     try:
         yield
     finally:
@@ -149,7 +149,7 @@ def _gathered(tensor: Tensor) -> list[Tensor]:
 def _translate_runtime_errors() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo's and NCCL's word for a closed connection and for a time-out
+    except RuntimeError as error:  # gloo and NCCL raise it for closed connections and time-outs
         raise _lost(error) from None
 
 

@@ -1,7 +1,7 @@
 """Randomness as a function: the same keys give the same numbers, on any device, in any order, at any batch size.
 
-A counter-based generator needs no state, so a run's randomness is a function of (seed, step, row), never of
-what was drawn before: resume, batch size and the number of ranks cannot change it. The mixer is SplitMix64's
+A counter-based generator has no state. So a run's randomness is a function of (seed, step, row) and does not depend on
+what was drawn before: resuming, the batch size and the number of ranks do not change it. The mixer is SplitMix64's
 finaliser (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", 2014).
 """
 
