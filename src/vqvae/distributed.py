@@ -1,7 +1,7 @@
 """Collectives: sums, rows and texts over all ranks, with bit-equal results on every rank.
 
-Without a process group there is one rank, and every function returns its argument. With a process group, every rank
-must call the function; a rank whose batch is empty passes zeros or no rows.
+Without a process group there is one rank, and every function returns its argument. With a process group, every
+rank must call the function; a rank whose batch is empty passes zeros or no rows.
 """
 
 import os
@@ -106,7 +106,7 @@ def translate_comm_errors() -> Iterator[None]:
 
 @contextmanager
 def in_turn(first: bool) -> Iterator[None]:
-    """Run the block on the ranks that are ``first``, then on the others, which find what the first have prepared."""
+    """Run the block on the ranks that are ``first``, then on the others, which find what the first prepared."""
     if not first:
         barrier()
     yield
