@@ -14,7 +14,8 @@ import pytest
 
 from vqvae.errors import UserError
 from vqvae.files import make_first_free, remove_leftovers
-from vqvae.ownership import LOCK_FILE, owned
+from vqvae.ownership import owned
+from vqvae.run_directory import RunDirectory
 
 OWNER = """
 import os, sys, time
@@ -68,7 +69,7 @@ def test_a_process_may_own_what_it_owns(tmp_path: Path) -> None:
             pass
         asked = subprocess.run([sys.executable, "-c", OWNER, str(tmp_path)], capture_output=True, text=True)
         assert f"in use by process {os.getpid()}" in asked.stderr
-    assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+    assert list(tmp_path.iterdir()) == [RunDirectory(tmp_path).lock]
 
 
 def test_other_ranks_leave_the_owning_to_rank_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +129,7 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
 def test_a_dead_owners_name_is_not_taken_for_the_present_ones(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    with open(tmp_path / LOCK_FILE, "w") as lock:
+    with open(RunDirectory(tmp_path).lock, "w") as lock:
         json.dump({"pid": dead.pid, "host": socket.gethostname(), "command": "train"}, lock)
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)

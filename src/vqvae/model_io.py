@@ -17,6 +17,7 @@ from vqvae.config import PriorConfig, TokenizerConfig, config_from, to_mapping
 from vqvae.errors import UserError
 from vqvae.models import VQVAE
 from vqvae.priors import CodePrior, PriorModelConfig
+from vqvae.run_directory import RunDirectory
 from vqvae.tensorfile import load_tensors, save_tensors
 
 M = TypeVar("M", bound=nn.Module)
@@ -34,9 +35,6 @@ class _Shape:
 
 _SHAPE = TypeAdapter(_Shape)
 KIND, VERSION = "vqvae-model", 2
-MODEL_FILE = "model.safetensors"
-BEST_FILE = "best.safetensors"  # of a run: the model that measured best on held-out rows
-TOKENIZER_FOLDER = "tokenizer"  # of a prior's run: a copy of the tokenizer whose codes it knows
 
 
 @dataclass(frozen=True)
@@ -96,9 +94,10 @@ def model_file(path: str | Path) -> Path:
         return path
     if not path.exists():
         raise UserError(f"{path}: no such run directory or model file")
-    if not (path / MODEL_FILE).is_file():
-        raise UserError(f"{path}: no {MODEL_FILE} in it; a run writes one at its first checkpoint")
-    return path / MODEL_FILE
+    model = RunDirectory(path).model
+    if not model.is_file():
+        raise UserError(f"{path}: no {model.name} in it; a run writes one at its first checkpoint")
+    return model
 
 
 def tokenizer_file(path: str | Path) -> Path:
@@ -107,7 +106,7 @@ def tokenizer_file(path: str | Path) -> Path:
     Raises:
         UserError: where there is none.
     """
-    kept = Path(path) / TOKENIZER_FOLDER
+    kept = RunDirectory(Path(path)).tokenizer.parent
     return model_file(kept if kept.is_dir() else path)
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from vqvae.errors import UserError
 from vqvae.files import lives
+from vqvae.run_directory import RunDirectory
 
-LOCK_FILE = ".lock"
 _LOG = logging.getLogger(__name__)
 _held: dict[Path, int] = {}  # what this process owns: the open lock file by the directory
 
@@ -36,27 +36,13 @@ def owned(path: Path) -> Iterator[None]:
         return
     _let_go_in_children()
     try:
-        _held[where] = _lock(where / LOCK_FILE, path)
+        _held[where] = _lock(RunDirectory(where).lock, path)
     except OSError as error:
         raise UserError(f"{path}: cannot write in it: {error.strerror}") from None
     try:
         yield
     finally:
         os.close(_held.pop(where))
-
-
-def check_is_run(path: str) -> Path:
-    """Return the path of an existing run.
-
-    Raises:
-        UserError: when there is none.
-    """
-    run = Path(path)
-    if not run.is_dir():
-        raise UserError(f"{path}: no such run directory")
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{path}: not a run directory: it has no config.yaml")
-    return run
 
 
 def _lock(file: Path, path: Path) -> int:

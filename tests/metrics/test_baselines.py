@@ -56,9 +56,9 @@ def test_codes_that_are_independent_cost_their_entropy() -> None:
 
 def test_counts_are_kept_and_absent_where_there_are_none(tmp_path: Path) -> None:
     counts = count_codes(random_codes(7, 2, 3, 2), 5)
-    assert load_counts(tmp_path) is None
-    save_counts(tmp_path, counts)
-    assert torch.equal(load_counts(tmp_path), counts)
+    assert load_counts(tmp_path / "counts") is None
+    save_counts(tmp_path / "counts", counts)
+    assert torch.equal(load_counts(tmp_path / "counts"), counts)
 
 
 def test_a_priors_run_measures_its_floors_in_training_and_in_evaluation(prior_run: Run) -> None:
@@ -67,7 +67,7 @@ def test_a_priors_run_measures_its_floors_in_training_and_in_evaluation(prior_ru
     inputs = [images_from_pixels(images.pixels) for images in (train, validation)]
     codes, others = (tokenizer.encode(x) for x in inputs)
     views = torch.stack([codes, tokenizer.encode(inputs[0].flip(-1))])  # the small tokenizer's data are mirrored
-    counts = load_counts(prior_run.path)
+    counts = load_counts(prior_run.code_counts)
     assert torch.equal(counts, count_codes(views, 16))
     expected = [float(unigram_nats(others, of).mean()) / log(2) for of in (pooled(counts), counts)]
     results, _ = evaluate(tokenizer, validation, prior=prior, counts=counts)

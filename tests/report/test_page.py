@@ -272,7 +272,7 @@ def test_errors_are_one_line_and_name_the_place(tmp_path: Path) -> None:
     (wrong / "config.yaml").write_text("[")
     for call, words in (
         (lambda: write_report(tmp_path / "none"), "none: no such run directory"),
-        (lambda: write_report(tmp_path / "empty"), "empty: not a run, it has no config.yaml"),
+        (lambda: write_report(tmp_path / "empty"), "empty: not a run: it has no config.yaml"),
         (lambda: write_report(run, also=tmp_path / "none"), "none: no such run directory"),
         (lambda: write_report(broken), "data.json: damaged, not JSON"),
         (lambda: write_report(wrong), "config.yaml: not YAML"),

@@ -82,9 +82,11 @@ def _settings(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    from vqvae.ownership import check_is_run, owned
+    from vqvae.ownership import owned
+    from vqvae.run_directory import RunDirectory
 
-    with owned(check_is_run(arguments.run_path)):  # before torch is imported: a second process hears it at once
+    run = RunDirectory(Path(arguments.run_path)).check()
+    with owned(run.path):  # before torch is imported, so that a second process is refused at once
         from vqvae.training import resume
 
         shard = None if arguments.shard is None else arguments.shard == "true"

@@ -7,6 +7,7 @@ from vqvae.commands.resolve import load_for
 from vqvae.files import write_json
 from vqvae.metrics.baselines import load_counts
 from vqvae.model_io import choose_device, load_prior, load_tokenizer, read_model
+from vqvae.run_directory import RunDirectory
 
 
 def evaluate_run(
@@ -17,15 +18,16 @@ def evaluate_run(
     Raises:
         UserError: for a path that is no run, or data that the tokenizer does not fit.
     """
+    run = RunDirectory(Path(path))
     card, _ = read_model(path)
     on = choose_device(device)
     tokenizer = load_tokenizer(path, device=on)
     prior = load_prior(path, device=on) if card.stage == "prior" else None
     images, fit = load_for(path, tokenizer, spec, split)
-    counts = load_counts(Path(path)) if prior is not None else None
+    counts = load_counts(run.code_counts) if prior is not None else None
     results, chosen = evaluate(
         tokenizer, images, prior=prior, counts=counts, device=on, progress=progress, fit=fit
     )
-    if Path(path).is_dir():
-        write_json(Path(path) / "evaluation.json", {"results": results.to_dict(), "counts": chosen.tolist()})
+    if run.path.is_dir():
+        write_json(run.evaluation, {"results": results.to_dict(), "counts": chosen.tolist()})
     return results

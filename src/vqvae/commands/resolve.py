@@ -13,6 +13,7 @@ from vqvae.errors import UserError, did_you_mean
 from vqvae.model_io import ModelCard, choose_device, load_prior, load_tokenizer, read_model
 from vqvae.models import VQVAE
 from vqvae.priors import CodePrior
+from vqvae.run_directory import RunDirectory
 from vqvae.sampling import Controls, check_candidates
 
 
@@ -74,10 +75,10 @@ def check_flags(controls: Controls, labels: torch.Tensor | None, candidates: int
 
 def data_config(path: str) -> DataConfig:
     """Return how a run's own images were read; the defaults for a model file by itself."""
-    config = Path(path) / "config.yaml"
-    if not config.is_file():
+    run = RunDirectory(Path(path))
+    if not run.exists:
         return DataConfig()
-    return config_from(read_yaml(config), str(config)).data
+    return config_from(read_yaml(run.config), str(run.config)).data
 
 
 def own_spec(path: str) -> str:
@@ -86,7 +87,7 @@ def own_spec(path: str) -> str:
     Raises:
         UserError: for a model by itself, which does not know.
     """
-    if not (Path(path) / "config.yaml").is_file():
+    if not RunDirectory(Path(path)).exists:
         raise UserError(f"{path}: has no config.yaml that says what it was trained on; pass --data SPEC")
     return data_config(path).spec
 

@@ -8,7 +8,6 @@ from torch import Tensor
 from vqvae.tensorfile import load_tensors, save_tensors
 
 KIND, VERSION = "vqvae-code-counts", 2
-COUNTS_FILE = "code-counts.safetensors"  # of a prior's run
 
 
 def count_codes(codes: Tensor, num_codes: int) -> Tensor:
@@ -38,16 +37,15 @@ def unigram_nats(codes: Tensor, counts: Tensor) -> Tensor:
     return nats.gather(-1, codes[..., None].to(counts.device)).squeeze(-1)
 
 
-def save_counts(run: Path, counts: Tensor) -> None:
-    """Keep the counts of a run's training codes, [h, w, n, K], in its directory."""
-    save_tensors(run / COUNTS_FILE, KIND, VERSION, {}, {"counts": counts})
+def save_counts(path: Path, counts: Tensor) -> None:
+    """Write the counts of a run's training codes, [h, w, n, K], to a file."""
+    save_tensors(path, KIND, VERSION, {}, {"counts": counts})
 
 
-def load_counts(run: Path) -> Tensor | None:
-    """Return the counts of a run's training codes, int64 [h, w, n, K]; None where it keeps none.
+def load_counts(path: Path) -> Tensor | None:
+    """Read the counts of a run's training codes, int64 [h, w, n, K]; None where there is no such file.
 
     Raises:
         UserError: when the file is damaged.
     """
-    path = run / COUNTS_FILE
     return load_tensors(path, KIND, VERSION)[1]["counts"] if path.is_file() else None

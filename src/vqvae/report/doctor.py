@@ -12,10 +12,11 @@ import torch
 from vqvae.config import config_from, read_yaml
 from vqvae.errors import UserError
 from vqvae.files import read_json, read_records
-from vqvae.model_io import MODEL_FILE, read_model
+from vqvae.model_io import read_model
 from vqvae.report.diagnosis import Case as Case
 from vqvae.report.diagnosis import Finding as Finding
 from vqvae.report.diagnosis import diagnose as diagnose
+from vqvae.run_directory import RunDirectory
 
 _NUMBERS = {
     "tokenizer": ("nmse", "psnr", "perplexity", "usage", "quantization_error"),
@@ -62,11 +63,9 @@ def examine(path: str) -> Examination:
     Raises:
         UserError: when there is no run at the path, or it has no records yet.
     """
-    run = Path(path)
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{path}: no such run directory; name one that `vqvae train` wrote")
-    config = config_from(read_yaml(run / "config.yaml"), str(run / "config.yaml"))
-    records = read_records(run / "metrics.jsonl")
+    run = RunDirectory(Path(path)).check()
+    config = config_from(read_yaml(run.config), str(run.config))
+    records = read_records(run.metrics)
     if not records:
         raise UserError(f"{path}: no records in its metrics.jsonl yet; training writes one every log_every steps")
     case = Case([*records, *_later_records(run, max(record["step"] for record in records))], config)
@@ -74,15 +73,15 @@ def examine(path: str) -> Examination:
     return Examination(path, case.step, numbers, diagnose(case.records, config))
 
 
-def _later_records(run: Path, step: int) -> list[dict[str, Any]]:
+def _later_records(run: RunDirectory, step: int) -> list[dict[str, Any]]:
     """Return what the model file and ``vqvae evaluate`` say, as records."""
     found: list[dict[str, Any]] = []
-    if (run / MODEL_FILE).is_file():
-        _, state = read_model(run)
+    if run.model.is_file():
+        _, state = read_model(run.model)
         bad = [name for name, t in state.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
         found.append({"step": step, "split": "model", "not_finite": bad})
-    if (run / "evaluation.json").is_file():
-        measured: dict[str, Any] = read_json(run / "evaluation.json")["results"]
+    if run.evaluation.is_file():
+        measured: dict[str, Any] = read_json(run.evaluation)["results"]
         counted = measured["protocol"]["count"] * prod(measured["protocol"]["codes"])
         found.append({"step": step, "split": "evaluation", "counted": counted, **measured})
     return found

@@ -41,7 +41,7 @@ def write_report(run: Path, also: Path | None = None) -> Path:
             f"{run}: a record in it is damaged ({problem}); 'vqvae evaluate' writes its own again"
         ) from error
     page = Template(files("vqvae.report").joinpath("page.html").read_text(encoding="utf-8"))
-    target = first.path / "report.html"
+    target = first.directory.report
     write_atomically(target, page.substitute(title=escape(title), body=body).encode())
     return target
 
@@ -122,7 +122,7 @@ def _headline(run: RunRecords) -> str:
 
 
 def _pictures(run: RunRecords, kind: str, alt: str) -> str:
-    shown = figures_over_time(run.path / "samples", kind, alt=alt)
+    shown = figures_over_time(run.directory.samples, kind, alt=alt)
     due = {"tokenizer": "reconstructions", "prior": "samples"}.get(run.stage) == kind
     return shown or (_quiet(f"No {kind} yet: training writes them to", "samples/") if due else "")
 
@@ -130,7 +130,7 @@ def _pictures(run: RunRecords, kind: str, alt: str) -> str:
 def _curves(run: RunRecords, name: str) -> str:
     drawn = panels(run.metrics, uniform_bits=run.uniform_bits)
     if not drawn:
-        return _quiet("No curves yet: training writes them to", "metrics.jsonl")
+        return _quiet("No curves yet: training writes them to", run.directory.metrics.name)
     return (
         f'<div class="plots">{"".join(panel_figure(panel, name=f"{name}-{panel.key}") for panel in drawn)}</div>'
     )

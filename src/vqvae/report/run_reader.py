@@ -6,21 +6,26 @@ from pathlib import Path
 from typing import Any, cast
 
 from vqvae.config import read_yaml
-from vqvae.errors import UserError
 from vqvae.files import read_json, read_records
+from vqvae.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)
 class RunRecords:
     """What a run directory holds; what is absent is empty."""
 
-    path: Path
+    directory: RunDirectory
     config_text: str
     config: dict[str, Any]
     environment: dict[str, Any]
     data: dict[str, Any]
     evaluation: dict[str, Any]
     metrics: list[dict[str, Any]]
+
+    @property
+    def path(self) -> Path:
+        """The directory's path."""
+        return self.directory.path
 
     @property
     def stage(self) -> str:
@@ -56,20 +61,17 @@ class RunRecords:
         return log2(self.num_codes) if self.num_codes else None
 
 
-def read_run(run: Path) -> RunRecords:
+def read_run(path: Path) -> RunRecords:
     """Read a run directory.
 
     Raises:
-        UserError: when it is not there, no run, or damaged.
+        UserError: when it is not there, not a run, or damaged.
     """
-    if not run.is_dir():
-        raise UserError(f"{run}: no such run directory; `vqvae train` writes one")
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: not a run, it has no config.yaml; name the directory that `vqvae train` wrote")
-    config = read_yaml(run / "config.yaml")
-    text = (run / "config.yaml").read_text(encoding="utf-8")
-    records = [_read_json(run / f"{name}.json") for name in ("environment", "data", "evaluation")]
-    return RunRecords(run, text, config, *records, metrics=read_records(run / "metrics.jsonl"))
+    run = RunDirectory(path).check()
+    config = read_yaml(run.config)
+    text = run.config.read_text(encoding="utf-8")
+    records = [_read_json(file) for file in (run.environment, run.data, run.evaluation)]
+    return RunRecords(run, text, config, *records, metrics=read_records(run.metrics))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

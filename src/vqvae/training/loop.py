@@ -159,7 +159,7 @@ class Trainer:
         lines = JsonLines(self.run.metrics) if rank() == 0 else None
         sinks: list[Sink] = [lines, progress] if lines else []
         if self.config.tensorboard and lines:
-            sinks.append(TensorBoard(self.run.path / "tensorboard"))
+            sinks.append(TensorBoard(self.run.tensorboard))
         try:
             with stop_on_signals() as stop:
                 over = self._steps(stop, progress, lines, sinks)

@@ -15,8 +15,6 @@ from vqvae.distributed import rank_slice
 from vqvae.files import write_atomically
 from vqvae.metrics.baselines import count_codes, pooled, unigram_nats
 from vqvae.model_io import (
-    MODEL_FILE,
-    TOKENIZER_FOLDER,
     build_prior,
     file_hash,
     load_tokenizer,
@@ -40,9 +38,8 @@ _BATCH = 256
 
 def keep_tokenizer(source: str, run: Run) -> None:
     """Copy the tokenizer's file into a prior's run, so that the run decodes its own samples."""
-    folder = run.path / TOKENIZER_FOLDER
-    folder.mkdir(exist_ok=True)
-    write_atomically(folder / MODEL_FILE, model_file(source).read_bytes())
+    run.tokenizer.parent.mkdir(exist_ok=True)
+    write_atomically(run.tokenizer, model_file(source).read_bytes())
 
 
 class PriorStage:

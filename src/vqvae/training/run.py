@@ -17,30 +17,12 @@ from vqvae.distributed import rank
 from vqvae.errors import UserError, what_failed
 from vqvae.files import make_first_free, read_records, remove_leftovers, write_atomically, write_json
 from vqvae.interruption import Interrupted
-from vqvae.model_io import BEST_FILE, MODEL_FILE
-from vqvae.ownership import LOCK_FILE, check_is_run, owned
+from vqvae.ownership import owned
+from vqvae.run_directory import RunDirectory
 
 
-class Run:
-    """The names of what a run directory holds.
-
-    ``config.yaml``, ``environment.json``, ``data.json``, ``metrics.jsonl``, ``checkpoints/``, ``samples/``,
-    ``model.safetensors`` (the averaged weights at the last checkpoint), ``best.safetensors`` (those that measured
-    best on held-out rows), ``evaluation.json``, ``report.html``; a prior's also ``tokenizer/`` and
-    ``code-counts.safetensors``.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config = path / "config.yaml"
-        self.environment = path / "environment.json"
-        self.data = path / "data.json"
-        self.metrics = path / "metrics.jsonl"
-        self.checkpoints = path / "checkpoints"
-        self.samples = path / "samples"
-        self.model = path / MODEL_FILE
-        self.best = path / BEST_FILE
-        self.evaluation = path / "evaluation.json"
+class Run(RunDirectory):
+    """A run directory that is claimed, begun and gone on with by one process at a time."""
 
     @classmethod
     @contextmanager
@@ -61,8 +43,8 @@ class Run:
             try:
                 yield run
             finally:
-                if not run.config.exists():
-                    _remove_empty(path, made=made)
+                if not run.exists:
+                    _remove_empty(run, made=made)
 
     @classmethod
     @contextmanager
@@ -72,7 +54,7 @@ class Run:
         Raises:
             UserError: when there is none at the path, or another process owns it.
         """
-        run = cls(check_is_run(path))
+        run = cls(Path(path)).check()
         with owned(run.path):
             if rank() == 0:
                 remove_leftovers(run.path)
@@ -104,9 +86,7 @@ class Run:
             raise Interrupted(stop.signum, f"{stop}; {self._how_to_go_on()}") from None
 
     def _how_to_go_on(self) -> str:
-        return (
-            f"go on with: vqvae resume {self.path}" if self.config.exists() else "start again; nothing was begun"
-        )
+        return f"go on with: vqvae resume {self.path}" if self.exists else "start again; nothing was begun"
 
     def begin(self, config: RunConfig) -> None:
         """Make the claimed directory a run."""
@@ -159,19 +139,19 @@ def _make(out: str | None, name: str) -> tuple[Path, bool]:
 
 
 def _check_free(path: Path) -> None:
-    config = path / "config.yaml"
-    if path.is_dir() and not config.exists():
-        names = {entry.name for entry in path.iterdir()}
-        if not names or LOCK_FILE in names:  # with a lock but no config: its owner died before the run began
+    run = RunDirectory(path)
+    if path.is_dir() and not run.exists:
+        # a lock but no config: its owner died before the run began
+        if run.lock.exists() or not any(path.iterdir()):
             return
     if path.exists():
-        how = f"continue it with 'vqvae resume {path}' or " if config.exists() else ""
+        how = f"continue it with 'vqvae resume {path}' or " if run.exists else ""
         raise UserError(f"{path} exists and is not overwritten: {how}choose another --out")
 
 
-def _remove_empty(path: Path, *, made: bool) -> None:
+def _remove_empty(run: RunDirectory, *, made: bool) -> None:
     with suppress(OSError):
-        if [entry.name for entry in path.iterdir()] == [LOCK_FILE]:  # else the lock says that the rest is free
-            (path / LOCK_FILE).unlink()
+        if list(run.path.iterdir()) == [run.lock]:  # else the lock says that the rest is free
+            run.lock.unlink()
             if made:
-                path.rmdir()
+                run.path.rmdir()

@@ -79,8 +79,9 @@ def prior_config(tokenizer: str, recipe: str, overrides: Mapping[str, str]) -> R
     if card.stage != "tokenizer":
         raise UserError(f"{tokenizer}: a {card.stage}, not a tokenizer; give the tokenizer's run")
     base: dict[str, Any] = {}
-    if (Path(tokenizer) / "config.yaml").is_file():
-        base = to_mapping(Run(Path(tokenizer)).read_config().data)
+    run = Run(Path(tokenizer))
+    if run.exists:
+        base = to_mapping(run.read_config().data)
     base["channels"] = card.image_shape[0]
     return load_config(recipe, "prior", {"tokenizer": tokenizer, **overrides}, base=base)
 
@@ -163,8 +164,8 @@ def _train(run: Run, config: RunConfig, engine: Engine, train: Images, validatio
 
 
 def _prior_stage(run: Run, config: PriorConfig, train: Images, validation: ImageSet, engine: Engine) -> PriorStage:
-    folder = run.path / "tokenizer"
-    tokenizer, name = load_tokenizer(folder, device=engine.device), file_hash(model_file(folder))
+    folder = run.tokenizer
+    tokenizer, name = load_tokenizer(folder, device=engine.device), file_hash(folder)
     if tokenizer.channels != train.shape[0]:
         raise UserError(
             f"{config.data.spec}: images of {train.shape[0]} channels, but the tokenizer is for "
@@ -174,9 +175,9 @@ def _prior_stage(run: Run, config: PriorConfig, train: Images, validation: Image
     with in_turn(local_rank() == 0):  # the first of a host stores codes, the others find them
         codes = code_set(tokenizer, name, train, views=views, device=engine.device)
         validation_codes = code_set(tokenizer, name, validation, views=Augmentation(), device=engine.device)
-    stage = PriorStage(config, codes, validation_codes, engine, Path(folder))
+    stage = PriorStage(config, codes, validation_codes, engine, folder)
     if rank() == 0:
-        save_counts(run.path, stage.counts)
+        save_counts(run.code_counts, stage.counts)
         floors = (f"{name.removesuffix('_bits_per_code')} {bits:.4g}" for name, bits in stage.baselines.items())
         print(f"bits a code that a prior must get below: {', '.join(floors)}", file=sys.stderr, flush=True)
     return stage
