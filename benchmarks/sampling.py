@@ -59,7 +59,7 @@ def naive_step(prior: CodePrior, codes: torch.Tensor, u: torch.Tensor, row: int,
 
 def naive_seconds(prior: CodePrior, batch: int, full: float) -> tuple[float, bool]:
     """Time the naive sampler, or a few of its steps where all would take too long; and say which."""
-    h, w = prior.grid
+    h, w = prior.spec.grid
     codes = torch.zeros(batch, h, w, 1, dtype=torch.int64)
     u = next(numbers(1, 0, torch.arange(batch)))
     positions = range(0, h * w, max(1, h * w // _TIMED_STEPS))

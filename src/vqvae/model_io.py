@@ -13,27 +13,19 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from vqvae.component import CountOrZero
 from vqvae.config import PriorConfig, TokenizerConfig, config_from, to_mapping
 from vqvae.errors import UserError
 from vqvae.models import VQVAE
 from vqvae.priors import CodePrior, PriorModelConfig
 from vqvae.run_directory import RunDirectory
 from vqvae.tensorfile import load_tensors, save_tensors
+from vqvae.tensors import CodeSpec
 
 M = TypeVar("M", bound=nn.Module)
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """What a prior's card says of its codes."""
-
-    num_codes: int
-    codes_per_position: int
-    grid: tuple[int, int]
-    num_classes: int
-
-
-_SHAPE = TypeAdapter(_Shape)
+_SPEC, _COUNT = TypeAdapter(CodeSpec), TypeAdapter(CountOrZero)
 KIND, VERSION = "vqvae-model", 2
 
 
@@ -147,11 +139,11 @@ def build_tokenizer(config: VQVAE.Config, *, channels: int, forwards_per_update:
         return config.build(channels=channels, forwards_per_update=forwards_per_update, seed=seed)
 
 
-def build_prior(config: PriorModelConfig, *, seed: int = 0, **shape: Any) -> CodePrior:
+def build_prior(config: PriorModelConfig, spec: CodeSpec, *, num_classes: int = 0, seed: int = 0) -> CodePrior:
     """Make an untrained prior; its weights are a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return config.build(**shape)
+        return config.build(spec, num_classes=num_classes)
 
 
 def tokenizer_card(
@@ -165,13 +157,11 @@ def prior_card(
     config: PriorConfig, prior: CodePrior, tokenizer: ModelCard, tokenizer_hash: str, step: int
 ) -> ModelCard:
     """Return the card of a prior's file."""
-    shape = {
-        "num_codes": prior.num_codes,
-        "codes_per_position": prior.codes_per_position,
-        "grid": list(prior.grid),
+    build = {
+        "model": to_mapping(config.model),
+        "codes": to_mapping(prior.spec),
         "num_classes": prior.num_classes,
     }
-    build = {"model": to_mapping(config.model), "shape": shape}
     return ModelCard("prior", build, tokenizer.classes, tokenizer.image_shape, step, tokenizer_hash)
 
 
@@ -204,10 +194,12 @@ def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> CodeP
     config = config_from({"stage": "prior", "model": card.build.get("model")}, str(path))
     assert isinstance(config, PriorConfig)
     try:
-        shape = vars(_SHAPE.validate_python(card.build.get("shape")))
+        spec = _SPEC.validate_python(card.build.get("codes"))
+        num_classes = _COUNT.validate_python(card.build.get("num_classes"))
     except ValidationError:
-        raise UserError(f"{path}: damaged: its card does not say the shape of its codes") from None
-    return _filled(partial(build_prior, config.model, **shape), card, state, path).to(device)
+        raise UserError(f"{path}: damaged: its card does not say which codes it models") from None
+    build = partial(build_prior, config.model, spec, num_classes=num_classes)
+    return _filled(build, card, state, path).to(device)
 
 
 def _filled(build: Callable[[], M], card: ModelCard, state: Mapping[str, Tensor], path: str | Path) -> M:

@@ -1,9 +1,36 @@
-"""The words of the project as types: pixels, images, and what a quantizer returns."""
+"""The words of the project as types: pixels, images, codes, and what a quantizer returns."""
 
+from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CodeSpec:
+    """Shape and range of the codes of one image.
+
+    Attributes:
+        grid: (h, w), the positions of the image.
+        codes_per_position: n, the codes at each position.
+        num_codes: K; a code is one of 0 .. K - 1.
+    """
+
+    grid: tuple[int, int]
+    codes_per_position: int
+    num_codes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape (h, w, n) of the codes of an image."""
+        return (*self.grid, self.codes_per_position)
+
+    @property
+    def codes_per_image(self) -> int:
+        """The number of codes of an image, h * w * n."""
+        return prod(self.shape)
 
 
 class Quantized(NamedTuple):
@@ -32,3 +59,31 @@ def images_from_pixels(pixels: Tensor) -> Tensor:
 def pixels_from_images(images: Tensor) -> Tensor:
     """Map images, float [..., C, H, W], to pixels, uint8: clamped to [-1, 1], scaled to 0..255 and rounded."""
     return images.detach().float().clamp(-1.0, 1.0).add(1.0).mul_(127.5).round_().to(torch.uint8)
+
+
+def checked_codes(codes: Tensor, *, codes_per_position: int, num_codes: int, check_range: bool = True) -> Tensor:
+    """Return codes as int64 [B, h, w, n].
+
+    Args:
+        codes: of any integer type, [B, h, w, n], or [B, h, w] where n = 1.
+        codes_per_position: n.
+        num_codes: K.
+        check_range: whether to look at every code, which waits for the device that holds the codes. Code that is
+            being compiled or exported never looks.
+
+    Raises:
+        ValueError: for another type or shape, or a code outside 0 .. K - 1.
+    """
+    if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+        raise ValueError(f"codes {codes.dtype}: expected integers 0..{num_codes - 1}")
+    if codes.ndim == 3 and codes_per_position == 1:
+        codes = codes.unsqueeze(3)
+    if codes.ndim != 4 or codes.shape[3] != codes_per_position:
+        without = " or [B, h, w]" if codes_per_position == 1 else ""
+        raise ValueError(f"codes {list(codes.shape)}: expected [B, h, w, {codes_per_position}]{without}")
+    codes = codes.long()
+    if check_range and not torch.compiler.is_compiling() and codes.numel():
+        low, high = (int(bound) for bound in codes.aminmax())
+        if low < 0 or high >= num_codes:
+            raise ValueError(f"codes {low}..{high}: expected 0..{num_codes - 1}")
+    return codes

@@ -7,6 +7,7 @@ import torch
 
 from vqvae.models import VQVAE, objective, uniform_prior_bits
 from vqvae.quantizers import EMAQuantizer, VectorQuantizer
+from vqvae.tensors import CodeSpec
 
 BETA, VARIANCE = 0.25, 0.3
 
@@ -89,10 +90,10 @@ def test_the_terms_equal_the_papers_sums_up_to_the_stated_constants(model):
 
 
 @pytest.mark.parametrize(
-    ("code_shape", "bits"), [((8, 8, 1), 0.1875), ((16, 16, 1), 0.75), ((8, 8, 10), 1.875)], ids=str
+    ("grid", "n", "bits"), [((8, 8), 1, 0.1875), ((16, 16), 1, 0.75), ((8, 8), 10, 1.875)], ids=str
 )
-def test_the_uniform_prior_costs_the_published_bits_a_dimension(code_shape, bits):
-    assert uniform_prior_bits(code_shape, 512, (3, 32, 32)) == bits
+def test_the_uniform_prior_costs_the_published_bits_a_dimension(grid, n, bits):
+    assert uniform_prior_bits(CodeSpec(grid, n, 512), (3, 32, 32)) == bits
 
 
 def test_the_kl_of_the_one_hot_posterior_to_a_uniform_prior_is_log_k_for_any_codes(model):
@@ -103,7 +104,7 @@ def test_the_kl_of_the_one_hot_posterior_to_a_uniform_prior_is_log_k_for_any_cod
     kl = (torch.xlogy(posterior, posterior) - torch.xlogy(posterior, prior)).sum(-1)
     torch.testing.assert_close(kl, torch.full_like(kl, log(16)))
     bits = kl.flatten(1).sum(1) / log(2) / images()[0].numel()
-    expected = uniform_prior_bits(tuple(codes.shape[1:]), model.num_codes, tuple(images().shape[1:]))
+    expected = uniform_prior_bits(model.code_spec(16, 16), (3, 16, 16))
     assert expected == codes[0].numel() * log2(16) / (3 * 16 * 16)
     torch.testing.assert_close(bits, torch.full_like(bits, expected))
 

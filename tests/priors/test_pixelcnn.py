@@ -164,7 +164,7 @@ def test_every_constructor_argument_changes_something(argument):
         sample_shape = model.sample(1).shape
         torch.manual_seed(0)
         with torch.no_grad():
-            logits = model.train()(torch.zeros(1, 3, 4, model.codes_per_position, dtype=torch.int64))
+            logits = model.train()(torch.zeros(1, 3, 4, model.spec.codes_per_position, dtype=torch.int64))
         return shapes, sample_shape, logits.tolist()
 
     assert behaviour() == behaviour()

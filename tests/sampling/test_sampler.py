@@ -6,6 +6,7 @@ import torch
 from vqvae.priors import PixelCNN
 from vqvae.sampling import Controls, restrict, sample, sample_naively
 from vqvae.sampling.sampler import invert, numbers
+from vqvae.tensors import CodeSpec
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_progress_is_told_of_every_code(prior):
 class Chain:
     """A prior that is no network: each code is the one before it plus 0 or 1, with odds 3 to 1."""
 
-    num_codes, codes_per_position, grid, num_classes = 4, 1, (1, 50), 0
+    spec, num_classes = CodeSpec((1, 50), 1, 4), 0
 
     def start(self, count, grid, labels=None):
         return count

@@ -27,6 +27,7 @@ from vqvae.model_io import (
 )
 from vqvae.report.run_reader import read_run
 from vqvae.tensorfile import save_tensors
+from vqvae.tensors import CodeSpec
 from vqvae.tokens import Shard, Store, StoreHeader
 from vqvae.tokens.store import read_shard
 from vqvae.training import Run
@@ -60,8 +61,7 @@ def originals(folder: Path) -> dict[str, Callable[[Path], object]]:
         "shapes-prior", "prior", {"model.width": "8", "model.layers": "2", "model.head_width": "8"}
     )
     first = build_tokenizer(tokenizer.model, channels=3)
-    shape = {"num_codes": 16, "codes_per_position": 1, "grid": (8, 8), "num_classes": 8}
-    second = build_prior(prior.model, **shape)
+    second = build_prior(prior.model, CodeSpec((8, 8), 1, 16), num_classes=8)
     card = tokenizer_card(tokenizer, classes=("a", "b"), image_shape=(3, 32, 32), step=7)
     save_model(folder / "tokenizer.safetensors", first.state_dict(), card)
     save_model(folder / "prior.safetensors", second.state_dict(), prior_card(prior, second, card, "ab" * 32, 7))

@@ -90,10 +90,11 @@ def _stream_for(path: str, tokenizer: VQVAE, spec: str, split: str) -> ImageStre
 
 def _header(tokenizer: VQVAE, tokenizer_hash: str, stream: ImageStream, shard_rows: int) -> StoreHeader:
     channels, height, width = stream.shape
+    codes = tokenizer.code_spec(height, width)
     return StoreHeader(
         tokenizer=tokenizer_hash,
-        shape=(height // tokenizer.factor, width // tokenizer.factor, tokenizer.codes_per_position),
-        num_codes=tokenizer.num_codes,
+        shape=codes.shape,
+        num_codes=codes.num_codes,
         image_shape=(channels, height, width),
         rows=len(stream),
         rows_per_shard=shard_rows,
@@ -106,8 +107,7 @@ def _header(tokenizer: VQVAE, tokenizer_hash: str, stream: ImageStream, shard_ro
 
 def _encoded(tokenizer: VQVAE, stream: ImageStream, rows: range, device: torch.device) -> tuple[Shard, int]:
     """Return a shard, and how many near-ties there were."""
-    height, width = stream.shape[1] // tokenizer.factor, stream.shape[2] // tokenizer.factor
-    codes = [torch.empty(0, height, width, tokenizer.codes_per_position, dtype=torch.int64)]
+    codes = [torch.empty(0, *tokenizer.code_spec(*stream.shape[1:]).shape, dtype=torch.int64)]
     kept: list[int] = []
     names: list[str] = []
     bad: list[tuple[str, str]] = []

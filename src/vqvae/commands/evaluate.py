@@ -15,7 +15,7 @@ from vqvae.metrics.baselines import pooled, unigram_nats
 from vqvae.metrics.images import CodeCounts, bits, psnr, ssim
 from vqvae.models import VQVAE, uniform_prior_bits
 from vqvae.priors import CodePrior
-from vqvae.tensors import images_from_pixels
+from vqvae.tensors import CodeSpec, images_from_pixels
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ class _Sums:
         tokenizer: what is measured.
         counts: of the training codes at each position, [h, w, n, K], for the floors.
         chosen: how often each code was.
+        spec: of the codes of an image.
         image_shape: [C, H, W].
-        code_shape: [h, w, n].
     """
 
     tokenizer: VQVAE
     counts: Tensor | None
     chosen: CodeCounts
+    spec: CodeSpec
     image_shape: tuple[int, ...] = ()
-    code_shape: tuple[int, ...] = ()
     images: int = 0
     squared_error: float = 0.0
     psnr: float = 0.0
@@ -75,7 +75,7 @@ class _Sums:
 
     def add(self, pixels: Tensor, codes: Tensor) -> None:
         """Take images, uint8 [B, C, H, W], and their codes, [B, h, w, n]."""
-        self.image_shape, self.code_shape = tuple(pixels.shape[1:]), tuple(codes.shape[1:])
+        self.image_shape = tuple(pixels.shape[1:])
         self.chosen.add(codes)
         images = images_from_pixels(pixels)
         reconstruction = self.tokenizer.decode(codes).cpu()  # the measures are float64
@@ -101,9 +101,8 @@ class _Sums:
 
     def results(self, protocol: dict[str, Any]) -> Results:
         """Return the means."""
-        n, dims, codes = self.images, prod(self.image_shape), prod(self.code_shape)
-        num_codes = self.tokenizer.num_codes
-        uniform, decoder = bits(log(num_codes)), bits(self.decoder_nats) / (n * dims)
+        n, dims, codes = self.images, prod(self.image_shape), self.spec.codes_per_image
+        uniform, decoder = bits(log(self.spec.num_codes)), bits(self.decoder_nats) / (n * dims)
         learned, unigram, by_position = (
             None if nats is None else bits(nats) / (n * codes)
             for nats in (self.prior_nats, self.unigram_nats, self.position_nats)
@@ -120,7 +119,7 @@ class _Sums:
             bits_per_code_unigram=unigram,
             bits_per_code_position_unigram=by_position,
             bits_per_code_prior=learned,
-            kl_bits_per_dim_uniform=uniform_prior_bits(self.code_shape, num_codes, self.image_shape),
+            kl_bits_per_dim_uniform=uniform_prior_bits(self.spec, self.image_shape),
             bits_per_dim_uniform=decoder + uniform * codes / dims,
             bits_per_dim_prior=None if learned is None else decoder + learned * codes / dims,
             protocol=protocol,
@@ -158,7 +157,8 @@ def evaluate(
     Returns:
         The results, and how often each code was chosen, int64 [K]; [0] where K is above 2^20.
     """
-    sums = _Sums(tokenizer, counts, CodeCounts(tokenizer.num_codes))
+    spec = tokenizer.code_spec(*images.pixels.shape[2:])
+    sums = _Sums(tokenizer, counts, CodeCounts(spec.num_codes), spec)
     labelled = prior is not None and prior.num_classes > 0 and use_labels and images.labels is not None
     rows = torch.arange(len(images)).split(batch_size)
     for batch in tqdm(rows, desc="evaluate", unit="batch", leave=False, disable=None if progress else True):
@@ -169,7 +169,7 @@ def evaluate(
         if prior is not None:
             labels = images.labels[batch].to(device) if labelled and images.labels is not None else None
             sums.add_prior(prior.log_prob(codes, labels))
-    how = {"crop": fit, "codes": list(sums.code_shape), "labels": labelled}
+    how = {"crop": fit, "codes": list(spec.shape), "labels": labelled}
     return sums.results(_protocol(images, how)), sums.chosen.counts
 
 

@@ -53,7 +53,7 @@ def inpaint_picture(
     """
     run = open_prior(path, device)
     prior, tokenizer = run.prior, run.tokenizer
-    _check(num, candidates, depth, prior.codes_per_position)
+    _check(num, candidates, depth, prior.spec.codes_per_position)
     labels = run.label_rows(num, label)
     check_flags(controls, labels)
     if not Path(image).is_file():

@@ -42,7 +42,7 @@ def sample_picture(
     if labels is None and prior.num_classes:
         labels = torch.arange(num) // 8 % prior.num_classes
     check_flags(controls, labels, candidates)
-    total = candidates * num * prior.grid[0] * prior.grid[1] * prior.codes_per_position
+    total = candidates * num * prior.spec.codes_per_image
     with tqdm(total=total, desc="sample", unit="code", leave=False, disable=None) as bar:
         codes = sample(
             prior,

@@ -88,8 +88,8 @@ def _labels_of(rows: range, label: str | None, prior: CodePrior, card: ModelCard
 def _header(prior: CodePrior, card: ModelCard, num: int, shard_rows: int, origin: dict[str, Any]) -> StoreHeader:
     return StoreHeader(
         tokenizer=card.tokenizer or "",
-        shape=(*prior.grid, prior.codes_per_position),
-        num_codes=prior.num_codes,
+        shape=prior.spec.shape,
+        num_codes=prior.spec.num_codes,
         image_shape=card.image_shape,
         rows=num,
         rows_per_shard=shard_rows,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqvae.tensors import Quantized
+from vqvae.tensors import CodeSpec, Quantized
 
 
 class Loss(NamedTuple):
@@ -42,15 +42,14 @@ def objective(
     return Loss(total, error, quantized.codebook_loss, quantized.commitment_loss)
 
 
-def uniform_prior_bits(code_shape: tuple[int, ...], num_codes: int, image_shape: tuple[int, ...]) -> float:
+def uniform_prior_bits(spec: CodeSpec, image_shape: tuple[int, ...]) -> float:
     """Return the KL to the uniform prior in bits a dimension: n*h*w*log2 K / (C*H*W).
 
     The posterior is one-hot, so its KL to a uniform prior over K codes is log K at each of the n*h*w codes
     (arXiv 1711.00937, section 3.1), whatever the parameters: a constant, which training leaves out.
 
     Args:
-        code_shape: (h, w, n).
-        num_codes: K.
+        spec: of the codes.
         image_shape: (C, H, W).
     """
-    return prod(code_shape) * log2(num_codes) / prod(image_shape)
+    return spec.codes_per_image * log2(spec.num_codes) / prod(image_shape)

@@ -10,7 +10,9 @@ from vqvae.component import STRICT, Count, CountOrZero
 from vqvae.models.encode_exact import ExactCodes, encode_exact
 from vqvae.networks.paper import Decoder, Encoder
 from vqvae.quantizers import EMAQuantizer, Quantizer, QuantizerConfig
-from vqvae.tensors import Quantized
+from vqvae.tensors import CodeSpec, Quantized, checked_codes, images_from_pixels
+
+_HALF_A_LEVEL = 1 / 255  # of 256 over [-1, 1]: what lies closer to the range than this is the same pixel
 
 
 class VQVAE(nn.Module):
@@ -110,6 +112,11 @@ class VQVAE(nn.Module):
         """The n of codes [B, h, w, n]."""
         return self.quantizer.codes_per_position
 
+    def code_spec(self, height: int, width: int) -> CodeSpec:
+        """Return the spec of the codes of an image of H x W pixels."""
+        grid = height // self.factor, width // self.factor
+        return CodeSpec(grid, self.codes_per_position, self.num_codes)
+
     def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
         """Return the reconstruction of images, float [B, C, H, W] in [-1, 1], and what was quantized."""
         quantized = self.quantizer(self.encoder(images))
@@ -117,19 +124,18 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Return the codes, int64 [B, H/factor, W/factor, n], of images, float [B, C, H, W] in [-1, 1].
+        """Return the codes, int64 [B, H/factor, W/factor, n], of images.
 
         In eval mode an image's codes depend on nothing but the image: see ``encode_exact``.
 
+        Args:
+            images: [B, C, H, W], float in [-1, 1], or uint8 pixels in 0..255, which are mapped to [-1, 1].
+
         Raises:
-            ValueError: when the shape is not [B, C, H, W] with H and W multiples of the factor.
+            ValueError: when the shape is not [B, C, H, W] with H and W multiples of the factor, for another type,
+                and for values outside [-1, 1].
         """
-        if images.ndim != 4 or images.shape[1] != self.channels or any(s % self.factor for s in images.shape[2:]):
-            raise ValueError(
-                f"images {list(images.shape)}: expected [B, {self.channels}, H, W] "
-                f"with H and W multiples of {self.factor}"
-            )
-        return self.encode_exact(images).codes
+        return self.encode_exact(checked_images(images, channels=self.channels, factor=self.factor)).codes
 
     def encode_exact(self, images: Tensor) -> ExactCodes:
         """Return the codes of images, as ``encode`` does, and how many near-ties were settled in float64."""
@@ -139,13 +145,44 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Return images, float32 [B, C, h*factor, w*factor] in [-1, 1], of codes, int64 [B, h, w, n].
+        """Return images, float32 [B, C, h*factor, w*factor] in [-1, 1], of codes.
+
+        Args:
+            codes: of any integer type, [B, h, w, n], or [B, h, w] where n = 1.
 
         Raises:
-            ValueError: when the shape is not [B, h, w, n] or a code is outside 0..K-1.
+            ValueError: for another type or shape, or a code outside 0..K-1.
         """
-        if codes.ndim != 4 or codes.shape[3] != self.codes_per_position:
-            raise ValueError(f"codes {list(codes.shape)}: expected [B, h, w, {self.codes_per_position}]")
-        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.num_codes:
-            raise ValueError(f"codes {int(codes.min())}..{int(codes.max())}: expected 0..{self.num_codes - 1}")
+        codes = checked_codes(codes, codes_per_position=self.codes_per_position, num_codes=self.num_codes)
         return self.decoder(self.quantizer.embed(codes)).float().clamp(-1.0, 1.0)
+
+
+def checked_images(images: Tensor, *, channels: int, factor: int) -> Tensor:
+    """Return images as float [B, C, H, W] in [-1, 1].
+
+    Args:
+        images: float in [-1, 1], or uint8 pixels in 0..255, which are mapped to [-1, 1].
+        channels: C.
+        factor: of downsampling, which H and W must be multiples of.
+
+    Raises:
+        ValueError: for another shape or type, and for values outside [-1, 1] by more than half a grey level or a
+            rounding error. Code that is being compiled or exported does not look at the values.
+    """
+    if images.ndim != 4 or images.shape[1] != channels or any(size % factor for size in images.shape[2:]):
+        raise ValueError(
+            f"images {list(images.shape)}: expected [B, {channels}, H, W] with H and W multiples of {factor}"
+        )
+    if images.dtype == torch.uint8:
+        return images_from_pixels(images)
+    if not images.is_floating_point():
+        raise ValueError(f"images {images.dtype}: expected float in [-1, 1], or uint8 in 0..255")
+    if not torch.compiler.is_compiling() and images.numel():
+        low, high = (float(bound) for bound in images.aminmax())
+        limit = 1 + max(_HALF_A_LEVEL, torch.finfo(images.dtype).eps)
+        if not -limit <= low <= high <= limit:  # not a number is outside too
+            raise ValueError(
+                f"images {low:.4g}..{high:.4g}: expected float in [-1, 1], or uint8 in 0..255; "
+                "vqvae.tensors.images_from_pixels maps 0..255 to [-1, 1]"
+            )
+    return images

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from vqvae.component import Advice, Config
 from vqvae.sampling import Controls, Prior, sample
+from vqvae.tensors import CodeSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,8 @@ class PriorModelConfig(Config):
 
     default_kind: ClassVar[str | None] = "pixelcnn"
 
-    def build(self, *, num_codes: int, codes_per_position: int, grid: tuple[int, int], num_classes: int) -> Any:
-        """Make the prior for codes of that shape."""
+    def build(self, spec: CodeSpec, *, num_classes: int = 0) -> Any:
+        """Make the prior for codes of that spec."""
         raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its prior")
 
     def advice(self, key: str) -> Advice:

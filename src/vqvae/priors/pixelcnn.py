@@ -18,6 +18,7 @@ from vqvae.priors.base import (
     sample_codes,
 )
 from vqvae.priors.pixelcnn_cache import PixelCNNCache
+from vqvae.tensors import CodeSpec
 
 
 def gate(x: Tensor, dim: int = 1) -> Tensor:
@@ -102,14 +103,12 @@ class PixelCNN(nn.Module):
         head_width: Count = 256
         dropout: Fraction = 0.0
 
-        def build(
-            self, *, num_codes: int, codes_per_position: int, grid: tuple[int, int], num_classes: int
-        ) -> "PixelCNN":
-            """Make the prior for codes of that shape."""
+        def build(self, spec: CodeSpec, *, num_classes: int = 0) -> "PixelCNN":
+            """Make the prior for codes of that spec."""
             return PixelCNN(
-                num_codes,
-                codes_per_position=codes_per_position,
-                grid=grid,
+                spec.num_codes,
+                codes_per_position=spec.codes_per_position,
+                grid=spec.grid,
                 num_classes=num_classes,
                 **self.settings(),
             )
@@ -130,9 +129,7 @@ class PixelCNN(nn.Module):
         super().__init__()
         if kernel % 2 == 0 or kernel < 3:
             raise ValueError(f"kernel {kernel}: must be odd, 3 or more")
-        self.num_codes = num_codes
-        self.codes_per_position = codes_per_position
-        self.grid = grid
+        self.spec = CodeSpec(grid, codes_per_position, num_codes)
         self.num_classes = num_classes
         self.width = width
         self.embedding = CodeEmbedding(num_codes, codes_per_position, width)

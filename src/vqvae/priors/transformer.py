@@ -19,6 +19,7 @@ from vqvae.priors.base import (
     sample_codes,
 )
 from vqvae.priors.transformer_cache import TransformerCache
+from vqvae.tensors import CodeSpec
 
 _BASE = 100.0  # the slowest pair turns by 1 / 100 of the fastest: enough for grids of a hundred rows
 
@@ -135,14 +136,12 @@ class CodeTransformer(nn.Module):
             if self.width % (4 * self.heads):
                 raise ValueError(f"width {self.width} must be a multiple of 4 * heads, {4 * self.heads}")
 
-        def build(
-            self, *, num_codes: int, codes_per_position: int, grid: tuple[int, int], num_classes: int
-        ) -> "CodeTransformer":
-            """Make the prior for codes of that shape."""
+        def build(self, spec: CodeSpec, *, num_classes: int = 0) -> "CodeTransformer":
+            """Make the prior for codes of that spec."""
             return CodeTransformer(
-                num_codes,
-                codes_per_position=codes_per_position,
-                grid=grid,
+                spec.num_codes,
+                codes_per_position=spec.codes_per_position,
+                grid=spec.grid,
                 num_classes=num_classes,
                 **self.settings(),
             )
@@ -163,9 +162,7 @@ class CodeTransformer(nn.Module):
         super().__init__()
         if width % (4 * heads):
             raise ValueError(f"width {width}: must be a multiple of 4 * heads, {4 * heads}")
-        self.num_codes = num_codes
-        self.codes_per_position = codes_per_position
-        self.grid = grid
+        self.spec = CodeSpec(grid, codes_per_position, num_codes)
         self.num_classes = num_classes
         self.head_dim = width // heads
         self.dropout = dropout

@@ -4,20 +4,18 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from vqvae.tensors import CodeSpec
+
 
 class Prior(Protocol):
     """A distribution over grids of codes, in raster order, the codes of a position one after the other.
 
     Attributes:
-        num_codes: K.
-        codes_per_position: n.
-        grid: (h, w) that it was trained on; the default shape of samples.
+        spec: of the codes that it was trained on; samples have its grid by default.
         num_classes: of its labels; 0 when it knows none.
     """
 
-    num_codes: int
-    codes_per_position: int
-    grid: tuple[int, int]
+    spec: CodeSpec
     num_classes: int
 
     def __call__(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:

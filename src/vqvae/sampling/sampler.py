@@ -153,7 +153,7 @@ def sample(
     """
     controls.check(classes=has_classes(prior, labels))
     check_candidates(candidates, classes=has_classes(prior, labels))
-    h, w = grid or prior.grid
+    h, w = grid or prior.spec.grid
     batches: list[Tensor] = []
     with torch.inference_mode():  # at a batch of one a tenth faster than no_grad
         for images in torch.arange(num).split(max(1, batch_size // candidates)):
@@ -161,11 +161,11 @@ def sample(
             part = None if labels is None else labels.cpu()[rows]
             step = stepper(prior, len(rows), (h, w), labels=part, guidance=controls.guidance)
             drawn: list[Tensor] = []
-            for u in candidate_numbers(h * w * prior.codes_per_position, seed, first + images, candidates):
+            for u in candidate_numbers(h * w * prior.spec.codes_per_position, seed, first + images, candidates):
                 logits = step(drawn[-1] if drawn else None)
                 drawn.append(controls.pick(logits, u))
                 progress(len(rows))
-            codes = torch.stack(drawn, 1).view(-1, h, w, prior.codes_per_position)
+            codes = torch.stack(drawn, 1).view(-1, h, w, prior.spec.codes_per_position)
             if part is not None and candidates > 1:
                 best = class_evidence(prior, codes, part).view(-1, candidates).argmax(1)
                 codes = codes.view(-1, candidates, *codes.shape[1:])[torch.arange(len(images)), best]
@@ -198,8 +198,7 @@ def sample_naively(
     prior: Prior, num: int, *, seed: int = 0, labels: Tensor | None = None, batch_size: int = 64
 ) -> Tensor:
     """Draw as ``sample`` does with a whole forward pass for every code: slow, and the judge of the cache."""
-    h, w = prior.grid
-    codes = torch.zeros(num, h, w, prior.codes_per_position, dtype=torch.int64)
+    codes = torch.zeros(num, *prior.spec.shape, dtype=torch.int64)
     for images in torch.arange(num).split(batch_size):
         part, own_labels = codes[images], None if labels is None else labels[images]
         for place, u in zip(_raster(*part.shape[1:]), numbers(part[0].numel(), seed, images), strict=True):

@@ -83,10 +83,9 @@ def _encoded(
     tokenizer: VQVAE, images: Images, views: Augmentation, device: torch.device | str
 ) -> dict[str, Tensor]:
     """Return the codes [V, N, h, w, n] of all images that decode, and their rows [N]."""
-    small = torch.int16 if tokenizer.num_codes <= 2**15 else torch.int32
-    _, height, width = images.shape
-    grid = height // tokenizer.factor, width // tokenizer.factor
-    codes = torch.empty(len(views), len(images), *grid, tokenizer.codes_per_position, dtype=small)
+    spec = tokenizer.code_spec(*images.shape[1:])
+    small = torch.int16 if spec.num_codes <= 2**15 else torch.int32
+    codes = torch.empty(len(views), len(images), *spec.shape, dtype=small)
     kept: list[Tensor] = []
     count = 0
     with tqdm(total=len(images), desc="encode", unit="image", leave=False, disable=None) as bar:

@@ -26,7 +26,7 @@ from vqvae.model_io import (
 from vqvae.priors import CodePrior
 from vqvae.report.pictures import grid, save_png
 from vqvae.sampling import sample
-from vqvae.tensors import pixels_from_images
+from vqvae.tensors import CodeSpec, pixels_from_images
 from vqvae.training.code_cache import CodeSet
 from vqvae.training.engine import Engine
 from vqvae.training.loop import Metrics
@@ -68,14 +68,12 @@ class PriorStage:
         height, width, n = train.codes.shape[2:]
         self.prior: CodePrior = build_prior(
             config.model,
+            CodeSpec((height, width), n, self.tokenizer.num_codes),
             seed=config.training.seed,
-            num_codes=self.tokenizer.num_codes,
-            codes_per_position=n,
-            grid=(height, width),
             num_classes=len(self.tokenizer_card.classes) if config.classes else 0,
         ).to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.model: nn.Module = self.prior
-        self.counts = count_codes(train.codes, self.prior.num_codes)
+        self.counts = count_codes(train.codes, self.prior.spec.num_codes)
         self.baselines = {
             "unigram_bits_per_code": self._floor(pooled(self.counts)),
             "position_unigram_bits_per_code": self._floor(self.counts),
