@@ -12,8 +12,7 @@ from vqvae.data.shapes import draw
 from vqvae.model_io import file_hash, load_tokenizer, model_file
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
-from vqvae.training import Run
-from vqvae.training import code_cache
+from vqvae.training import Run, code_cache
 from vqvae.training.code_cache import KIND, VERSION, cache_folder, code_set
 
 
