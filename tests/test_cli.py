@@ -30,12 +30,12 @@ def _fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     ("argv", "says"),
     [
         (["train", "cifar1"], "did you mean 'cifar10'"),
-        (["train", "cifar10", "--stpes", "3"], "did you mean 'steps'"),
+        (["train", "cifar10", "--stpes", "3"], "did you mean 'training.steps'"),
         (
             ["train", "shapes", "--model.quantizer.num_cods", "3"],
             "unknown key 'model.quantizer.num_cods'; did you mean",
         ),
-        (["train", "shapes", "--training.steps", "0"], "training.steps: input should be greater than 0, got 0"),
+        (["train", "shapes", "--training.steps", "0"], "training.steps: must be an integer above 0, got 0"),
         (["train", "shapes", "--steps"], "expected one argument"),
         (["train", "shapes", "--model.width"], "--model.width: expected a value"),
         (["train", "shapes", "--data", "/no/such/folder"], "/no/such/folder"),
@@ -60,7 +60,7 @@ def test_one_line_says_what_is_wrong(argv: list[str], says: str, capsys: pytest.
 def test_a_typo_in_the_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "my.yaml"
     recipe.write_text("training: {learning_rat: 1.0e-3}\n")
-    assert "my.yaml: unknown key 'training.learning_rat'; did you mean 'learning_rate'" in _fails(
+    assert "my.yaml: unknown key 'training.learning_rat'; did you mean 'training.learning_rate'" in _fails(
         capsys, "train", str(recipe)
     )
     recipe.write_text("training: [1, 2\n")

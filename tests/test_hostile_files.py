@@ -37,8 +37,8 @@ def test_a_hundredth_of_the_images_bad_and_training_goes_on() -> None:
         ("x: !!int ''", "not YAML"),
         ("x: !!python/object/apply:os.system [exit]", "not YAML"),
         ("x: 1\n" * 10_000, "characters"),
-        ("training: {learning_rate: .inf}", "training.learning_rate: input should be a finite number"),
-        ("training: {learning_rate: 1.0e+999}", "training.learning_rate: input should be a finite number"),
+        ("training: {learning_rate: .inf}", "training.learning_rate: must be a number above 0"),
+        ("training: {learning_rate: 1.0e+999}", "training.learning_rate: must be a number above 0"),
         ("training: {steps: 1:59:59:59:59:59:59}\n1: 2", "small.yaml"),
         ("stage: other", "small.yaml"),
         ("stage: " + "x" * 5_000, "small.yaml"),
@@ -100,7 +100,9 @@ def test_a_card_that_asks_for_any_amount_is_refused_at_once(tmp_path: Path) -> N
         card, state = read_model(tmp_path / "tokenizer.safetensors")
         card.build["model"][key] = value
         save_model(tmp_path / "greedy.safetensors", state, card)
-        with pytest.raises(UserError, match=r"^[^\n]*its weights do not fit its card[^\n]*$"):
+        with pytest.raises(
+            UserError, match=r"^[^\n]*(its weights do not fit its card|does not fit into 64 bits)[^\n]*$"
+        ):
             load_tokenizer(tmp_path / "greedy.safetensors")
 
 

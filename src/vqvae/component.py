@@ -1,35 +1,45 @@
 """What a component is: a class, and in the same file the frozen dataclass that configures it.
 
 Each sort of component (quantizer, network, likelihood, prior, loss) has a base config. The ``Config`` of a
-component is a subclass of it with a ``kind`` of its own, nested in the component's class. YAML files and the
-command line accept every kind that is defined. So a component is added by its file and the line that exports it,
-and a component of a user's own module is known as soon as the module is imported.
+component is a subclass of the base config. It has a ``kind`` of its own and is nested in the component's class.
+YAML files and the command line accept every kind that is defined. So a component is added by its file and the line
+that exports it, and a component of a user's own module is known as soon as the module is imported.
 """
 
 import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from vqvae.whole_numbers import LARGEST, SMALLEST, whole_number
+
+
+def _as_people_write_it(value: Any) -> Any:
+    """Accept a text such as ``10k`` or ``1e4`` for a whole number."""
+    return whole_number(value) if isinstance(value, str) else value
+
+
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-Count = Annotated[int, Field(gt=0)]
-CountOrZero = Annotated[int, Field(ge=0)]
+Whole = Annotated[int, BeforeValidator(_as_people_write_it), Field(ge=SMALLEST, le=LARGEST)]
+Count = Annotated[Whole, Field(gt=0)]
+CountOrZero = Annotated[Whole, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+HINT = "plugin"  # the key beside ``kind`` that names the module of a component from outside
 
 
 class Advice(NamedTuple):
     """What a user can change.
 
     Attributes:
-        change: in words.
-        options: values by their keys in the run's config.
+        change: the change in words.
+        options: new values by their keys in the run's config.
     """
 
     change: str
@@ -40,8 +50,11 @@ class Advice(NamedTuple):
 class Config:
     """Settings of a component, checked when they are read from YAML or the command line.
 
-    A base config gives ``kind`` no value: a field of its type accepts the config of every kind below it. A mapping
-    without a ``kind`` is of the ``default_kind``, where the base config names one.
+    A base config gives ``kind`` no value. A field of a base config's type accepts the config of every kind below
+    the base. A mapping without a ``kind`` is of the ``default_kind``, where the base config names one.
+
+    The config of a component from outside this package is written with the name of its module, under ``plugin``.
+    The name is a hint for the error message of a reader who has not imported the module. Reading never imports it.
     """
 
     __pydantic_config__ = STRICT
@@ -54,15 +67,20 @@ class Config:
         super().__init_subclass__(**arguments)
         kind = cls.__dict__.get("kind")
         taken = _open_base(cls).kinds().get(kind) if isinstance(kind, str) else None
-        # the same class again is a module or a notebook's cell that is run a second time
+        # the same name again: a module is imported, or a notebook's cell is run, a second time
         if taken not in (None, cls) and _full_name(taken) != _full_name(cls):
             raise ValueError(
-                f"{_full_name(cls)}: its kind '{kind}' is that of {_full_name(taken)}: choose another"
+                f"{_full_name(cls)}: its kind '{kind}' is taken by {_full_name(taken)}; choose another kind"
             )
 
     @classmethod
+    def component(cls) -> str:
+        """Return what the component is called in messages, by its base config: ``quantizer``, ``prior``, ..."""
+        return re.sub("(Model)?Config$", "", _open_base(cls).__name__).lower()
+
+    @classmethod
     def kinds(cls) -> dict[str, type[Self]]:
-        """Return the configs of all kinds below this base, by their kind; of the same name, the newest."""
+        """Return the configs of all kinds below this base, by their kind; of two with one name, the newer."""
         found: dict[str, type[Self]] = {}
         for config in cls.__subclasses__():
             if isinstance(kind := config.__dict__.get("kind"), str):
@@ -75,12 +93,14 @@ class Config:
         """Return the schema of this config, or of the union of all kinds below a base config."""
         kinds = cls.kinds()
         if "kind" in cls.__dict__ or not kinds:
-            return handler(source)
+            schema = handler(source)
+            return _with_hint(schema, cls.__module__) if is_from_outside(cls) else schema
         return core_schema.tagged_union_schema(
             {kind: handler.generate_schema(config) for kind, config in kinds.items()},
             cls._kind_of,
             custom_error_type="kind",
             custom_error_message=f"kind must be one of {', '.join(kinds)}",
+            custom_error_context={"component": cls.component(), "kinds": ",".join(kinds)},
         )
 
     @classmethod
@@ -96,10 +116,35 @@ class Config:
     @classmethod
     def meanings(cls) -> dict[str, str]:
         """Return what each setting means, from the docstrings of this config and of the class it is nested in."""
-        found: dict[str, str] = {}
-        for documented in [*reversed(cls.__mro__), _component(cls)]:
-            found |= documented_names(documented)
-        return {field.name: found[field.name] for field in fields(cls) if field.name in found}
+        return meanings_of(cls)
+
+
+def meanings_of(config: type) -> dict[str, str]:
+    """Return what each field of a dataclass means: its own docstring, else that of the class it is nested in."""
+    found: dict[str, str] = {}
+    for documented in [*reversed(config.__mro__[1:]), component_class(config), config]:
+        found |= documented_names(documented)
+    return {field.name: found[field.name] for field in fields(config) if field.name in found}
+
+
+def is_from_outside(config: type) -> bool:
+    """Say whether a config is of a component from outside this package: of a user's own module."""
+    return config.__module__.partition(".")[0] != __name__.partition(".")[0]
+
+
+def _with_hint(schema: CoreSchema, module: str) -> CoreSchema:
+    """Write the name of a config's module with the config, and pass over the name when the config is read."""
+
+    def without(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {key: item for key, item in cast(Mapping[str, Any], value).items() if key != HINT}
+
+    def written(value: Any, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {**write(value), HINT: module}
+
+    hinted = core_schema.wrap_serializer_function_ser_schema(written, schema=schema)
+    return core_schema.no_info_before_validator_function(without, schema, serialization=hinted)
 
 
 def documented_names(documented: type) -> dict[str, str]:
@@ -124,8 +169,8 @@ def _open_base(config: type[Config]) -> type[Config]:
     return bases[-2] if len(bases) > 1 else config
 
 
-def _component(config: type[Config]) -> type:
-    """Return the class that a config is nested in; the config itself where there is none."""
+def component_class(config: type) -> type:
+    """Return the class that a config is nested in; the config itself where it is nested in none."""
     owner = config.__qualname__.split(".")[0]
     found = getattr(sys.modules.get(config.__module__), owner, config)
     return found if isinstance(found, type) else config

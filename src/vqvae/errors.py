@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LISTED = 160  # characters of a list of known words; a longer list is cut
+
 
 class UserError(Exception):
     """Something the user can mend. The message is one line: what, where, and how to mend it.
 
-    The command line prints it alone and exits 2; as a library it is raised like any exception.
+    The command line prints the line alone and exits 2; in Python it is raised like any exception.
     """
 
 
@@ -19,11 +21,23 @@ class RankLost(Exception):
     """Another rank of a training is gone or did not answer; its own message says why."""
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that is most like ``word``, never ``word`` itself; None where no word is close."""
+    others = sorted({*known} - {word})
+    same = {other.lower(): other for other in others}.get(word.lower())
+    return same or next(iter(get_close_matches(word, others, n=1)), None)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known word, or the known words where none is close."""
-    known = sorted(known)
-    close = get_close_matches(word, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+    others = sorted({*known} - {word})
+    if found := closest(word, others):
+        return f"; did you mean '{found}'?"
+    shown = others
+    while len(", ".join(shown)) > _LISTED:
+        shown = shown[:-1]
+    more = f", ... ({len(others)} in all)" if len(shown) < len(others) else ""
+    return f"; known: {', '.join(shown)}{more}" if shown else ""
 
 
 def what_failed(error: OSError) -> str:

@@ -1,7 +1,6 @@
 """Recipes and YAML files to configs and back, overridden key by key; a mistake is one line that names its key."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -9,12 +8,17 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from vqvae.component import Config
-from vqvae.config.runs import DataConfig, PriorConfig, RunConfig, TokenizerConfig, TrainingConfig
-from vqvae.config.yaml_values import read_yaml, set_key
+from vqvae.config.keys import STAGES
+from vqvae.config.mistakes import first_mistake
+from vqvae.config.runs import RunConfig
+from vqvae.config.set_key import set_key
+from vqvae.config.yaml_values import plain_value, read_yaml
 from vqvae.errors import UserError, did_you_mean
-from vqvae.models import VQVAE
+
+_SUFFIXES = (".yaml", ".yml")
 
 
 def recipes() -> dict[str, Path]:
@@ -30,49 +34,102 @@ def load_config(
     *,
     base: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Read a recipe by name or a YAML file by path, and apply overrides ``{"a.b": "VALUE"}`` in YAML's notation.
+    """Read a recipe and apply overrides ``{"a.b": "VALUE"}``, whose values are in YAML's notation.
 
     Args:
-        name: of a shipped recipe, or a path that ends in .yaml.
+        name: the name of a shipped recipe, or the path of a YAML file.
         stage: ``tokenizer`` or ``prior``.
         overrides: values by dotted key.
-        base: the data's values where the recipe is silent.
+        base: values of the group ``data`` where the recipe has none.
 
     Raises:
-        UserError: for a missing file, a file that is not a YAML mapping, another stage, an unknown key or a
-            value out of its range, naming the key.
+        UserError: for a missing file, a file that is not a YAML mapping, a recipe of the other stage, an unknown
+            key or a value out of its range. The message names the key.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else recipes().get(name)
-    if path is None:
-        raise UserError(f"recipe '{name}'{did_you_mean(name, recipes())}; or give the path of a .yaml file")
-    if not path.is_file():
-        raise UserError(f"recipe {path}: no such file; the shipped ones: {', '.join(recipes())}")
-    values = read_yaml(path)
-    values.setdefault("stage", stage)
+    values = {key: plain_value(value, f"--{key}") for key, value in (overrides or {}).items()}
+    return make_config(read_yaml(recipe_file(name)), stage, values, base=base, where=name)
+
+
+def make_config(
+    recipe: Mapping[str, Any],
+    stage: str,
+    overrides: Mapping[str, Any],
+    *,
+    base: Mapping[str, Any] | None = None,
+    where: str,
+) -> RunConfig:
+    """Make a config from a recipe's mapping and overrides, whose values are plain.
+
+    Args:
+        recipe: the values of a recipe; left as they are.
+        stage: ``tokenizer`` or ``prior``.
+        overrides: plain values by dotted key; a mapping changes the keys of its group.
+        base: values of the group ``data`` where the recipe has none.
+        where: the begin of an error's line.
+
+    Raises:
+        UserError: as ``load_config``.
+    """
+    values = _copy({"stage": stage, **recipe})
     if base is not None:
         own = values.get("data") or {}
         values["data"] = {**base, **own} if isinstance(own, dict) else own
-    keys = {kind: {field.name for field in fields(config)} for kind, config in Config.kinds().items()}
-    # a kind first: it says which of the recipe's settings stay, and the other overrides are for it
-    for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith(".kind")):
-        set_key(values, key, value, kinds=keys)
-    if values["stage"] in ("tokenizer", "prior") and values["stage"] != stage:
+    # kinds first: a new kind drops settings of the recipe, and the other overrides are meant for the new kind
+    for key, value in sorted(overrides.items(), key=lambda item: not item[0].endswith(".kind")):
+        set_key(values, key, value, stage=stage)
+    if values["stage"] != stage and values["stage"] in STAGES:
         command = "train" if values["stage"] == "tokenizer" else "prior"
-        raise UserError(f"recipe '{name}' is for stage '{values['stage']}': use vqvae {command}")
-    return config_from(values, name)
+        raise UserError(f"{where}: a recipe for stage '{values['stage']}': use vqvae {command}")
+    return config_from(values, where)
+
+
+def recipe_file(name: str) -> Path:
+    """Return the file of a shipped recipe's name or of a path.
+
+    Raises:
+        UserError: when there is no such recipe or file.
+    """
+    path = Path(name).expanduser()
+    if name in recipes():
+        return recipes()[name]
+    if path.is_file():
+        return path
+    if path.is_dir():
+        inside = path / "config.yaml"
+        advice = f"pass the run's recipe, {inside}" if inside.is_file() else "pass a YAML file"
+        raise UserError(f"recipe {name}: a folder: {advice}, or the name of a shipped recipe")
+    if path.suffix.lower() in _SUFFIXES or "/" in name:
+        raise UserError(f"recipe {name}: no such file; the shipped recipes: {', '.join(recipes())}")
+    raise UserError(f"no recipe '{name}'{did_you_mean(name, recipes())}; or give the path of a YAML file")
 
 
 def config_from(values: Mapping[str, Any], where: str) -> RunConfig:
-    """Check a mapping and make the config of it; ``where`` begins the error line."""
+    """Check a mapping and make the config of it; ``where`` begins the error's line.
+
+    Raises:
+        UserError: for an unknown key or a value out of its range, naming the key.
+    """
     try:
-        return _adapter(len(_configs())).validate_python(values)
+        return _adapter(tuple(Config.kinds().values())).validate_python(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {_first_line(error)}") from None
+        raise UserError(f"{where}: {first_mistake(error.errors()[0], values)}") from None
+
+
+def checked(config: RunConfig, where: str) -> RunConfig:
+    """Check a config that was made in Python, where dataclasses accept any value.
+
+    Raises:
+        UserError: for a value out of its range, naming the key.
+    """
+    try:
+        return config_from(to_mapping(config), where)
+    except PydanticSerializationError as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())[:200]}") from None
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """Return a config as plain values, as YAML and JSON hold them."""
-    return TypeAdapter(type(config)).dump_python(config, mode="json")
+    return TypeAdapter(type(config)).dump_python(config, mode="json", warnings=False)
 
 
 def to_yaml(config: RunConfig) -> str:
@@ -80,39 +137,12 @@ def to_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(to_mapping(config), sort_keys=False)
 
 
-def _first_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    # the tags of unions ('tokenizer', 'ema') stand in pydantic's path, but in no YAML file
-    tags = {"tokenizer", "prior", *Config.kinds()}
-    *groups, last = [str(part) for part in first["loc"]] or ["config"]
-    path = [part for part in groups if part not in tags]
-    if first["type"] != "value_error" or last not in tags:  # what a whole component refuses stands at its tag
-        path.append(last)
-    key = ".".join(path)[:100]
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"unknown key '{key}'{did_you_mean(path[-1], _known_keys())}"
-    message = first["msg"].removeprefix("Value error, ")[:200]  # some repeat what they were given
-    message = message[0].lower() + message[1:]
-    return f"{key}: {message}, got {_shown(first['input'])}"
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes out no more than 4300 digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= 100 else text[:100] + "..."
-
-
 @lru_cache(maxsize=1)
-def _adapter(known: int) -> TypeAdapter[RunConfig]:
-    """Return the reader of configs; it is made anew when a plugin has added a component to those ``known``."""
+def _adapter(known: tuple[type, ...]) -> TypeAdapter[RunConfig]:
+    """Return the reader of configs; it is made anew when a component has been defined since."""
     return TypeAdapter(Annotated[RunConfig, Field(discriminator="stage")])
 
 
-def _configs() -> list[type]:
-    return [TokenizerConfig, PriorConfig, DataConfig, TrainingConfig, VQVAE.Config, *Config.kinds().values()]
-
-
-def _known_keys() -> set[str]:
-    return {field.name for config in _configs() for field in fields(config)}
+def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping whose groups may be changed without changing those of the original."""
+    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}

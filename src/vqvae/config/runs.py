@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from vqvae.component import STRICT, Count, CountOrZero, Fraction, NotNegative, Positive
+from vqvae.component import STRICT, Count, CountOrZero, Fraction, NotNegative, Positive, Whole
 from vqvae.data import Augmentation, Images, ImageSet, load, open_stream
 from vqvae.models import VQVAE
 from vqvae.priors import PixelCNN, PriorModelConfig
@@ -80,33 +80,36 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """The loop, the same for both stages.
+    """The training loop; the same keys for both stages.
 
     Attributes:
-        steps: optimizer steps.
-        batch_size: images a step, all micro-batches together.
-        accumulate: micro-batches a step.
-        learning_rate: at its peak.
-        warmup: steps of linear rise to the peak.
-        final_rate: the share of the peak that the cosine falls to at the last step.
-        weight_decay: of AdamW; 0 is Adam.
-        clip: the largest norm of the gradient; 0 for no limit.
-        weight_ema: decay of the averaged weights that are evaluated and kept.
-        non_finite: at a loss, gradient or statistic that is not finite, ``stop`` before anything is changed,
-            ``skip`` the step, or ``back_off``: skip it and halve the learning rate from there on.
-        seed: of everything random.
-        precision: ``auto`` is bf16 where a measurement at the start finds it faster, else fp32.
-        compile: ``auto`` compiles where it works and the run is long enough to gain.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        shard: whether weights, gradients, moments and averages are shared out over ranks (FSDP2), for models
-            that do not fit on one device; else each rank holds all of them.
+        steps: number of optimizer steps.
+        batch_size: images per optimizer step, over all ranks and micro-batches.
+        accumulate: micro-batches per optimizer step; batch_size must be a multiple of it.
+        learning_rate: learning rate at its peak, after the warmup.
+        warmup: steps in which the learning rate rises linearly to the peak.
+        final_rate: the learning rate at the last step, as a fraction of the peak; a cosine leads there.
+        weight_decay: weight decay of AdamW; 0 makes it Adam.
+        clip: largest norm of the gradient; longer gradients are scaled down to it. 0 means no limit.
+        weight_ema: decay per step of the averaged weights, which are evaluated and saved.
+        non_finite: what to do when a loss, gradient or statistic is not finite: ``stop`` the run before anything
+            changes, ``skip`` the step, or ``back_off``: skip the step and halve the learning rate from there on.
+        seed: seed of everything random.
+        precision: precision of the networks; ``auto`` takes bf16 where a measurement at the start finds it faster,
+            else fp32.
+        compile: whether to compile the networks with torch.compile; ``auto`` does where it works and the run is
+            long enough to gain.
+        device: where to train: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; ``auto`` takes CUDA, else MPS,
+            else the CPU.
+        shard: whether to share weights, gradients, optimizer state and averages out over ranks (FSDP2), for models
+            that do not fit on one device. By default, each rank holds all of them.
         log_every: steps between lines of metrics.
-        evaluate_every: steps between held-out measurements and pictures.
-        patience: held-out measurements without a new best that end the run; 0 for none. What judges is
-            bits_per_code of a prior and nmse of a tokenizer.
+        evaluate_every: steps between measurements on validation images, with pictures.
+        early_stopping: end the run after this many measurements without a new best, by nmse of a tokenizer or
+            bits_per_code of a prior; 0 never ends it early.
         checkpoint_every: steps between checkpoints.
-        keep: checkpoints kept, the newest ones; the model that measured best is kept too.
-        tensorboard: whether to write TensorBoard events beside the JSON lines.
+        keep: number of newest checkpoints to keep; the model that measured best is kept too.
+        tensorboard: whether to write TensorBoard events beside metrics.jsonl.
     """
 
     __pydantic_config__ = STRICT
@@ -121,7 +124,7 @@ class TrainingConfig:
     clip: NotNegative = 1.0
     weight_ema: Fraction = 0.999
     non_finite: Literal["stop", "skip", "back_off"] = "stop"
-    seed: int = 0
+    seed: Whole = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool | Literal["auto"] = "auto"
     device: str = "auto"
@@ -139,9 +142,12 @@ class TokenizerConfig:
     """A tokenizer's training.
 
     Attributes:
-        beta: the weight of the commitment term (arXiv 1711.00937, equation 3).
-        revive_until: the share of the training after which dead codes are left alone, so that the codebook
-            settles.
+        data: the images.
+        model: the VQ-VAE.
+        beta: weight of the commitment loss (arXiv 1711.00937, equation 3).
+        revive_until: fraction of the training during which dead codes are revived; afterwards the codebook only
+            converges.
+        training: the loop.
     """
 
     __pydantic_config__ = STRICT
@@ -159,10 +165,13 @@ class PriorConfig:
     """A prior's training over the codes of a tokenizer.
 
     Attributes:
-        tokenizer: the tokenizer's run.
+        tokenizer: the tokenizer's run or model file.
         data: the images whose codes are learned.
-        classes: whether the prior is conditioned on the labels.
-        class_dropout: the share of labels hidden in training, so that it also learns codes without a class.
+        model: the prior's network.
+        classes: whether the prior is conditioned on the images' classes.
+        class_dropout: fraction of the labels that are hidden in training, so that the prior also learns codes
+            without a class (which guidance needs).
+        training: the loop.
     """
 
     __pydantic_config__ = STRICT

@@ -1,6 +1,6 @@
-"""YAML as plain values, and one key of them set from the command line."""
+"""YAML as plain values."""
 
-from collections.abc import Mapping
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +8,17 @@ import yaml
 
 from vqvae.errors import UserError
 
-# A config is some hundred lines; a file of unknown origin may be anything.
+# A config has some hundred lines, but a file of unknown origin may hold anything.
 _MOST_CHARACTERS, _DEEPEST = 2**15, 32
+_QUOTED_OR_COMMENT = re.compile(r"""'[^']*'|"[^"]*"|(?:^|\s)\#[^\n]*""")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping of a YAML file.
+    """Return the mapping in a YAML file.
 
     Raises:
-        UserError: when it cannot be read, or as ``parse_yaml``.
+        UserError: when the file cannot be read, and as ``parse_yaml``.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -30,55 +31,44 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """Return YAML's mapping; ``where`` begins the error line.
+    """Return the mapping that a YAML text holds; ``where`` begins the error's line.
 
     Raises:
-        UserError: when it is not YAML, no mapping, or more than a config can be: over 32 Ki characters,
-            nested more than 32 deep, or with aliases, of which a few lines make gigabytes.
+        UserError: when the text is not YAML or holds no mapping, and when it holds more than a config can: over
+            32 Ki characters, more than 32 levels, or aliases, of which a few lines expand to gigabytes.
     """
-    values = _plain(text, where)
+    values = plain_value(text, where)
     if not isinstance(values, dict):
         raise UserError(f"{where}: expected keys and values, such as 'training: {{steps: 3000}}'")
     return values  # pyright: ignore[reportUnknownVariableType]
 
 
-def _plain(text: str, where: str) -> Any:
+def plain_value(text: str, where: str) -> Any:
+    """Return the value that a YAML text holds; ``where`` begins the error's line.
+
+    Raises:
+        UserError: as ``parse_yaml``, but any value will do.
+    """
     if len(text) > _MOST_CHARACTERS:
         raise UserError(f"{where}: more than {_MOST_CHARACTERS} characters: no config is that long")
+    too_deep = f"{where}: aliases, or more than {_DEEPEST} levels: write the values out"
     try:
         depth = 0
         for event in yaml.parse(text, Loader=_LOADER):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
-                raise UserError(f"{where}: aliases, or more than {_DEEPEST} levels: write the values out")
+                raise UserError(too_deep)
         return yaml.load(text, Loader=_LOADER)
-    # the latter of tags on what they do not fit: !!int '', !!bool perhaps, !!timestamp never
+    # all but YAMLError come of tags on values that do not fit them: !!int '', !!bool perhaps, !!timestamp never
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        if _open_brackets(text, error) > _DEEPEST:
+            raise UserError(too_deep) from None
         problem = " ".join(str(error).split())
         raise UserError(f"{where}: not YAML: {problem[:200]}") from None
 
 
-def set_key(values: dict[str, Any], key: str, value: str, *, kinds: Mapping[str, set[str]]) -> None:
-    """Set ``a.b.c`` to a value in YAML's notation.
-
-    Where a group's ``kind`` changes, the keys that the new kind does not have go: they were meant for the old.
-
-    Args:
-        values: changed in place.
-        key: dotted.
-        value: in YAML's notation.
-        kinds: the keys of each kind, by its name.
-
-    Raises:
-        UserError: when a part of the key is a value, not a group, or the value is not YAML.
-    """
-    *groups, last = key.split(".")
-    for group in groups:
-        values = values.setdefault(group, {})
-        if not isinstance(values, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UserError(f"--{key}: '{group}' is a value, not a group of keys")
-    new = _plain(value, f"--{key}")
-    if last == "kind" and values.get("kind") != new:
-        for name in values.keys() - kinds.get(str(new), values.keys()):
-            del values[name]
-    values[last] = new
+def _open_brackets(text: str, error: Exception) -> int:
+    # PyYAML 6.0.4 gives up on deep nesting before its first event, in words of its own
+    mark = getattr(error, "problem_mark", None)
+    plain = _QUOTED_OR_COMMENT.sub("", text[: mark.index]) if mark is not None else ""
+    return sum(plain.count(opening) for opening in "[{") - sum(plain.count(closing) for closing in "]}")

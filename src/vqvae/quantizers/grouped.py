@@ -31,7 +31,12 @@ class GroupedQuantizer(nn.Module):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(QuantizerConfig):
-        """Settings of the class."""
+        """Settings of the class.
+
+        Attributes:
+            groups: number of groups of channels.
+            inner: the quantizer of each group.
+        """
 
         kind: Literal["grouped"] = "grouped"
         groups: Count = 2

@@ -49,7 +49,12 @@ class ResidualQuantizer(nn.Module):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(QuantizerConfig):
-        """Settings of the class."""
+        """Settings of the class.
+
+        Attributes:
+            depth: number of layers.
+            inner: the quantizer of each layer.
+        """
 
         kind: Literal["residual"] = "residual"
         depth: Count = 4

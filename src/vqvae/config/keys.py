@@ -1,0 +1,166 @@
+"""The keys of a recipe: what values each takes, its default and its meaning, from the dataclasses of configs."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from types import UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from vqvae.component import Config, component_class, meanings_of
+from vqvae.config.runs import PriorConfig, RunConfig, TokenizerConfig
+from vqvae.config.value_words import in_yaml, plain_type, values_in_words
+from vqvae.errors import closest
+
+STAGES: dict[str, type[RunConfig]] = {"tokenizer": TokenizerConfig, "prior": PriorConfig}
+
+
+class Key(NamedTuple):
+    """A key of a recipe.
+
+    Attributes:
+        name: dotted, such as ``training.steps``.
+        values: the values that it takes, in words.
+        default: in YAML's notation; empty where there is none.
+        meaning: in words.
+    """
+
+    name: str
+    values: str
+    default: str
+    meaning: str
+
+
+class Group(NamedTuple):
+    """Keys that stand together.
+
+    Attributes:
+        name: what their names begin with; empty for the keys at the top.
+        kind: the kind of component that has them; empty where every recipe has them.
+        meaning: what the group is about.
+        keys: in the order of the dataclass.
+    """
+
+    name: str
+    kind: str
+    meaning: str
+    keys: tuple[Key, ...]
+
+
+def groups_of(stage: str) -> list[Group]:
+    """Return all keys of a stage's recipes, ``tokenizer`` or ``prior``, in groups."""
+    return list(_groups(STAGES[stage], "", "", ()))
+
+
+def key_names(stage: str) -> list[str]:
+    """Return the names of all keys of a stage's recipes, each once."""
+    return list(dict.fromkeys(key.name for group in groups_of(stage) for key in group.keys))
+
+
+def is_key(stage: str, name: str) -> bool:
+    """Say whether some recipe of a stage has the key, whatever the kinds of its components."""
+    types: list[Any] = [STAGES[stage]]
+    for part in name.split("."):
+        configs = [config for annotation in types for config in _configs(annotation)]
+        types = [hints[part] for config in configs if part in (hints := hints_of(config))]
+    return bool(types)
+
+
+def closest_key(name: str, names: Iterable[str]) -> str | None:
+    """Return the key that was meant by a name that is no key; None where nothing is close.
+
+    The last part of the name counts: ``batch_size`` means ``training.batch_size``. Initials do too: ``lr`` means
+    ``training.learning_rate``.
+    """
+    prefix, _, last = name.rpartition(".")
+    others = [other for other in names if other != name]
+    by_last: dict[str, str] = {}
+    # of keys with the same last part, the one beside the given name; else the one nearest to the top
+    for other in sorted(others, key=lambda other: (not _beside(other, prefix), other.count("."))):
+        by_last.setdefault(other.rpartition(".")[2], other)
+    if last in by_last:
+        return by_last[last]
+    beside = [other.rpartition(".")[2] for other in others if _beside(other, prefix)]
+    found = closest(last, beside) or closest(last, by_last)
+    if found is None:
+        found = next((key for key in by_last if _initials(key) == last and len(last) > 1), None)
+    return None if found is None else by_last[found]
+
+
+def hints_of(config: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields, with their limits."""
+    hints = get_type_hints(config, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(config)}
+
+
+def is_open(annotation: Any) -> bool:
+    """Say whether a type is a base config, which any kind below it fills."""
+    return isinstance(annotation, type) and issubclass(annotation, Config) and "kind" not in annotation.__dict__
+
+
+def _configs(annotation: Any) -> Sequence[type]:
+    """Return the dataclasses that a type may be."""
+    annotation = plain_type(annotation)
+    if get_origin(annotation) in (Union, UnionType):
+        return [config for part in get_args(annotation) for config in _configs(part)]
+    if is_open(annotation):
+        return list(annotation.kinds().values())
+    return [annotation] if is_dataclass(annotation) and isinstance(annotation, type) else []
+
+
+def _groups(config: type, name: str, kind: str, outer: tuple[type, ...]) -> Iterator[Group]:
+    """Yield the group of a dataclass's own keys, then the groups inside it; ``outer``: the open ones around it."""
+    meanings = meanings_of(config)
+    keys: list[Key] = []
+    inner: list[tuple[str, Any, Field[Any]]] = []
+    for field in fields(config):
+        annotation = plain_type(hints_of(config)[field.name])
+        at = f"{name}.{field.name}" if name else field.name
+        if field.name in ("stage", "kind"):
+            continue
+        if is_open(annotation) and annotation in outer:
+            values = f"a {annotation.component()}: kind and keys as above"
+            keys.append(Key(at, values, _default_kind(field), meanings.get(field.name, "")))
+        elif _configs(annotation):
+            inner.append((at, annotation, field))
+        else:
+            values = values_in_words(hints_of(config)[field.name])
+            keys.append(Key(at, values, _default(field), meanings.get(field.name, "")))
+    yield Group(name, kind, summary(config), tuple(keys))
+    for at, annotation, field in inner:
+        if is_open(annotation):
+            yield _kinds(at, annotation, _default_kind(field))
+            for inner_kind, found in annotation.kinds().items():
+                yield from _groups(found, at, inner_kind, (*outer, annotation))
+        else:
+            yield from _groups(annotation, at, "", outer)
+
+
+def _kinds(name: str, base: type[Config], default: str) -> Group:
+    word = base.component()
+    key = Key(f"{name}.kind", ", ".join(base.kinds()), default, f"which {word}; its kind decides the other keys")
+    return Group(name, "", f"The {word}.", (key,))
+
+
+def summary(config: type) -> str:
+    """Return the first line of the docstring of a config's component, or of the config itself."""
+    return (component_class(config).__doc__ or "").strip().partition("\n")[0]
+
+
+def _default(field: "Field[Any]") -> str:
+    value = _default_value(field)
+    return "" if value is MISSING else in_yaml(value)
+
+
+def _default_kind(field: "Field[Any]") -> str:
+    return str(getattr(_default_value(field), "kind", ""))
+
+
+def _default_value(field: "Field[Any]") -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _beside(other: str, prefix: str) -> bool:
+    return other.rpartition(".")[0] == prefix
+
+
+def _initials(name: str) -> str:
+    return "".join(part[0] for part in name.split("_") if part)

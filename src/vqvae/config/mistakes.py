@@ -1,0 +1,103 @@
+"""What is wrong with a config, in one line that names the key."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from pydantic_core import ErrorDetails
+
+from vqvae.component import HINT
+from vqvae.config.keys import STAGES, closest_key, hints_of, is_open, key_names
+from vqvae.config.value_words import plain_type, values_in_words
+from vqvae.errors import did_you_mean
+from vqvae.whole_numbers import LARGEST, SMALLEST
+
+_COMMANDS = {"tokenizer": "train", "prior": "prior"}
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+
+
+def first_mistake(error: ErrorDetails, values: Mapping[str, Any]) -> str:
+    """Return a line about pydantic's first error in a config: the key, what it takes, what it got."""
+    key, annotation, siblings = _locate(error["loc"])
+    kind, given = error["type"], error["input"]
+    if kind in _UNKNOWN:
+        return f"unknown key '{key}'{_meant(key, siblings, str(values.get('stage')))}"
+    if kind == "union_tag_invalid":
+        return f"stage: must be tokenizer or prior, got {_shown(values.get('stage'))}"
+    if kind == "kind":
+        return f"{key}: {_unknown_kind(error, given)}"
+    if kind == "missing":
+        return f"{key}: a value is missing"
+    if kind == "value_error":
+        message = error["msg"].removeprefix("Value error, ")[:200]
+        return f"{key}: {message}" if _shown(given) in message else f"{key}: {message}, got {_shown(given)}"
+    if isinstance(given, int) and not SMALLEST <= given <= LARGEST:
+        return f"{key}: {_shown(given)} does not fit into 64 bits"
+    return f"{key or 'config'}: must be {values_in_words(annotation)}, got {_shown(given)}"
+
+
+def _locate(loc: Sequence[str | int]) -> tuple[str, Any, list[str]]:
+    """Return the dotted key of pydantic's path, the key's type, and the keys beside it.
+
+    Pydantic's path also names the stage and the kinds, which are no keys.
+    """
+    key: list[str] = []
+    here: Any = STAGES.get(str(loc[0]), "group") if loc else "group"
+    siblings: list[str] = []
+    for part in loc[1:]:
+        if is_open(here):
+            here = here.kinds().get(part, "group")
+        elif hasattr(here, "__dataclass_fields__"):
+            siblings = list(hints_of(here))
+            key.append(str(part))
+            here = hints_of(here).get(str(part), "group")
+            here = plain_type(here) if _is_group(here) else here
+        elif isinstance(part, int):
+            key.append(str(part))
+    return ".".join(key)[:100], here, siblings
+
+
+def _is_group(annotation: Any) -> bool:
+    annotation = plain_type(annotation)
+    return is_open(annotation) or hasattr(annotation, "__dataclass_fields__")
+
+
+def _meant(key: str, siblings: list[str], stage: str) -> str:
+    """Return the key that was meant by an unknown one, the keys beside it, or where the keys are listed."""
+    prefix = key.rpartition(".")[0]
+    beside = [f"{prefix}.{name}" if prefix else name for name in siblings if name != "stage"]
+    every = key_names(stage) if stage in STAGES else []
+    found = closest_key(key, beside) or closest_key(key, [*beside, *every])
+    if found:
+        return f"; did you mean '{found}'?"
+    listed = ", ".join(beside)
+    if len(listed) <= 200:
+        return f"; known here: {listed}" if listed else "; known here: none"
+    return f"; vqvae {_COMMANDS.get(stage, 'train')} --help lists the keys"
+
+
+def _unknown_kind(error: ErrorDetails, given: Any) -> str:
+    """Return what is wrong with the kind of a component: none, unknown, or of a module that is not imported."""
+    context = error.get("ctx", {})
+    component, known = context["component"], context["kinds"].split(",")
+    mapping = cast(Mapping[str, Any], given if isinstance(given, Mapping) else {})
+    kind, module = mapping.get("kind"), mapping.get(HINT)
+    if kind is None:
+        what = f"must be a group of keys with a kind of {component}, got {_shown(given)}"
+        return f"{what}; known kinds: {', '.join(known)}"
+    missing = f"no {component} of kind {_shown(kind)} is known"
+    if isinstance(module, str) and re.fullmatch(r"[\w.]{1,100}", module):
+        if module == "__main__":
+            return f"{missing}: it was defined in a script or notebook: define it, or import its module, first"
+        return (
+            f"{missing}: it is of the module {module}: pass --plugin {module}, or import {module} in Python first"
+        )
+    return f"{missing}{did_you_mean(str(kind)[:100], known)}; one of your own module needs --plugin MODULE"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 100 else text[:100] + "..."
