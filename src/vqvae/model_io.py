@@ -1,58 +1,64 @@
-"""Paths to models: a run directory, or the one file that is a model."""
+"""Paths to models: a run directory, or the one file that is a model. A file is read once and handed down."""
 
 import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from vqvae.component import CountOrZero
-from vqvae.config import PriorConfig, TokenizerConfig, config_from, to_mapping
+from vqvae.config import PriorConfig, TokenizerConfig, config_from
 from vqvae.errors import UserError
+from vqvae.model_card import ModelCard, card_from, codes_from
 from vqvae.models import VQVAE
 from vqvae.priors import CodePrior, PriorModelConfig
 from vqvae.run_directory import RunDirectory
-from vqvae.tensorfile import load_tensors, save_tensors
+from vqvae.tensorfile import parse_tensors, save_tensors
 from vqvae.tensors import CodeSpec
 
 M = TypeVar("M", bound=nn.Module)
-
-
-_SPEC, _COUNT = TypeAdapter(CodeSpec), TypeAdapter(CountOrZero)
-KIND, VERSION = "vqvae-model", 2
+KIND, VERSION = "vqvae-model", 3
 
 
 @dataclass(frozen=True)
-class ModelCard:
-    """What a model file says of itself.
+class ModelFile:
+    """A model file that was read.
 
     Attributes:
-        stage: ``tokenizer`` or ``prior``.
-        build: the arguments that make the network again.
-        classes: the names of the labels, where there are any.
-        image_shape: (C, H, W) of the training images.
-        step: the optimizer step that the weights are of.
-        tokenizer: for a prior, the hash of the tokenizer's file.
-        validation: of a run's best model, what it measured: NMSE of a tokenizer, bits per code of a prior.
+        path: the file's.
+        content: its bytes.
+        hash: SHA-256 of the bytes in hexadecimal: the model's name for what is made with it.
+        card: what it says of itself.
+        state: the network's parameters and buffers, by name.
     """
 
-    stage: str
-    build: dict[str, Any]
-    classes: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    step: int
-    tokenizer: str | None = None
-    validation: float | None = None
+    path: Path
+    content: bytes = field(repr=False)
+    hash: str
+    card: ModelCard
+    state: dict[str, Tensor] = field(repr=False)
 
 
-_CARD = TypeAdapter(ModelCard)
+@dataclass(frozen=True)
+class Opened(Generic[M]):
+    """A model, ready to use, and the file it is from.
+
+    Attributes:
+        model: in eval mode, on its device.
+        card: what the file says of itself.
+        hash: SHA-256 of the file in hexadecimal.
+        path: the file's.
+    """
+
+    model: M
+    card: ModelCard
+    hash: str
+    path: Path
 
 
 def choose_device(name: str) -> torch.device:
@@ -92,41 +98,27 @@ def model_file(path: str | Path) -> Path:
     return model
 
 
-def tokenizer_file(path: str | Path) -> Path:
-    """Return the tokenizer's file of a tokenizer's or a prior's run, or the file itself.
+def read_model(path: str | Path) -> ModelFile:
+    """Read the model file of a run directory, or the file itself.
 
     Raises:
-        UserError: where there is none.
-    """
-    kept = RunDirectory(Path(path)).tokenizer.parent
-    return model_file(kept if kept.is_dir() else path)
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal: a model's name for what was made with it."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_model(path: str | Path) -> tuple[ModelCard, dict[str, Tensor]]:
-    """Read a model file's card and weights.
-
-    Raises:
-        UserError: when it is missing, damaged, or no model of this program.
+        UserError: when it is missing, damaged, of another version, or not a model of this program.
     """
     file = model_file(path)
-    header, state = load_tensors(file, KIND, VERSION)
     try:
-        return _CARD.validate_python(header.get("card")), state
-    except ValidationError as error:
-        key = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise UserError(f"{file}: damaged: its card does not say {key[:80] or 'anything'} as it should") from None
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
+    header, state = parse_tensors(content, file, KIND, VERSION)
+    return ModelFile(
+        file, content, hashlib.sha256(content).hexdigest(), card_from(header.get("card"), file), state
+    )
 
 
 def best_so_far(path: Path) -> float:
     """Return what a run's best model measured; infinity where there is none yet, or it is damaged."""
     try:
-        value = read_model(path)[0].validation
+        value = read_model(path).card.validation
     except UserError:
         return math.inf
     return math.inf if value is None else value
@@ -146,74 +138,93 @@ def build_prior(config: PriorModelConfig, spec: CodeSpec, *, num_classes: int = 
         return config.build(spec, num_classes=num_classes)
 
 
-def tokenizer_card(
-    config: TokenizerConfig, *, classes: tuple[str, ...], image_shape: tuple[int, int, int], step: int
-) -> ModelCard:
-    """Return the card of a tokenizer's file."""
-    return ModelCard("tokenizer", {"model": to_mapping(config.model)}, classes, image_shape, step)
+def open_tokenizer(source: str | Path | ModelFile, *, device: torch.device | str = "cpu") -> Opened[VQVAE]:
+    """Open a trained tokenizer.
 
-
-def prior_card(
-    config: PriorConfig, prior: CodePrior, tokenizer: ModelCard, tokenizer_hash: str, step: int
-) -> ModelCard:
-    """Return the card of a prior's file."""
-    build = {
-        "model": to_mapping(config.model),
-        "codes": to_mapping(prior.spec),
-        "num_classes": prior.num_classes,
-    }
-    return ModelCard("prior", build, tokenizer.classes, tokenizer.image_shape, step, tokenizer_hash)
-
-
-def load_tokenizer(path: str | Path, *, device: torch.device | str = "cpu") -> VQVAE:
-    """Load a trained tokenizer, in eval mode, from a run directory or a model file.
-
-    A prior's run serves too: it holds the tokenizer whose codes it was trained on.
+    Args:
+        source: a tokenizer's run directory, a model file, or a model file that was read before. A prior's run
+            serves too: it holds the tokenizer whose codes the prior models.
+        device: where the model is to be.
 
     Raises:
         UserError: when there is none at the path, or the file is another kind of model or damaged.
     """
-    card, state = read_model(path := tokenizer_file(path))
+    if not isinstance(source, ModelFile):
+        kept = RunDirectory(Path(source)).tokenizer
+        source = read_model(kept if kept.parent.is_dir() else source)
+    path, card = source.path, source.card
     if card.stage != "tokenizer":
         raise UserError(f"{path}: a {card.stage}, not a tokenizer; give the tokenizer's run")
     config = config_from({"stage": "tokenizer", **card.build}, str(path))
     assert isinstance(config, TokenizerConfig)
-    build = partial(build_tokenizer, config.model, channels=card.image_shape[0])
-    return _filled(build, card, state, path).to(device)
+    return _opened(source, partial(build_tokenizer, config.model, channels=card.image_shape[0]), device)
 
 
-def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> CodePrior:
-    """Load a trained prior, in eval mode, from a run directory or a model file.
+def open_prior(source: str | Path | ModelFile, *, device: torch.device | str = "cpu") -> Opened[CodePrior]:
+    """Open a trained prior.
+
+    Args:
+        source: a prior's run directory, a model file, or a model file that was read before.
+        device: where the model is to be.
 
     Raises:
         UserError: when there is none at the path, or the file is another kind of model or damaged.
     """
-    card, state = read_model(path)
+    if not isinstance(source, ModelFile):
+        source = read_model(source)
+    path, card = source.path, source.card
     if card.stage != "prior":
         raise UserError(f"{path}: a {card.stage}, not a prior; train one with vqvae prior {path}")
     config = config_from({"stage": "prior", "model": card.build.get("model")}, str(path))
     assert isinstance(config, PriorConfig)
-    try:
-        spec = _SPEC.validate_python(card.build.get("codes"))
-        num_classes = _COUNT.validate_python(card.build.get("num_classes"))
-    except ValidationError:
-        raise UserError(f"{path}: damaged: its card does not say which codes it models") from None
-    build = partial(build_prior, config.model, spec, num_classes=num_classes)
-    return _filled(build, card, state, path).to(device)
+    spec, num_classes = codes_from(card, path)
+    return _opened(source, partial(build_prior, config.model, spec, num_classes=num_classes), device)
 
 
-def _filled(build: Callable[[], M], card: ModelCard, state: Mapping[str, Tensor], path: str | Path) -> M:
+def load_tokenizer(path: str | Path, *, device: torch.device | str = "cpu") -> VQVAE:
+    """Load a trained tokenizer, in eval mode.
+
+    Args:
+        path: a run directory or a model file. A prior's run serves too: it holds the tokenizer whose codes the
+            prior models.
+        device: where the tokenizer is to be.
+
+    Raises:
+        UserError: when there is none at the path, or the file is another kind of model or damaged.
+    """
+    return open_tokenizer(path, device=device).model
+
+
+def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> CodePrior:
+    """Load a trained prior, in eval mode.
+
+    Args:
+        path: a run directory or a model file.
+        device: where the prior is to be.
+
+    Raises:
+        UserError: when there is none at the path, or the file is another kind of model or damaged.
+    """
+    return open_prior(path, device=device).model
+
+
+def _opened(file: ModelFile, build: Callable[[], M], device: torch.device | str) -> Opened[M]:
+    return Opened(_filled(build, file).to(device), file.card, file.hash, file.path)
+
+
+def _filled(build: Callable[[], M], file: ModelFile) -> M:
+    """Build the network that a card describes and give it the file's weights."""
     try:
-        _check_counts(card.build, len(state))
+        _check_counts(file.card.build, len(file.state))
         with torch.device("meta"):  # no memory: a card may ask for any amount
             shapes = {name: tensor.shape for name, tensor in build().state_dict().items()}
-        if any(name in state and state[name].shape != shape for name, shape in shapes.items()):
+        if any(name in file.state and file.state[name].shape != shape for name, shape in shapes.items()):
             raise ValueError("of other shapes")
         model = build()
-        model.load_state_dict(state)
+        model.load_state_dict(file.state)
     except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
         problem = " ".join(str(error).split())
-        raise UserError(f"{path}: its weights do not fit its card: {problem[:200]}") from None
+        raise UserError(f"{file.path}: its weights do not fit its card: {problem[:200]}") from None
     return model.eval()
 
 
@@ -228,15 +239,16 @@ def _check_counts(build: Mapping[str, Any], most: int) -> None:
 
 def describe(path: str | Path) -> str:
     """Say in a few lines what a model is."""
-    card, state = read_model(path)
+    file = read_model(path)
+    card = file.card
     lines = {
-        "file": str(model_file(path)),
+        "file": str(file.path),
         "stage": card.stage,
         "step": str(card.step),
-        "parameters": f"{sum(t.numel() for t in state.values() if t.is_floating_point()):,}",
+        "parameters": f"{sum(t.numel() for t in file.state.values() if t.is_floating_point()):,}",
         "images": "x".join(map(str, card.image_shape)) + " (channels x height x width)",
         "classes": ", ".join(card.classes) or "none",
-        "hash": file_hash(model_file(path)),
+        "hash": file.hash,
         "build": json.dumps(card.build),
     }
     return "\n".join(f"{name:12}{value}" for name, value in lines.items())

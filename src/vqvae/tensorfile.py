@@ -2,13 +2,14 @@
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from vqvae.errors import FormatError, UserError
@@ -23,12 +24,12 @@ def save_tensors(
     Args:
         path: the file.
         kind: of file, such as ``vqvae-model``.
-        version: of the kind's layout; 2 or more.
+        version: of the kind's layout.
         header: what JSON can hold.
         tensors: by name.
 
     Raises:
-        UserError: when one of them is not finite; nothing is written.
+        UserError: when a tensor holds a NaN or an infinity; nothing is written.
     """
     content = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     for name, tensor in content.items():
@@ -45,20 +46,31 @@ def save_tensors(
 def load_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a file that ``save_tensors`` wrote: its header and its tensors, both as they were written.
 
-    Files of version 1, which have no checksum, are read as well.
-
     Raises:
         FormatError: when it is damaged.
         UserError: when it is missing, cannot be read, or is of another kind or version.
     """
+    with _one_line_of_error(path, kind), safe_open(path, framework="pt") as content:  # pyright: ignore[reportUnknownVariableType]
+        header = _header(content.metadata(), path, kind, version)
+        tensors: dict[str, Tensor] = {name: content.get_tensor(name) for name in content.keys()}
+    _check(header, tensors, path)
+    return header, tensors
+
+
+def parse_tensors(content: bytes, path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Do as ``load_tensors``, with the bytes of a file that was read before; ``path`` begins the error line."""
+    with _one_line_of_error(path, kind):
+        tensors = load(content)  # which has checked the length of what follows
+        described: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        header = _header(described.get("__metadata__"), path, kind, version)
+    _check(header, tensors, path)
+    return header, tensors
+
+
+@contextmanager
+def _one_line_of_error(path: Path, kind: str) -> Iterator[None]:
     try:
-        with safe_open(path, framework="pt") as content:  # pyright: ignore[reportUnknownVariableType]
-            header: Any = json.loads((content.metadata() or {}).get("vqvae", "{}"))
-            if not isinstance(header, dict) or header.get("kind") != kind:
-                raise UserError(f"{path}: not a {kind} file")
-            if header.get("version") not in (1, version):
-                raise UserError(f"{path}: {kind} of version {header.get('version')!r:.20}, not {version}")
-            tensors: dict[str, Tensor] = {name: content.get_tensor(name) for name in content.keys()}
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -66,10 +78,21 @@ def load_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], d
     except (SafetensorError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
         raise FormatError(f"{path}: damaged or not a {kind} file: {reason}") from None
-    crc = header.pop("crc32", None)
-    if (header["version"] != 1 or crc is not None) and crc != _checksum(header, tensors):
+
+
+def _header(metadata: Mapping[str, str] | None, path: Path, kind: str, version: int) -> dict[str, Any]:
+    header: Any = json.loads((metadata or {}).get("vqvae", "{}"))
+    if not isinstance(header, dict) or header.get("kind") != kind:
+        raise UserError(f"{path}: not a {kind} file")
+    if header.get("version") != version:
+        raise UserError(f"{path}: {kind} of version {header.get('version')!r:.20}, not {version}: make it again")
+    return header  # pyright: ignore[reportUnknownVariableType]
+
+
+def _check(header: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Take the checksum out of the header and compare it with the content's."""
+    if header.pop("crc32", None) != _checksum(header, tensors):
         raise FormatError(f"{path}: damaged: its checksum is not that of its content; restore or make it again")
-    return header, tensors
 
 
 def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:

@@ -14,7 +14,7 @@ from vqvae.commands.encode import encode_to_store
 from vqvae.commands.sample_to_store import sample_to_store
 from vqvae.data import load
 from vqvae.errors import UserError
-from vqvae.model_io import file_hash, load_prior, load_tokenizer, model_file
+from vqvae.model_io import load_prior, load_tokenizer, read_model
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.training import Run
 
@@ -34,7 +34,7 @@ def test_the_store_holds_the_codes_labels_rows_and_names(
         f"train/cats/{i:02}.png" for i in (0, 1, 2, 5)
     ]
     header = done.store.header
-    assert header.tokenizer == file_hash(model_file(tokenizer_run.path))
+    assert header.tokenizer == read_model(tokenizer_run.path).hash
     assert (header.shape, header.image_shape, header.rows, header.num_shards) == ((4, 4, 1), (3, 16, 16), 42, 3)
     assert header.classes == ("cats", "dogs")
 
@@ -129,7 +129,7 @@ def test_samples_of_a_store_are_those_of_the_sampler(prior_run: Run, tmp_path: P
 def test_a_store_of_another_tokenizer_is_not_decoded(tokenizer_run: Run, pictures: Path, tmp_path: Path) -> None:
     encode_to_store(str(tokenizer_run.path), str(pictures), str(tmp_path / "store"))
     file = tmp_path / "store" / "store.json"
-    name = file_hash(model_file(tokenizer_run.path))
+    name = read_model(tokenizer_run.path).hash
     file.write_text(file.read_text().replace(name, "0" * 64))
     with pytest.raises(UserError, match="not the tokenizer whose codes"):
         decode_store(str(tmp_path / "store"), str(tokenizer_run.path), str(tmp_path / "images"))

@@ -16,15 +16,8 @@ from safetensors import safe_open
 from vqvae.config import load_config
 from vqvae.errors import UserError
 from vqvae.files import read_json, read_records
-from vqvae.model_io import (
-    build_prior,
-    build_tokenizer,
-    load_prior,
-    load_tokenizer,
-    prior_card,
-    save_model,
-    tokenizer_card,
-)
+from vqvae.model_card import prior_card, tokenizer_card
+from vqvae.model_io import build_prior, build_tokenizer, load_prior, load_tokenizer, save_model
 from vqvae.report.run_reader import read_run
 from vqvae.tensorfile import save_tensors
 from vqvae.tensors import CodeSpec
@@ -62,9 +55,10 @@ def originals(folder: Path) -> dict[str, Callable[[Path], object]]:
     )
     first = build_tokenizer(tokenizer.model, channels=3)
     second = build_prior(prior.model, CodeSpec((8, 8), 1, 16), num_classes=8)
-    card = tokenizer_card(tokenizer, classes=("a", "b"), image_shape=(3, 32, 32), step=7)
+    card = tokenizer_card(tokenizer.model, classes=("a", "b"), image_shape=(3, 32, 32), step=7)
     save_model(folder / "tokenizer.safetensors", first.state_dict(), card)
-    save_model(folder / "prior.safetensors", second.state_dict(), prior_card(prior, second, card, "ab" * 32, 7))
+    described = prior_card(prior.model, second, card, "ab" * 32, 7)
+    save_model(folder / "prior.safetensors", second.state_dict(), described)
     optimizer = torch.optim.AdamW(first.parameters())
     for parameter in first.parameters():
         parameter.grad = torch.zeros_like(parameter)

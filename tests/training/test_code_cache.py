@@ -9,7 +9,7 @@ from PIL import Image
 
 from vqvae.data import Augmentation, load, open_stream
 from vqvae.data.shapes import draw
-from vqvae.model_io import file_hash, load_tokenizer, model_file
+from vqvae.model_io import load_tokenizer, read_model
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 from vqvae.training import Run, code_cache
@@ -22,7 +22,7 @@ def _kept() -> list[Path]:
 
 def test_the_cache_holds_the_tokenizers_codes_of_both_views(tokenizer_run: Run) -> None:
     tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=40)
-    name = file_hash(model_file(tokenizer_run.path))
+    name = read_model(tokenizer_run.path).hash
     stored = code_set(tokenizer, name, images, views=Augmentation(mirrored=True), device="cpu")
     inputs = images_from_pixels(images.pixels)
     assert torch.equal(stored.codes[0].long(), tokenizer.encode(inputs))

@@ -70,7 +70,7 @@ def test_a_run_out_of_patience_is_saved_and_complete(
     assert len(bits) == best + 3 and len(bits) < 13
     last = 3 * len(bits)
     assert [path.stem for path in checkpoints(run.checkpoints)] == [f"step-{last:08d}"]
-    assert read_model(run.path)[0].step == last
+    assert read_model(run.path).card.step == last
     assert f"ended at step {last}: out of training.early_stopping" in caplog.text
     before = run.metrics.read_bytes(), run.model.read_bytes()
     resume(str(run.path))

@@ -195,7 +195,7 @@ def test_the_best_model_is_the_one_that_measured_best(train_tokenizer: Any, tmp_
     # a rate that does harm after a while: the last model is not the best
     run = train_tokenizer(tmp_path / "run", training__evaluate_every="1", training__learning_rate="0.1")
     measured = {r["step"]: r["nmse"] for r in read_records(run.metrics) if r["split"] == "validation"}
-    card, _ = read_model(run.best)
+    card = read_model(run.best).card
     assert card.step == min(measured, key=measured.__getitem__) != 12
     assert card.validation == pytest.approx(measured[card.step], rel=1e-6)
     assert load_tokenizer(run.best).num_codes == 16

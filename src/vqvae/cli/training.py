@@ -63,11 +63,13 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _prior(arguments: argparse.Namespace) -> None:
+    from vqvae.model_io import read_model
     from vqvae.training import prior_config, train
 
-    config = prior_config(arguments.tokenizer, arguments.recipe, _settings(arguments))
+    tokenizer = read_model(arguments.tokenizer)
+    config = prior_config(tokenizer, arguments.recipe, _settings(arguments))
     name = f"{Path(arguments.tokenizer).resolve().name}-prior"
-    _finish(train(config, out=arguments.out, name=name))
+    _finish(train(config, out=arguments.out, name=name, tokenizer=tokenizer))
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, str]:

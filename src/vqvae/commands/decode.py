@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
-from vqvae.model_io import choose_device, file_hash, load_tokenizer, tokenizer_file
+from vqvae.model_io import choose_device, open_tokenizer
 from vqvae.models import VQVAE
 from vqvae.tensors import pixels_from_images
 from vqvae.tokens.shards import each_shard, writes
@@ -42,8 +42,8 @@ def decode_store(store_path: str, path: str, out: str, *, device: str = "auto") 
     """
     store = Store.open(store_path)
     on = choose_device(device)
-    tokenizer = load_tokenizer(path, device=on)
-    if file_hash(tokenizer_file(path)) != store.header.tokenizer:
+    tokenizer = open_tokenizer(path, device=on)
+    if tokenizer.hash != store.header.tokenizer:
         raise UserError(
             f"{path}: not the tokenizer whose codes {store_path} holds, {store.header.tokenizer[:16]}..."
         )
@@ -53,7 +53,7 @@ def decode_store(store_path: str, path: str, out: str, *, device: str = "auto") 
         (Path(out) / folder).mkdir(exist_ok=True)
 
     def make(number: int) -> None:
-        _write_images(tokenizer, store.read(number), Path(out), folders, on)
+        _write_images(tokenizer.model, store.read(number), Path(out), folders, on)
         os.sync()  # one for all its files: they are on the disk before the record says so
         write_atomically(record / f"{number:05d}", b"")
 

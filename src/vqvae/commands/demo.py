@@ -7,6 +7,7 @@ from vqvae.commands.results_table import results_table
 from vqvae.config import load_config
 from vqvae.errors import UserError
 from vqvae.files import make_first_free
+from vqvae.model_io import read_model
 from vqvae.report.page import write_report
 from vqvae.training import prior_config, train
 
@@ -26,8 +27,9 @@ def demo(out: str | None) -> None:
     print(f"1/4  a tokenizer: images to 8 x 8 codes and back ({folder}/tokenizer)", flush=True)
     tokenizer = train(load_config("shapes", "tokenizer"), out=str(folder / "tokenizer"), name="shapes")
     print(f"2/4  a prior: which codes go together, class by class ({folder}/prior)", flush=True)
-    config = prior_config(str(tokenizer.path), "shapes-prior", {})
-    prior = train(config, out=str(folder / "prior"), name="shapes-prior")
+    file = read_model(tokenizer.path)
+    config = prior_config(file, "shapes-prior", {})
+    prior = train(config, out=str(folder / "prior"), name="shapes-prior", tokenizer=file)
     print("3/4  measurements on images that neither has seen", flush=True)
     evaluate_run(str(tokenizer.path), "shapes")
     print(results_table(evaluate_run(str(prior.path), "shapes")))

@@ -10,7 +10,7 @@ from vqvae.commands.resolve import data_config
 from vqvae.data import ImageStream, open_stream, quiet_pil
 from vqvae.errors import UserError
 from vqvae.files import write_json
-from vqvae.model_io import choose_device, file_hash, load_tokenizer, tokenizer_file
+from vqvae.model_io import choose_device, open_tokenizer
 from vqvae.models import VQVAE
 from vqvae.tensors import images_from_pixels
 from vqvae.tokens.shards import each_shard, writes
@@ -58,9 +58,10 @@ def encode_to_store(
     if shard_rows < 1:
         raise UserError(f"--shard-rows {shard_rows}: must be 1 or more")
     on = choose_device(device)
-    tokenizer = load_tokenizer(path, device=on)
+    opened = open_tokenizer(path, device=on)
+    tokenizer = opened.model
     stream = _stream_for(path, tokenizer, spec, split)
-    store = Store.create(Path(out), _header(tokenizer, file_hash(tokenizer_file(path)), stream, shard_rows))
+    store = Store.create(Path(out), _header(tokenizer, opened.hash, stream, shard_rows))
     made = near_ties = 0
 
     def make(shard: int) -> None:

@@ -6,7 +6,7 @@ from vqvae.commands.evaluate import Results, evaluate
 from vqvae.commands.resolve import load_for
 from vqvae.files import write_json
 from vqvae.metrics.baselines import load_counts
-from vqvae.model_io import choose_device, load_prior, load_tokenizer, read_model
+from vqvae.model_io import choose_device, open_prior, open_tokenizer, read_model
 from vqvae.run_directory import RunDirectory
 
 
@@ -19,10 +19,9 @@ def evaluate_run(
         UserError: for a path that is no run, or data that the tokenizer does not fit.
     """
     run = RunDirectory(Path(path))
-    card, _ = read_model(path)
-    on = choose_device(device)
-    tokenizer = load_tokenizer(path, device=on)
-    prior = load_prior(path, device=on) if card.stage == "prior" else None
+    file, on = read_model(path), choose_device(device)
+    prior = open_prior(file, device=on).model if file.card.stage == "prior" else None
+    tokenizer = open_tokenizer(path if prior is not None else file, device=on).model
     images, fit = load_for(path, tokenizer, spec, split)
     counts = load_counts(run.code_counts) if prior is not None else None
     results, chosen = evaluate(

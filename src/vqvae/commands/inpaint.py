@@ -7,7 +7,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
-from vqvae.commands.resolve import check_flags, load_files, open_prior
+from vqvae.commands.resolve import check_flags, load_files, open_prior_run
 from vqvae.errors import UserError
 from vqvae.report.pictures import grid
 from vqvae.sampling import PLAIN, Controls, vary
@@ -51,7 +51,7 @@ def inpaint_picture(
     Raises:
         UserError: for files that do not fit, an unknown class, or a control out of its range.
     """
-    run = open_prior(path, device)
+    run = open_prior_run(path, device)
     prior, tokenizer = run.prior, run.tokenizer
     _check(num, candidates, depth, prior.spec.codes_per_position)
     labels = run.label_rows(num, label)

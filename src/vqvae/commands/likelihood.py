@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from vqvae.commands.resolve import Opened, images_named, load_for, open_prior, own_spec
+from vqvae.commands.resolve import PriorRun, images_named, load_for, open_prior_run, own_spec
 from vqvae.errors import UserError
 from vqvae.metrics.images import bits
 from vqvae.metrics.typicality import code_bits, typicality
@@ -80,7 +80,7 @@ def likelihood_picture(
     Raises:
         UserError: for files that do not fit, an unknown class, or a class without held-out images.
     """
-    run = open_prior(path, device)
+    run = open_prior_run(path, device)
     label_row = run.label_rows(1, label)
     pixels, spec = images_named(path, run.tokenizer, names), data or own_spec(path)
     validation = _heldout(path, run.tokenizer, spec, label_row)
@@ -112,7 +112,7 @@ def _heldout(path: str, tokenizer: VQVAE, spec: str, label_row: Tensor | None) -
 
 
 @torch.no_grad()
-def _measured(run: Opened, pixels: Tensor, label_row: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+def _measured(run: PriorRun, pixels: Tensor, label_row: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the nats of each code, float64 [B, h, w, n], and the reconstructed pixels, part by part."""
     for part in tqdm(pixels.split(_BATCH), desc="measure", unit="batch", leave=False, disable=None):
         codes = run.tokenizer.encode(images_from_pixels(part.to(run.device)))

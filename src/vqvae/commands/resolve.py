@@ -10,14 +10,15 @@ import torch
 from vqvae.config import DataConfig, config_from, read_yaml
 from vqvae.data import ImageSet
 from vqvae.errors import UserError, did_you_mean
-from vqvae.model_io import ModelCard, choose_device, load_prior, load_tokenizer, read_model
+from vqvae.model_card import ModelCard
+from vqvae.model_io import choose_device, load_tokenizer, open_prior
 from vqvae.models import VQVAE
 from vqvae.priors import CodePrior
 from vqvae.run_directory import RunDirectory
 from vqvae.sampling import Controls, check_candidates
 
 
-class Opened(NamedTuple):
+class PriorRun(NamedTuple):
     """A prior's run, ready to measure with and to draw from.
 
     Attributes:
@@ -37,14 +38,15 @@ class Opened(NamedTuple):
         return label_rows(num, label, self.card.classes, self.prior.num_classes)
 
 
-def open_prior(path: str, device: str) -> Opened:
+def open_prior_run(path: str, device: str) -> PriorRun:
     """Load a prior's run onto the device of a name.
 
     Raises:
         UserError: for a path that is no prior's run, or no such device.
     """
     on = choose_device(device)
-    return Opened(load_prior(path, device=on), load_tokenizer(path, device=on), read_model(path)[0], on)
+    prior = open_prior(path, device=on)
+    return PriorRun(prior.model, load_tokenizer(path, device=on), prior.card, on)
 
 
 def label_rows(num: int, label: str | None, classes: Sequence[str], num_classes: int) -> torch.Tensor | None:

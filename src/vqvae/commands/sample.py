@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from vqvae.commands.resolve import check_flags, open_prior
+from vqvae.commands.resolve import check_flags, open_prior_run
 from vqvae.errors import UserError
 from vqvae.report.pictures import grid
 from vqvae.sampling import PLAIN, Controls, sample
@@ -37,7 +37,7 @@ def sample_picture(
     """
     if num < 1:
         raise UserError(f"--num {num}: must be 1 or more")
-    run = open_prior(path, device)
+    run = open_prior_run(path, device)
     prior, labels = run.prior, run.label_rows(num, label)
     if labels is None and prior.num_classes:
         labels = torch.arange(num) // 8 % prior.num_classes

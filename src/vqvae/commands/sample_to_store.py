@@ -9,7 +9,8 @@ from torch import Tensor
 
 from vqvae.commands.resolve import check_flags, label_rows
 from vqvae.errors import UserError
-from vqvae.model_io import ModelCard, choose_device, file_hash, load_prior, model_file, read_model
+from vqvae.model_card import ModelCard
+from vqvae.model_io import choose_device, open_prior
 from vqvae.priors import CodePrior
 from vqvae.sampling import PLAIN, Controls, sample
 from vqvae.tokens.shards import each_shard, writes
@@ -52,10 +53,11 @@ def sample_to_store(
     for name, value in (("num", num), ("shard-rows", shard_rows)):
         if value < 1:
             raise UserError(f"--{name} {value}: must be 1 or more")
-    prior, (card, _) = load_prior(path, device=choose_device(device)), read_model(path)
+    opened = open_prior(path, device=choose_device(device))
+    prior, card = opened.model, opened.card
     check_flags(controls, _labels_of(range(1), label, prior, card), candidates)
     drawing = {"seed": seed, "candidates": candidates, **asdict(controls)}
-    origin = {"prior": file_hash(model_file(path)), "label": label, **drawing}
+    origin = {"prior": opened.hash, "label": label, **drawing}
     store = Store.create(Path(out), _header(prior, card, num, shard_rows, origin))
 
     def make(shard: int) -> None:

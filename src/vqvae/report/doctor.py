@@ -77,8 +77,11 @@ def _later_records(run: RunDirectory, step: int) -> list[dict[str, Any]]:
     """Return what the model file and ``vqvae evaluate`` say, as records."""
     found: list[dict[str, Any]] = []
     if run.model.is_file():
-        _, state = read_model(run.model)
-        bad = [name for name, t in state.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
+        bad = [
+            name
+            for name, t in read_model(run.model).state.items()
+            if t.is_floating_point() and not bool(torch.isfinite(t).all())
+        ]
         found.append({"step": step, "split": "model", "not_finite": bad})
     if run.evaluation.is_file():
         measured: dict[str, Any] = read_json(run.evaluation)["results"]

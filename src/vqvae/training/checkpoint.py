@@ -16,7 +16,7 @@ from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.training.weight_ema import WeightEMA
 from vqvae.training.weights import Weights
 
-KIND, VERSION = "vqvae-checkpoint", 2
+KIND, VERSION = "vqvae-checkpoint", 3
 _LOG = logging.getLogger(__name__)
 
 

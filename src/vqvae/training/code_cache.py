@@ -73,9 +73,8 @@ def _cached(path: Path, identity: dict[str, object]) -> dict[str, Tensor] | None
     try:
         header, tensors = load_tensors(path, KIND, VERSION)
     except UserError:
-        return None  # absent, damaged, or of version 2: it is only a cache, and is made again
-    whole = header.get("identity") == identity and tensors.keys() == {"codes", "rows"}  # version 1 had no rows
-    return tensors if whole else None
+        return None  # absent, damaged or of another version: the cache is made again
+    return tensors if header.get("identity") == identity else None
 
 
 @torch.no_grad()

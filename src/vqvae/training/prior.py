@@ -14,15 +14,9 @@ from vqvae.data import rows_at_step
 from vqvae.distributed import rank_slice
 from vqvae.files import write_atomically
 from vqvae.metrics.baselines import count_codes, pooled, unigram_nats
-from vqvae.model_io import (
-    build_prior,
-    file_hash,
-    load_tokenizer,
-    model_file,
-    prior_card,
-    read_model,
-    save_model,
-)
+from vqvae.model_card import prior_card
+from vqvae.model_io import ModelFile, Opened, build_prior, save_model
+from vqvae.models import VQVAE
 from vqvae.priors import CodePrior
 from vqvae.report.pictures import grid, save_png
 from vqvae.sampling import sample
@@ -36,10 +30,10 @@ SAMPLES = 64
 _BATCH = 256
 
 
-def keep_tokenizer(source: str, run: Run) -> None:
+def keep_tokenizer(tokenizer: ModelFile, run: Run) -> None:
     """Copy the tokenizer's file into a prior's run, so that the run decodes its own samples."""
     run.tokenizer.parent.mkdir(exist_ok=True)
-    write_atomically(run.tokenizer, model_file(source).read_bytes())
+    write_atomically(run.tokenizer, tokenizer.content)
 
 
 class PriorStage:
@@ -53,24 +47,27 @@ class PriorStage:
         train: the training codes.
         validation: the codes to measure on.
         engine: where it runs.
-        tokenizer: its run directory or file, for decoding samples.
+        tokenizer: whose codes these are, for decoding samples.
     """
 
     criterion = "bits_per_code"
 
     def __init__(
-        self, config: PriorConfig, train: CodeSet, validation: CodeSet, engine: Engine, tokenizer: Path
+        self,
+        config: PriorConfig,
+        train: CodeSet,
+        validation: CodeSet,
+        engine: Engine,
+        tokenizer: Opened[VQVAE],
     ) -> None:
         self.config, self.train, self.validation, self.engine = config, train, validation, engine
-        self.tokenizer = load_tokenizer(tokenizer, device=engine.device)
-        self.tokenizer_card, _ = read_model(tokenizer)
-        self.tokenizer_hash = file_hash(model_file(tokenizer))
+        self.tokenizer = tokenizer
         height, width, n = train.codes.shape[2:]
         self.prior: CodePrior = build_prior(
             config.model,
-            CodeSpec((height, width), n, self.tokenizer.num_codes),
+            CodeSpec((height, width), n, tokenizer.model.num_codes),
             seed=config.training.seed,
-            num_classes=len(self.tokenizer_card.classes) if config.classes else 0,
+            num_classes=len(tokenizer.card.classes) if config.classes else 0,
         ).to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.model: nn.Module = self.prior
         self.counts = count_codes(train.codes, self.prior.spec.num_codes)
@@ -152,10 +149,10 @@ class PriorStage:
         """Save decoded samples, one class a row where there are classes."""
         labels = torch.arange(SAMPLES) // 8 % self.prior.num_classes if self.prior.num_classes else None
         codes = sample(self.prior, SAMPLES, labels=labels, device=self.engine.device)
-        pixels = pixels_from_images(self.tokenizer.decode(codes)).cpu()
+        pixels = pixels_from_images(self.tokenizer.model.decode(codes)).cpu()
         save_png(grid(pixels, columns=8), run.samples / f"samples-{step:08d}.png")
 
     def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
         """Write the prior."""
-        card = prior_card(self.config, self.prior, self.tokenizer_card, self.tokenizer_hash, step)
+        card = prior_card(self.config.model, self.prior, self.tokenizer.card, self.tokenizer.hash, step)
         save_model(path, self.prior.state_dict(), replace(card, validation=validation))

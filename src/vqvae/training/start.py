@@ -16,7 +16,8 @@ from vqvae.distributed import barrier, broadcast, in_turn, local_rank, process_g
 from vqvae.errors import UserError
 from vqvae.files import read_json, write_json
 from vqvae.metrics.baselines import save_counts
-from vqvae.model_io import file_hash, load_tokenizer, model_file, read_model
+from vqvae.model_io import ModelFile, Opened, open_tokenizer, read_model
+from vqvae.models import VQVAE
 from vqvae.training.code_cache import code_set
 from vqvae.training.engine import Engine
 from vqvae.training.loop import Trainer
@@ -27,13 +28,14 @@ from vqvae.training.tokenizer import TokenizerStage
 _LOG = logging.getLogger(__name__)
 
 
-def train(config: RunConfig, *, out: str | None, name: str) -> Run:
+def train(config: RunConfig, *, out: str | None, name: str, tokenizer: ModelFile | None = None) -> Run:
     """Start a new run and train it to its end.
 
     Args:
         config: of either stage.
         out: the run directory; None makes ``runs/name``, or the next free ``runs/name-2``, ...
         name: of the recipe.
+        tokenizer: for a prior, the file at ``config.tokenizer`` where it was read already.
 
     Raises:
         UserError: for anything the user can mend, before anything is written where that is possible.
@@ -46,15 +48,20 @@ def train(config: RunConfig, *, out: str | None, name: str) -> Run:
         )
     with process_group():
         engine = Engine.of(config.training)
+        opened = None
+        if isinstance(config, PriorConfig):
+            tokenizer = tokenizer or read_model(config.tokenizer)
+            config = dataclasses.replace(config, tokenizer=str(tokenizer.path.resolve()))
+            opened = open_tokenizer(tokenizer, device=engine.device)
         config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
         with _claimed(out, name) as run, run.report_failures():
-            images = _load(config)
+            images = _load(config, opened)
             if rank() == 0:
-                if isinstance(config, PriorConfig):
-                    keep_tokenizer(config.tokenizer, run)
+                if tokenizer is not None:
+                    keep_tokenizer(tokenizer, run)
                 run.begin(config)
             barrier()
-            _train(run, config, engine, *images)
+            _train(run, config, engine, *images, opened)
     return run
 
 
@@ -69,21 +76,27 @@ def _claimed(out: str | None, name: str) -> Iterator[Run]:
         yield run
 
 
-def prior_config(tokenizer: str, recipe: str, overrides: Mapping[str, str]) -> RunConfig:
+def prior_config(tokenizer: str | ModelFile, recipe: str, overrides: Mapping[str, str]) -> RunConfig:
     """Read a prior's recipe; where it is silent on the data, they are the tokenizer's own.
+
+    Args:
+        tokenizer: its run directory or model file, or a model file of it that was read already.
+        recipe: a shipped recipe's name or a YAML file's path.
+        overrides: as those of ``load_config``.
 
     Raises:
         UserError: as ``load_config`` does, and when there is no tokenizer at the path.
     """
-    card, _ = read_model(tokenizer)
+    file = tokenizer if isinstance(tokenizer, ModelFile) else read_model(tokenizer)
+    card = file.card
     if card.stage != "tokenizer":
-        raise UserError(f"{tokenizer}: a {card.stage}, not a tokenizer; give the tokenizer's run")
+        raise UserError(f"{file.path}: a {card.stage}, not a tokenizer; give the tokenizer's run")
     base: dict[str, Any] = {}
-    run = Run(Path(tokenizer))
+    run = Run(file.path.parent)
     if run.exists:
         base = to_mapping(run.read_config().data)
     base["channels"] = card.image_shape[0]
-    return load_config(recipe, "prior", {"tokenizer": tokenizer, **overrides}, base=base)
+    return load_config(recipe, "prior", {"tokenizer": str(file.path), **overrides}, base=base)
 
 
 def resume(path: str, *, shard: bool | None = None) -> Run:
@@ -100,25 +113,23 @@ def resume(path: str, *, shard: bool | None = None) -> Run:
     with process_group(), Run.opened(path) as (run, config), run.report_failures():
         if shard is not None:
             config = dataclasses.replace(config, training=dataclasses.replace(config.training, shard=shard))
-        _train(run, config, Engine.of(config.training), *_load(config))
+        engine = Engine.of(config.training)
+        prior = isinstance(config, PriorConfig)
+        tokenizer = open_tokenizer(run.tokenizer, device=engine.device) if prior else None
+        _train(run, config, engine, *_load(config, tokenizer), tokenizer)
     return run
 
 
 def _with_whole_paths(config: RunConfig) -> RunConfig:
     """Make paths absolute, so that a run resumes from any directory."""
-    if isinstance(config, PriorConfig):
-        config = dataclasses.replace(config, tokenizer=str(model_file(config.tokenizer).resolve()))
     if os.sep in config.data.spec and Path(config.data.spec).exists():
         data = dataclasses.replace(config.data, spec=str(Path(config.data.spec).resolve()))
         config = dataclasses.replace(config, data=data)
     return config
 
 
-def _load(config: RunConfig) -> tuple[Images, ImageSet]:
-    if isinstance(config, TokenizerConfig):
-        multiple = config.model.factor
-    else:
-        multiple = load_tokenizer(config.tokenizer).factor
+def _load(config: RunConfig, tokenizer: Opened[VQVAE] | None) -> tuple[Images, ImageSet]:
+    multiple = config.model.factor if isinstance(config, TokenizerConfig) else _given(tokenizer).model.factor
     with in_turn(local_rank() == 0):  # the first of a host downloads, the others find it
         train, validation = config.data.training_images(multiple), config.data.validation_images(multiple)
     if train.shape != validation.shape:
@@ -133,7 +144,19 @@ def _load(config: RunConfig) -> tuple[Images, ImageSet]:
     return train, validation
 
 
-def _train(run: Run, config: RunConfig, engine: Engine, train: Images, validation: ImageSet) -> None:
+def _given(tokenizer: Opened[VQVAE] | None) -> Opened[VQVAE]:
+    assert tokenizer is not None, "a prior's training is given its tokenizer"
+    return tokenizer
+
+
+def _train(
+    run: Run,
+    config: RunConfig,
+    engine: Engine,
+    train: Images,
+    validation: ImageSet,
+    tokenizer: Opened[VQVAE] | None,
+) -> None:
     _check_same_data(run, train)
     precision = "bf16" if engine.bf16 else "fp32"
     if rank() == 0:
@@ -148,7 +171,7 @@ def _train(run: Run, config: RunConfig, engine: Engine, train: Images, validatio
     if isinstance(config, TokenizerConfig):
         stage: Any = TokenizerStage(config, train, validation, engine)
     else:
-        stage = _prior_stage(run, config, train, validation, engine)
+        stage = _prior_stage(run, config, train, validation, engine, _given(tokenizer))
     size = sum(p.numel() for p in stage.model.parameters())
     where = f"{world_size()} x {engine.device.type}" if world_size() > 1 else str(engine.device)
     where += " sharded" if engine.sharded else ""
@@ -163,9 +186,15 @@ def _train(run: Run, config: RunConfig, engine: Engine, train: Images, validatio
         Trainer(stage, config.training, engine, run).train()
 
 
-def _prior_stage(run: Run, config: PriorConfig, train: Images, validation: ImageSet, engine: Engine) -> PriorStage:
-    folder = run.tokenizer
-    tokenizer, name = load_tokenizer(folder, device=engine.device), file_hash(folder)
+def _prior_stage(
+    run: Run,
+    config: PriorConfig,
+    train: Images,
+    validation: ImageSet,
+    engine: Engine,
+    opened: Opened[VQVAE],
+) -> PriorStage:
+    tokenizer = opened.model
     if tokenizer.channels != train.shape[0]:
         raise UserError(
             f"{config.data.spec}: images of {train.shape[0]} channels, but the tokenizer is for "
@@ -173,9 +202,9 @@ def _prior_stage(run: Run, config: PriorConfig, train: Images, validation: Image
         )
     views = config.data.augmentation(config.training.seed)
     with in_turn(local_rank() == 0):  # the first of a host stores codes, the others find them
-        codes = code_set(tokenizer, name, train, views=views, device=engine.device)
-        validation_codes = code_set(tokenizer, name, validation, views=Augmentation(), device=engine.device)
-    stage = PriorStage(config, codes, validation_codes, engine, folder)
+        codes = code_set(tokenizer, opened.hash, train, views=views, device=engine.device)
+        validation_codes = code_set(tokenizer, opened.hash, validation, views=Augmentation(), device=engine.device)
+    stage = PriorStage(config, codes, validation_codes, engine, opened)
     if rank() == 0:
         save_counts(run.code_counts, stage.counts)
         floors = (f"{name.removesuffix('_bits_per_code')} {bits:.4g}" for name, bits in stage.baselines.items())

@@ -11,7 +11,8 @@ from vqvae.data import Images, ImageSet, ImageStream
 from vqvae.distributed import rank_slice
 from vqvae.metrics.health import Health, gradient_norms
 from vqvae.metrics.images import psnr
-from vqvae.model_io import build_tokenizer, save_model, tokenizer_card
+from vqvae.model_card import tokenizer_card
+from vqvae.model_io import build_tokenizer, save_model
 from vqvae.models import VQVAE, objective
 from vqvae.quantizers.tracker import forget, statistic_of
 from vqvae.report.pictures import pairs, save_png
@@ -160,5 +161,7 @@ class TokenizerStage:
             self._noise = step, error / pixels.numel()
         # beside the state, not in it: what a run is must not depend on when it was saved
         measured = {"noise_variance": torch.tensor(max(self._noise[1], 1e-6))}
-        card = tokenizer_card(self.config, classes=self.train.classes, image_shape=self.train.shape, step=step)
+        card = tokenizer_card(
+            self.config.model, classes=self.train.classes, image_shape=self.train.shape, step=step
+        )
         save_model(path, {**self.tokenizer.state_dict(), **measured}, replace(card, validation=validation))

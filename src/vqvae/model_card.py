@@ -1,0 +1,90 @@
+"""What a model file says of itself: enough to make the network again and to know what it was trained on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from vqvae.component import CountOrZero
+from vqvae.config import to_mapping
+from vqvae.errors import UserError
+from vqvae.models import VQVAE
+from vqvae.priors import CodePrior, PriorModelConfig
+from vqvae.tensors import CodeSpec
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model file says of itself.
+
+    Attributes:
+        stage: ``tokenizer`` or ``prior``.
+        build: the arguments that make the network again.
+        classes: the names of the labels; empty where there are none.
+        image_shape: (C, H, W) of the training images.
+        step: the optimizer steps that the weights were trained for.
+        tokenizer: for a prior, the SHA-256 of the tokenizer's file.
+        validation: for a run's best model, its NMSE (tokenizer) or bits per code (prior) on the validation split.
+    """
+
+    stage: str
+    build: dict[str, Any]
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    step: int
+    tokenizer: str | None = None
+    validation: float | None = None
+
+
+_CARD, _SPEC, _COUNT = TypeAdapter(ModelCard), TypeAdapter(CodeSpec), TypeAdapter(CountOrZero)
+
+
+def card_from(value: Any, path: Path) -> ModelCard:
+    """Check what stands as the card in a model file.
+
+    Raises:
+        UserError: when it is not a card.
+    """
+    try:
+        return _CARD.validate_python(value)
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UserError(f"{path}: damaged: its card does not say {key[:80] or 'anything'} as it should") from None
+
+
+def codes_from(card: ModelCard, path: Path) -> tuple[CodeSpec, int]:
+    """Return which codes a prior models, and the number of its classes.
+
+    Raises:
+        UserError: when it does not say it.
+    """
+    try:
+        spec = _SPEC.validate_python(card.build.get("codes"))
+        return spec, _COUNT.validate_python(card.build.get("num_classes"))
+    except ValidationError:
+        raise UserError(f"{path}: damaged: its card does not say which codes it models") from None
+
+
+def tokenizer_card(
+    config: VQVAE.Config, *, classes: tuple[str, ...], image_shape: tuple[int, int, int], step: int
+) -> ModelCard:
+    """Return the card of a tokenizer's file."""
+    return ModelCard("tokenizer", {"model": to_mapping(config)}, classes, image_shape, step)
+
+
+def prior_card(
+    config: PriorModelConfig, prior: CodePrior, tokenizer: ModelCard, tokenizer_hash: str, step: int
+) -> ModelCard:
+    """Return the card of a prior's file.
+
+    Args:
+        config: of the prior's network.
+        prior: the network.
+        tokenizer: the card of the tokenizer whose codes the prior models.
+        tokenizer_hash: SHA-256 of the tokenizer's file.
+        step: the optimizer steps so far.
+    """
+    codes = to_mapping(prior.spec)
+    build = {"model": to_mapping(config), "codes": codes, "num_classes": prior.num_classes}
+    return ModelCard("prior", build, tokenizer.classes, tokenizer.image_shape, step, tokenizer_hash)
