@@ -48,11 +48,11 @@ def draw(curves: dict[str, Records], path: Path) -> None:
     for ink, (name, records) in zip(("#2b6cb1", "#d4551c"), curves.items(), strict=True):
         validation = [record for record in records if record["split"] == "validation"]
         minutes = [record["step"] * 128 / images_per_second(records) / 60 for record in validation]
-        axes.plot(minutes, [r["bits_per_code"] for r in validation], color=ink, label=f"{name}, held out")
-        bits = [r["train_bits_per_code"] for r in validation]
+        axes.plot(minutes, [r["bits_per_code_prior"] for r in validation], color=ink, label=f"{name}, held out")
+        bits = [r["bits_per_code_prior_train"] for r in validation]
         axes.plot(minutes, bits, color=ink, linestyle=":", label=f"{name}, training rows")
     for floor, style in (("unigram", "--"), ("position_unigram", "-.")):
-        axes.axhline(validation[-1][f"{floor}_bits_per_code"], color="#8a8f99", linestyle=style, label=floor)
+        axes.axhline(validation[-1][f"bits_per_code_{floor}"], color="#8a8f99", linestyle=style, label=floor)
     axes.set(xlabel="minutes of training", ylabel="bits a code")
     axes.legend()
     figure.savefig(path, dpi=120)
@@ -74,14 +74,12 @@ def main() -> None:
         steps = round(60 * arguments.minutes * images_per_second(trial) / 128)
         records = train(arguments, recipe, recipe, steps, evaluate_every=max(1, steps // EVALUATIONS))
         validation = [record for record in records if record["split"] == "validation"]
-        best = min(record["bits_per_code"] for record in validation)
-        print(
-            f"| {recipe} | {steps} | {images_per_second(records):.0f} | {validation[-1]['bits_per_code']:.3f} "
-            f"| {best:.3f} | {validation[-1]['train_bits_per_code']:.3f} |",
-            flush=True,
-        )
+        best = min(record["bits_per_code_prior"] for record in validation)
+        last, on_train = (validation[-1][f"bits_per_code_prior{images}"] for images in ("", "_train"))
+        speed = images_per_second(records)
+        print(f"| {recipe} | {steps} | {speed:.0f} | {last:.3f} | {best:.3f} | {on_train:.3f} |", flush=True)
         curves[recipe] = records
-    for floor in ("unigram_bits_per_code", "position_unigram_bits_per_code"):
+    for floor in ("bits_per_code_unigram", "bits_per_code_position_unigram"):
         print(f"{floor}: {validation[-1][floor]:.3f}")
     draw(curves, arguments.out / "curves.png")
 

@@ -180,7 +180,7 @@ def test_evaluate_prints_one_json_object(prior_run: Run, capsys: pytest.CaptureF
     main(["evaluate", str(prior_run.path), "--data", "shapes", "--json"])
     results = json.loads(capsys.readouterr().out)
     assert results["images"] == 2000 and results["protocol"]["split"] == "test"
-    wanted = {"nmse", "psnr", "ssim", "perplexity", "usage", "bits_per_code", "bits_per_dim_uniform"}
+    wanted = {"nmse", "psnr", "ssim", "perplexity", "usage", "bits_per_code_prior", "bits_per_dim_uniform"}
     assert wanted < results.keys()
     assert results["bits_per_dim_prior"] < results["bits_per_dim_uniform"]
 

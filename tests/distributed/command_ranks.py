@@ -25,7 +25,7 @@ from forked import fork_ranks
 from safetensors.torch import save_file
 
 import vqvae.cli.command
-import vqvae.commands.evaluate_run
+import vqvae.commands.evaluate
 import vqvae.training.sharding
 from vqvae.distributed import rank
 from vqvae.training.loop import Trainer
@@ -91,7 +91,7 @@ def work(job: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     # what an optimizer and sharding import: once, before the forks
-    assert vqvae.commands.evaluate_run and torch._dynamo and vqvae.training.sharding
+    assert vqvae.commands.evaluate and torch._dynamo and vqvae.training.sharding
     vqvae.cli.command._RANK_0_FIRST = 0.0  # no torchrun here ends the ranks that would wait
     jobs = json.loads(Path(sys.argv[1]).read_text())
     print(json.dumps([fork_ranks(job["world"], partial(work, job)) for job in jobs]))

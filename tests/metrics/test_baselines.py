@@ -1,4 +1,4 @@
-"""The floors equal their closed forms, and a run keeps what they are counted on."""
+"""The baselines equal their closed forms, and a run keeps the counts that they are computed from."""
 
 from collections import Counter
 from fractions import Fraction
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqvae.commands.evaluate import evaluate
 from vqvae.data import load
 from vqvae.files import read_records
+from vqvae.metrics import Models, measure
 from vqvae.metrics.baselines import count_codes, load_counts, pooled, save_counts, unigram_nats
 from vqvae.model_io import load_prior, load_tokenizer
 from vqvae.tensors import images_from_pixels
@@ -22,7 +22,7 @@ def random_codes(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 4, shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_floors_are_their_closed_forms() -> None:
+def test_the_baselines_are_their_closed_forms() -> None:
     train, validation = random_codes(2, 7, 2, 3, 2), random_codes(5, 2, 3, 2, seed=1)
     validation[0] = 4  # never met
     counts = count_codes(train.short(), 5)
@@ -38,7 +38,7 @@ def test_the_floors_are_their_closed_forms() -> None:
         assert float(everywhere[b, i, j, d]) == pytest.approx(-log(Fraction(anywhere[code] + 1, 84 + 5)))
 
 
-def test_each_floor_is_a_distribution() -> None:
+def test_each_baseline_is_a_distribution() -> None:
     counts = count_codes(random_codes(7, 2, 3, 2), 5)
     every = torch.arange(5)[:, None, None, None].expand(-1, 2, 3, 2)
     for of in (counts, pooled(counts)):
@@ -61,7 +61,7 @@ def test_counts_are_kept_and_absent_where_there_are_none(tmp_path: Path) -> None
     assert torch.equal(load_counts(tmp_path / "counts"), counts)
 
 
-def test_a_priors_run_measures_its_floors_in_training_and_in_evaluation(prior_run: Run) -> None:
+def test_a_priors_run_measures_its_baselines_in_training_and_in_evaluation(prior_run: Run) -> None:
     tokenizer, prior = load_tokenizer(prior_run.path), load_prior(prior_run.path)
     train, validation = load("shapes", "train", limit=96), load("shapes", "test", limit=96)
     inputs = [images_from_pixels(images.pixels) for images in (train, validation)]
@@ -70,11 +70,10 @@ def test_a_priors_run_measures_its_floors_in_training_and_in_evaluation(prior_ru
     counts = load_counts(prior_run.code_counts)
     assert torch.equal(counts, count_codes(views, 16))
     expected = [float(unigram_nats(others, of).mean()) / log(2) for of in (pooled(counts), counts)]
-    results, _ = evaluate(tokenizer, validation, prior=prior, counts=counts)
-    measured = results.bits_per_code_unigram, results.bits_per_code_position_unigram
-    assert measured == pytest.approx(expected)
+    results = measure(Models(tokenizer, prior, counts), validation)
     records = [record for record in read_records(prior_run.metrics) if record["split"] == "validation"]
-    names = "unigram_bits_per_code", "position_unigram_bits_per_code"
+    names = "bits_per_code_unigram", "bits_per_code_position_unigram"
+    assert [results[name] for name in names] == pytest.approx(expected)
     for record in records:
         assert [record[name] for name in names] == pytest.approx(expected, rel=1e-5)
     assert len(records) == 2

@@ -9,7 +9,7 @@ import pytest
 from vqvae.cli import main
 from vqvae.config import load_config, to_mapping, to_yaml
 from vqvae.errors import UserError
-from vqvae.report.doctor import Finding, diagnose, examine
+from vqvae.report.doctor import Case, Finding, diagnose, examine
 from vqvae.training import Run
 
 SMALL = {"data__size": "16", "data__fit": "crop", "training__steps": "120", "training__evaluate_every": "60",
@@ -99,9 +99,9 @@ def test_a_prior_of_64_images_is_overfit_and_its_best_step_is_named(
     found = json.loads(capsys.readouterr().out)
     assert not found["healthy"]
     [overfit] = [finding for finding in found["findings"] if finding["name"] == "overfit"]
-    held = {record["step"]: record["bits_per_code"] for record in read_heldout(run)}
+    held = {record["step"]: record["bits_per_code_prior"] for record in read_heldout(run)}
     best = min(held, key=held.__getitem__)
-    assert f"it was best at step {best}," in overfit["says"]
+    assert f"it was best at step {best} with" in overfit["says"]
     assert overfit["options"] == {"training.steps": str(best), "model.dropout": "0.1"}
 
 
@@ -138,7 +138,7 @@ def told(records: list[dict[str, Any]], **overrides: str) -> list[Finding]:
     settings = {key.replace("__", "."): value for key, value in overrides.items()}
     config = load_config("cifar10", "tokenizer", {"training.steps": "3000", "model.quantizer.num_codes": "512",
                                                   **settings})  # fmt: skip
-    found = diagnose(records, config)
+    found = diagnose(Case(records, config))
     for finding in found:  # every option is one that the config takes
         load_config("cifar10", "tokenizer", {**settings, **finding.options})
     return found

@@ -25,8 +25,8 @@ RESULTS: dict[str, Any] = {
     "ssim": 0.8791,
     "perplexity": 3.217,
     "usage": 0.75,
-    "bits_per_code": 1.618,
     "bits_per_code_uniform": 2.0,
+    "bits_per_code_prior": 1.618,
     "bits_per_dim_uniform": 0.1875,
     "bits_per_dim_prior": None,
     "a_later_<measure>": 6.28,
@@ -92,7 +92,7 @@ def full_run(run: Path, stage: str = "tokenizer") -> Path:
         loss = {"loss": 2.0**-step, "perplexity": 3.0, "gradient_norm": 1.0, "learning_rate": 1e-3}
         lines.append({"step": step, "split": "train", **loss})
     for step in (100, 199):
-        lines.append({"step": step, "split": "validation", "nmse": 20 / step, "bits_per_code": 300 / step})
+        lines.append({"step": step, "split": "validation", "nmse": 20 / step, "bits_per_code_prior": 300 / step})
     write_metrics(run, lines)
     (run / "samples").mkdir()
     for step in (100, 199):
@@ -136,7 +136,7 @@ def test_every_result_is_on_the_page_exactly_and_readably(tmp_path: Path) -> Non
         "0.75",
         "1.618",
         "6.28",
-        "over C·H·W, lower is better",
+        "divided by C·H·W, lower is better",
     ):
         assert shown in page.text
     assert "3 of 4 codes used" in page.text and "never used, 1" in page.text
@@ -163,8 +163,8 @@ def test_every_picture_has_words(tmp_path: Path) -> None:
 
 def test_what_a_code_costs_without_learning_is_drawn_beside_the_curves(tmp_path: Path) -> None:
     run = full_run(tmp_path / "run", "prior")
-    floors = {"unigram_bits_per_code": 1.81, "position_unigram_bits_per_code": 1.64}
-    write_metrics(run, [{"step": 3, "split": "validation", "bits_per_code": 1.2, **floors}])
+    floors = {"bits_per_code_unigram": 1.81, "bits_per_code_position_unigram": 1.64}
+    write_metrics(run, [{"step": 3, "split": "validation", "bits_per_code_prior": 1.2, **floors}])
     text = Page(write_report(run)).text
     assert "uniform, 2" in text and "unigram, 1.81" in text and "unigram by position, 1.64" in text
     [bits] = [panel for panel in panels(read_records(run / "metrics.jsonl")) if panel.key == "bits"]
@@ -199,11 +199,11 @@ def test_before_an_evaluation_the_best_held_out_line_is_the_headline(tmp_path: P
     run = bare_run(tmp_path / "run", "prior")
     bits = {10: 1.9, 20: 1.55, 30: 1.7}
     write_metrics(
-        run, [{"step": step, "split": "validation", "bits_per_code": value} for step, value in bits.items()]
+        run, [{"step": step, "split": "validation", "bits_per_code_prior": value} for step, value in bits.items()]
     )
     text = Page(write_report(run)).text
     assert "best, 1.55 at step 20" in text
-    assert "Held-out measurements of training step 20." in text
+    assert "Measured on validation images at step 20." in text
     assert "uniform, 2" in text  # log2 of the four codes in the config
 
 
@@ -242,7 +242,7 @@ def test_the_health_of_the_codes_is_drawn(tmp_path: Path) -> None:
     text = Page(write_report(run)).text
     for words in ("Usage", "Usage by level", "Quantization error", "Gradients of the three terms"):
         assert words in text
-    assert text.count("later") == 1  # one key for the third and the fourth level
+    assert text.count("later levels") == 1  # one key for the third and the fourth level
 
 
 def test_two_runs_on_one_page_share_no_id(tmp_path: Path) -> None:

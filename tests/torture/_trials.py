@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-import vqvae.commands.evaluate_run
+import vqvae.commands.evaluate
 import vqvae.training  # noqa: F401
 from vqvae.cli import main
 from vqvae.errors import FormatError

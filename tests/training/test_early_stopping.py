@@ -14,7 +14,7 @@ from vqvae.training.early_stopping import EarlyStopping
 from vqvae.training.loop import Trainer
 
 
-def _records(*values: float, measure: str = "bits_per_code") -> list[dict[str, Any]]:
+def _records(*values: float, measure: str = "bits_per_code_prior") -> list[dict[str, Any]]:
     train = [{"step": step, "split": "train", measure: 0.0} for step in range(1, 100)]
     return train + [{"step": 5 * at, "split": "validation", measure: value} for at, value in enumerate(values, 1)]
 
@@ -36,7 +36,7 @@ def _records(*values: float, measure: str = "bits_per_code") -> list[dict[str, A
 def test_patience_is_over_after_so_many_evaluations_without_a_new_best(
     evaluations: int, values: list[float], over: bool
 ) -> None:
-    for measure in ("bits_per_code", "nmse"):
+    for measure in ("bits_per_code_prior", "nmse"):
         records = _records(*values, measure=measure)
         assert EarlyStopping(evaluations, measure, records).over is over
         noted = EarlyStopping(evaluations, measure, [])
@@ -47,7 +47,7 @@ def test_patience_is_over_after_so_many_evaluations_without_a_new_best(
 
 
 def test_a_measurement_repeated_after_a_crash_counts_once() -> None:
-    patience = EarlyStopping(2, "bits_per_code", [*_records(3.0, 4.0), *_records(3.0, 4.0)])
+    patience = EarlyStopping(2, "bits_per_code_prior", [*_records(3.0, 4.0), *_records(3.0, 4.0)])
     assert not patience.over and patience.values == {5: 3.0, 10: 4.0}
 
 
@@ -65,7 +65,7 @@ def test_a_run_out_of_patience_is_saved_and_complete(
     train_prior: Any, tokenizer_run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = train_prior(tmp_path / "run", tokenizer_run, **RUINED)
-    bits = [record["bits_per_code"] for record in _heldout(run)]
+    bits = [record["bits_per_code_prior"] for record in _heldout(run)]
     best = bits.index(min(bits))
     assert len(bits) == best + 3 and len(bits) < 13
     last = 3 * len(bits)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vqvae.cli.printing import written
+from vqvae.cli.progress import bar
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -41,12 +42,13 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from vqvae.commands.evaluate_run import evaluate_run
-    from vqvae.commands.results_table import results_table
+    from vqvae.commands.evaluate import evaluate
+    from vqvae.report.results_table import results_table
 
-    results = evaluate_run(
-        arguments.run_path, arguments.data, split=arguments.split, device=arguments.device, progress=True
-    )
+    with bar("evaluate", "image") as progress:
+        results = evaluate(
+            arguments.run_path, arguments.data, split=arguments.split, device=arguments.device, progress=progress
+        )
     print(json.dumps(results.to_dict()) if arguments.json else results_table(results))
 
 

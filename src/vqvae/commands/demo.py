@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from vqvae.commands.evaluate_run import evaluate_run
-from vqvae.commands.results_table import results_table
+from vqvae.commands.evaluate import evaluate
 from vqvae.config import load_config
 from vqvae.errors import UserError
 from vqvae.files import make_first_free
 from vqvae.model_io import read_model
 from vqvae.report.page import write_report
+from vqvae.report.results_table import results_table
 from vqvae.training import prior_config, train
 
 
@@ -31,7 +31,7 @@ def demo(out: str | None) -> None:
     config = prior_config(file, "shapes-prior", {})
     prior = train(config, out=str(folder / "prior"), name="shapes-prior", tokenizer=file)
     print("3/4  measurements on images that neither has seen", flush=True)
-    evaluate_run(str(tokenizer.path), "shapes")
-    print(results_table(evaluate_run(str(prior.path), "shapes")))
+    evaluate(str(tokenizer.path), "shapes")
+    print(results_table(evaluate(str(prior.path), "shapes")))
     print("4/4  the page", flush=True)
     print(f"open {write_report(prior.path, also=tokenizer.path)}")

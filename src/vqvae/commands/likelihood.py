@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from vqvae.commands.resolve import PriorRun, images_named, load_for, open_prior_run, own_spec
 from vqvae.errors import UserError
-from vqvae.metrics.images import bits
+from vqvae.metrics.bits import bits
 from vqvae.metrics.typicality import code_bits, typicality
 from vqvae.models import VQVAE
 from vqvae.report.pictures import grid, heat, with_scale

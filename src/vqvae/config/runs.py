@@ -106,7 +106,7 @@ class TrainingConfig:
         log_every: steps between lines of metrics.
         evaluate_every: steps between measurements on validation images, with pictures.
         early_stopping: end the run after this many measurements without a new best, by nmse of a tokenizer or
-            bits_per_code of a prior; 0 never ends it early.
+            bits_per_code_prior of a prior; 0 never ends it early.
         checkpoint_every: steps between checkpoints.
         keep: number of newest checkpoints to keep; the model that measured best is kept too.
         tensorboard: whether to write TensorBoard events beside metrics.jsonl.

@@ -1,4 +1,4 @@
-"""The floors that a prior must clear: codes drawn one by one, each from how often it was counted in training."""
+"""Baselines that a prior must beat: independent codes, each as likely as it is frequent in training."""
 
 from pathlib import Path
 
@@ -11,25 +11,26 @@ KIND, VERSION = "vqvae-code-counts", 2
 
 
 def count_codes(codes: Tensor, num_codes: int) -> Tensor:
-    """Count the codes of each position, int64 [h, w, n, K], of codes [..., h, w, n] in any integer type."""
+    """Return how often each code occurs at each position, int64 [h, w, n, K], of integer codes [..., h, w, n]."""
     shape, columns = codes.shape[-3:], codes.flatten(0, -4).flatten(1).T
     counts = [torch.bincount(column.int(), minlength=num_codes) for column in columns]
     return torch.stack(counts).view(*shape, num_codes)
 
 
 def pooled(counts: Tensor) -> Tensor:
-    """Sum counts [h, w, n, K] over positions, [1, 1, n, K]: the n places of a position may differ in meaning."""
+    """Sum counts [h, w, n, K] over positions: [1, 1, n, K], as the n codes of a position may differ in meaning."""
     return counts.sum((0, 1), keepdim=True)
 
 
 def unigram_nats(codes: Tensor, counts: Tensor) -> Tensor:
-    """Return -log p of each code where codes are independent, in nats, float64 [B, h, w, n].
+    """Return -log p of each code under independent codes, in nats, float64 [B, h, w, n].
 
-    p(k) = (c_k + 1) / (sum c + K), add-one smoothing: no code is impossible because training never met it.
+    p(k) = (c_k + 1) / (sum c + K): add-one smoothing, so that a code that training never met is possible.
 
     Args:
         codes: int64 [B, h, w, n].
-        counts: of training codes, [h, w, n, K] for a distribution a position, or ``pooled`` for one everywhere.
+        counts: counts of training codes, [h, w, n, K] for a distribution per position, or ``pooled`` for one
+            distribution at all positions.
     """
     smooth = counts.double() + 1
     nats = (smooth.sum(-1, keepdim=True) / smooth).log()

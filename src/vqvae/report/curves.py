@@ -1,12 +1,14 @@
-"""Which plots a run has data for, chosen from its metric lines; ``plots`` draws them."""
+"""Which plots a run has data for, chosen from its metric records; ``plots`` draws them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
+from vqvae.metrics import described, measured_in
+
 
 class Curve(NamedTuple):
-    """One line of a panel: ``values`` at ``steps``, drawn faint with a smooth line over it where ``noisy``."""
+    """One line of a panel: ``values`` at ``steps``; a ``noisy`` one is faint, with a smooth line over it."""
 
     label: str
     ink: str
@@ -16,17 +18,17 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One small plot: its words and its curves.
+    """One plot: its words and its curves.
 
     Attributes:
-        key: its name.
-        title: what it shows.
+        key: unique among the panels.
+        title: what the plot shows.
         note: how to read it.
         size: ``wide``, ``half`` or ``quarter`` of the page.
         may_be_log: whether values that span a factor of 10 are drawn on a logarithmic scale.
         curves: the lines.
-        last_step: of the run.
-        levels: lines across, each with its words.
+        last_step: the run's last step.
+        levels: horizontal lines, each with its label.
         best: a marked (step, value).
     """
 
@@ -41,87 +43,132 @@ class Panel(NamedTuple):
     best: tuple[float, float] | None = None
 
 
-# key, title, note, size, may it be logarithmic?, curves of (split, metric, label, ink, noisy)
-_PANELS = (
-    ("bits", "Bits a code", "lower is better; the gap between the lines is overfitting", "wide", False, (
-        ("train", "bits_per_code", "training batches", "quiet", True),
-        ("validation", "train_bits_per_code", "training rows", "train", False),
-        ("validation", "bits_per_code", "held out", "validation", False))),
-    ("loss", "Loss", "the objective, lower is better", "half", True, (
-        ("train", "loss", "train", "train", True), ("validation", "loss", "held out", "validation", False))),
-    ("reconstruction", "Reconstruction loss", "lower is better", "half", True, (
-        ("train", "reconstruction", "train", "train", True),
-        ("validation", "reconstruction", "held out", "validation", False))),
-    ("nmse", "NMSE", "squared error over pixel variance, lower is better", "half", True, (
-        ("train", "nmse", "train", "train", True), ("validation", "nmse", "held out", "validation", False))),
-    ("psnr", "PSNR", "dB, higher is better", "half", False, (
-        ("train", "psnr", "train", "train", True), ("validation", "psnr", "held out", "validation", False))),
-    ("perplexity", "Perplexity", "codes in even use, higher is better", "half", False, (
-        ("train", "perplexity", "train", "train", True),
-        ("validation", "perplexity", "held out", "validation", False))),
-    ("usage", "Usage", "share of codes used, higher is better", "half", False, (
-        ("train", "usage", "train", "train", True), ("validation", "usage", "held out", "validation", False))),
-    ("levels", "Usage by level", "of several codes a position", "half", False, (
-        ("validation", "usage_1", "first", "train", False),
-        ("validation", "usage_2", "second", "validation", False),
-        *(("validation", f"usage_{i}", "later", "quiet", False) for i in range(3, 17)))),
-    ("error", "Quantization error", "of z_e, over its variance, lower is better", "half", True, (
-        ("validation", "quantization_error", "held out", "validation", False),)),
-    ("gradients", "Gradients of the three terms", "held-out norms; commitment times beta", "half", True, (
-        ("validation", "gradient_reconstruction", "reconstruction", "train", False),
-        ("validation", "gradient_commitment", "commitment", "validation", False),
-        ("validation", "gradient_codebook", "codebook", "quiet", False))),
-    ("codebook", "Codebook", "losses, unweighted", "quarter", True, (
-        ("train", "codebook", "codebook", "quiet", True), ("train", "commitment", "commitment", "train", True))),
-    ("rate", "Learning rate", "", "quarter", False, (("train", "learning_rate", "train", "train", False),)),
-    ("gradient", "Gradient norm", "", "quarter", True, (("train", "gradient_norm", "train", "train", True),)),
-    ("speed", "Speed", "images a second", "quarter", False, (
-        ("train", "images_per_second", "train", "train", True),)),
-)  # fmt: skip
+class _Line(NamedTuple):
+    """A curve that a panel has when the records have the metric."""
+
+    split: str
+    metric: str
+    label: str
+    ink: str
+    noisy: bool = False
 
 
-def series(lines: Iterable[Mapping[str, Any]], split: str, metric: str) -> tuple[list[float], list[float]]:
-    """Pick one metric's steps and finite values from metric lines, in the order of steps.
+class _Plan(NamedTuple):
+    """A panel that is drawn when one of its lines has data. Without a title, the first line's metric gives it."""
 
-    A step logged twice counts once, the later line: a resumed run repeats the steps after its checkpoint.
+    lines: Sequence[_Line]
+    size: str = "half"
+    may_be_log: bool = False
+    title: str = ""
+    note: str = ""
+
+
+def _both(metric: str) -> tuple[_Line, _Line]:
+    return (
+        _Line("train", metric, "train", "train", noisy=True),
+        _Line("validation", metric, "validation", "validation"),
+    )
+
+
+def _validation(metric: str) -> tuple[_Line]:
+    return (_Line("validation", metric, "validation", "validation"),)
+
+
+_PLANS: dict[str, _Plan] = {
+    "bits": _Plan((
+        _Line("train", "bits_per_code_prior", "training batches", "quiet", noisy=True),
+        _Line("validation", "bits_per_code_prior_train", "training images", "train"),
+        _Line("validation", "bits_per_code_prior", "validation images", "validation"),
+    ), "wide", note="lower is better; the gap between the lines is overfitting"),
+    "loss": _Plan(_both("loss"), may_be_log=True),
+    "reconstruction": _Plan(_both("reconstruction"), may_be_log=True),
+    "nmse": _Plan(_both("nmse"), may_be_log=True),
+    "psnr": _Plan(_both("psnr")),
+    "perplexity": _Plan(_both("perplexity")),
+    "usage": _Plan(_both("usage")),
+    "levels": _Plan((
+        _Line("validation", "usage_1", "level 1", "train"),
+        _Line("validation", "usage_2", "level 2", "validation"),
+        *(_Line("validation", f"usage_{i}", "later levels", "quiet") for i in range(3, 17)),
+    ), title="Usage by level", note="each of the codes of a position by itself; higher is better"),
+    "error": _Plan(_validation("quantization_error"), may_be_log=True),
+    "gradients": _Plan((
+        _Line("validation", "gradient_reconstruction", "reconstruction", "train"),
+        _Line("validation", "gradient_commitment", "commitment", "validation"),
+        _Line("validation", "gradient_codebook", "codebook", "quiet"),
+    ), may_be_log=True, title="Gradients of the three terms",
+       note="norms on validation images; the commitment is multiplied by beta"),
+    "codebook": _Plan((
+        _Line("train", "codebook", "codebook", "quiet", noisy=True),
+        _Line("train", "commitment", "commitment", "train", noisy=True),
+    ), "quarter", may_be_log=True, title="Codebook losses", note="not multiplied by beta"),
+    "rate": _Plan((_Line("train", "learning_rate", "train", "train"),), "quarter"),
+    "gradient": _Plan((_Line("train", "gradient_norm", "train", "train", noisy=True),), "quarter", True),
+    "speed": _Plan((_Line("train", "images_per_second", "train", "train", noisy=True),), "quarter"),
+}  # fmt: skip
+_DRAWN_OTHERWISE = {"dead_codes", "counted"}  # the panel of usage shows the same
+
+
+def series(records: Iterable[Mapping[str, Any]], split: str, metric: str) -> tuple[list[float], list[float]]:
+    """Return the steps and the finite values of one metric, in the order of steps.
+
+    Of a step that is recorded twice the later record counts: a resumed run repeats the steps after its checkpoint.
     """
     found = {
-        line["step"]: float(line[metric])
-        for line in lines
-        if line.get("split") == split and isinstance(line.get(metric), int | float) and isfinite(line[metric])
+        record["step"]: float(record[metric])
+        for record in records
+        if record.get("split") == split
+        and isinstance(record.get(metric), int | float)
+        and isfinite(record[metric])
     }
     steps = sorted(found)
     return [float(step) for step in steps], [found[step] for step in steps]
 
 
-def panels(lines: Sequence[Mapping[str, Any]], *, uniform_bits: float | None = None) -> list[Panel]:
-    """Choose the plots that a run's metric lines have data for.
+def panels(records: Sequence[Mapping[str, Any]], *, uniform_bits: float | None = None) -> list[Panel]:
+    """Choose the plots that a run's records have data for.
 
     Args:
-        lines: the parsed lines of ``metrics.jsonl``, each with ``step`` and ``split``.
-        uniform_bits: log2 K, drawn as a level beside the held-out bits a code, with the floors in the lines.
+        records: of ``metrics.jsonl``, each with ``step`` and ``split``.
+        uniform_bits: log2 K, drawn as a level beside the bits per code, as the baselines in the records are.
     """
     chosen: list[Panel] = []
-    last_step = max((line["step"] for line in lines), default=0)
-    for key, title, note, size, may_be_log, wanted in _PANELS:
-        curves = [Curve(label, ink, noisy, *series(lines, *which)) for *which, label, ink, noisy in wanted]
+    last_step = max((record["step"] for record in records), default=0)
+    for key, plan in _plans():
+        curves = [Curve(line.label, line.ink, line.noisy, *series(records, *line[:2])) for line in plan.lines]
         curves = [curve for curve in curves if any(curve.values)]  # a loss that is 0 throughout says nothing
         if not curves:
             continue
-        panel = Panel(key, title, note, size, may_be_log, curves, last_step)
-        held_out = [curve for curve in curves if curve.ink == "validation"]
-        if key == "bits" and held_out:
-            best = min(zip(held_out[0].steps, held_out[0].values, strict=True), key=lambda at: at[1])
-            panel = panel._replace(levels=_levels(lines, uniform_bits), best=best)
-        if key == "loss" and chosen:  # a prior's loss is its bits a code again, in nats
+        panel = Panel(key, *_words(plan), plan.size, plan.may_be_log, curves, last_step)
+        on_validation = [curve for curve in curves if curve.ink == "validation"]
+        if key == "bits" and on_validation:
+            best = min(zip(on_validation[0].steps, on_validation[0].values, strict=True), key=lambda at: at[1])
+            panel = panel._replace(levels=_levels(records, uniform_bits), best=best)
+        if key == "loss" and chosen:  # a prior's loss is its bits per code again, in nats
             panel = panel._replace(size="quarter")
         chosen.append(panel)
     return chosen
 
 
-def _levels(lines: Sequence[Mapping[str, Any]], uniform_bits: float | None) -> tuple[tuple[str, float], ...]:
-    """Name what a code costs without any learning, the highest first."""
+def _plans() -> Iterator[tuple[str, _Plan]]:
+    """Yield the plans by key; each other metric that training measures on validation images has its own panel."""
+    yield from _PLANS.items()
+    drawn = _DRAWN_OTHERWISE | {line.metric for plan in _PLANS.values() for line in plan.lines}
+    for metric in measured_in("validation"):
+        if metric.name not in drawn:
+            yield metric.name, _Plan(_validation(metric.name))
+
+
+def _words(plan: _Plan) -> tuple[str, str]:
+    """Return title and note, from the table of metrics where the plan has no title of its own."""
+    metric = described(plan.lines[0].metric)
+    note = plan.note or ", ".join(filter(None, [metric.meaning, metric.unit, metric.direction]))
+    return plan.title or metric.title, note
+
+
+def _levels(records: Sequence[Mapping[str, Any]], uniform_bits: float | None) -> tuple[tuple[str, float], ...]:
+    """Return the label and the value of each baseline, the highest first."""
     named = [("uniform", [] if uniform_bits is None else [uniform_bits])]
-    for label, metric in (("unigram", "unigram"), ("unigram by position", "position_unigram")):
-        named.append((label, series(lines, "validation", f"{metric}_bits_per_code")[1]))
+    for label, name in (("unigram", "unigram"), ("unigram by position", "position_unigram")):
+        named.append((label, series(records, "validation", f"bits_per_code_{name}")[1]))
     return tuple((label, values[-1]) for label, values in named if values)

@@ -1,13 +1,14 @@
-"""What is wrong with a run and what to change, as a function of its records and config."""
+"""What is wrong with a run and what to change: a function of its records, its config and its data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import exp, isfinite
+from math import exp, inf, isfinite
 from statistics import median
 from typing import Any
 
 from vqvae.config import PriorConfig, RunConfig, TokenizerConfig
+from vqvae.metrics import described
 from vqvae.report.curves import series
 
 Record = Mapping[str, Any]
@@ -15,13 +16,13 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong.
+    """One thing that is wrong.
 
     Attributes:
-        name: of the illness, such as ``collapse``.
-        says: what is wrong, with its numbers.
+        name: of the fault, such as ``collapse``.
+        says: what is wrong, with the numbers that show it.
         change: what to do about it.
-        options: by key, values that a new training with the same config can be given on the command line.
+        options: values by key, for a new training with otherwise the same config.
     """
 
     name: str
@@ -32,61 +33,70 @@ class Finding:
 
 @dataclass(frozen=True)
 class Case:
-    """A run's records and config, asked by name."""
+    """What is known of a run.
+
+    Attributes:
+        records: of ``metrics.jsonl``, each with ``step`` and ``split``. A record of split ``evaluation`` holds the
+            results of ``vqvae evaluate``; one of split ``model``, as ``not_finite``, the names of bad weights.
+        config: the run's config.
+        data: what ``data.json`` says of the images; {} where it is unknown.
+    """
 
     records: Sequence[Record]
     config: RunConfig
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def curve(self, split: str, name: str) -> tuple[list[float], list[float]]:
         """Return the steps and finite values of a metric."""
         return series(self.records, split, name)
 
     def last(self, name: str) -> float | None:
-        """Return a metric's last held-out value; without one, what ``vqvae evaluate`` measured."""
+        """Return a metric's last value on validation images; without one, the value of ``vqvae evaluate``."""
         values = self.curve("validation", name)[1] or self.curve("evaluation", name)[1]
         return values[-1] if values else None
 
     def quarters(self, name: str, split: str = "train") -> list[float]:
-        """Return the medians of a metric's four quarters in time; none of fewer than eight values."""
+        """Return the median of each quarter of a metric's values in time; [] where there are fewer than eight."""
         values = self.curve(split, name)[1]
         bounds = [len(values) * i // 4 for i in range(5)]
         return [median(values[a:b]) for a, b in pairwise(bounds)] if len(values) > 7 else []
 
     @property
     def step(self) -> int:
-        """The last step with a record."""
+        """The last step that has a record."""
         return max((record["step"] for record in self.records), default=0)
 
     def slower(self, times: float) -> dict[str, str]:
-        """Return the option of a learning rate so many times the present one."""
+        """Return the option that multiplies the learning rate by ``times``."""
         return {"training.learning_rate": f"{self.config.training.learning_rate * times:.3g}"}
 
 
-def diagnose(records: Sequence[Record], config: RunConfig) -> list[Finding]:
-    """Return what is wrong with a run, the gravest first; nothing for a healthy one.
-
-    Args:
-        records: of ``metrics.jsonl``, each with ``step`` and ``split``; a split ``evaluation`` holds what
-            ``vqvae evaluate`` measured, a split ``model`` the names of weights that are ``not_finite``.
-        config: of the run.
-    """
-    case, found = Case(records, config), list[Finding]()
-    if (broken := _not_finite(case)) is not None:  # all else follows from it
-        return [broken]
-    for check in _EVERY + (_TOKENIZER if isinstance(config, TokenizerConfig) else _PRIOR):
+def diagnose(case: Case) -> list[Finding]:
+    """Return what is wrong with a run, the gravest fault first; [] for a healthy run."""
+    for cause in (_identical_images, _not_finite):  # each explains everything else
+        if (finding := cause(case)) is not None:
+            return [finding]
+    found = list[Finding]()
+    for check in _EVERY + (_TOKENIZER if isinstance(case.config, TokenizerConfig) else _PRIOR):
         finding = check(case)
-        # what would change the same key otherwise is a consequence of the graver illness
+        # a fault that would change the same key is a consequence of the graver one
         if finding is not None and not any(finding.options.keys() & graver.options.keys() for graver in found):
             found.append(finding)
     return found or list(filter(None, [_no_progress(case)]))
 
 
+def _identical_images(case: Case) -> Finding | None:
+    if not case.data.get("identical"):
+        return None
+    says = f"all training images of {case.data.get('spec', 'the data set')} are the same image"
+    return Finding("identical_images", says, "nothing can be learned from them: train on other images")
+
+
 def _not_finite(case: Case) -> Finding | None:
     bad = sorted(
-        {name for record in case.records for name, value in record.items()
-         if isinstance(value, float) and not isfinite(value)}
+        {name for record in case.records for name, value in record.items() if _is_broken(name, value)}
         | {name for record in case.records for name in record.get("not_finite", ())}
-    )  # fmt: skip
+    )
     dropped = max((record.get("dropped", 0) for record in case.records), default=0)
     if not bad and not dropped:
         return None
@@ -94,6 +104,13 @@ def _not_finite(case: Case) -> Finding | None:
     what = ", ".join(bad[:4]) or f"loss, gradient or statistic of {dropped:.0f} dropped steps"
     says = f"{what} became infinite or not a number by step {case.step}"
     return Finding("not_finite", says, "take smaller steps, with the gradient clipped", options)
+
+
+def _is_broken(name: str, value: Any) -> bool:
+    """Say whether a value is not finite; the PSNR of an exact copy is infinite, and right."""
+    if not isinstance(value, float) or isfinite(value):
+        return False
+    return not (value == inf and described(name).better == "higher")
 
 
 def _unfinished(case: Case) -> Finding | None:
@@ -153,11 +170,11 @@ def _undertrained(case: Case) -> Finding | None:
 
 
 def _no_progress(case: Case) -> Finding | None:
-    """Say that reconstructions are bad where nothing else says why."""
+    """Say that reconstructions are bad; asked only where nothing else is wrong."""
     nmse, training = case.last("nmse"), case.config.training
     if nmse is None or nmse < 0.9:
         return None
-    says = f"reconstructions are hardly better than a plain grey: NMSE {nmse:.3g}, where 1 is a constant"
+    says = f"reconstructions are hardly better than a constant image: NMSE {nmse:.3g}, where 1 is a constant"
     if training.steps < 200:
         return Finding("no_progress", says, "train longer", {"training.steps": str(10 * training.steps)})
     larger = {"training.learning_rate": f"{max(3 * training.learning_rate, 3e-4):.3g}"}
@@ -165,20 +182,20 @@ def _no_progress(case: Case) -> Finding | None:
 
 
 def _codes(case: Case) -> Finding | None:
-    """Collapse, or, where that is not it, dead codes: judged by what so many draws could have shown."""
+    """Find a collapsed codebook or dead codes, judged by what the number of counted codes could have shown."""
     assert isinstance(case.config, TokenizerConfig)
     quantizer, perplexity, usage = case.config.model.quantizer, case.last("perplexity"), case.last("usage")
     if perplexity is None or usage is None:
         return None
     num_codes, counted = quantizer.code_count(), case.last("counted") or float("inf")
-    seen = usage / -(exp(-min(50.0, counted / num_codes)) - 1)  # a share of what even use would show
+    seen = usage / (1 - exp(-min(50.0, counted / num_codes)))  # divided by what even use would show
     levels = [value for i in range(1, 65) if (value := case.last(f"usage_{i}")) is not None]
     change, options = quantizer.advice("model.quantizer")
     says = f"perplexity {perplexity:.3g} and usage {100 * usage:.3g} % of K = {num_codes:,} codes"
     if num_codes > 2 and perplexity < max(2.0, 0.15 * min(num_codes, counted)):
         return Finding("collapse", f"a few codes stand for everything: {says}", change, options)
     if min([seen, *levels]) < 0.75:
-        worst = f"; of the worst level {100 * min(levels):.3g} %" if levels else ""
+        worst = f"; {100 * min(levels):.3g} % at the worst level" if levels else ""
         dead = round(num_codes * (1 - usage))
         return Finding("dead_codes", f"{dead:,} codes are never chosen: {says}{worst}", change, options)
     return None
@@ -194,26 +211,27 @@ def _commitment(case: Case) -> Finding | None:
     if not (grown or drowned):
         return None
     if grown:
-        says = f"the commitment loss grew from {losses[1]:.3g} to {losses[3]:.3g}: latents run from their codes"
+        says = f"the commitment loss grew from {losses[1]:.3g} to {losses[3]:.3g}: z_e moves away from its codes"
         larger = min(4 * beta, 10.0) if beta else 0.25
         return Finding("commitment", says, "hold them closer with a larger beta", {"beta": f"{larger:.3g}"})
     ratio = (pull or 0.0) / (wanted or 1.0)
-    says = f"at the encoder the commitment pulls {ratio:.3g} times as hard as the reconstruction, at beta {beta:g}"
+    says = f"at beta {beta:g} the commitment's gradient at the encoder is {ratio:.3g} times the reconstruction's"
     smaller = {"beta": f"{min(0.25, beta / 4):.3g}"}
-    return Finding("commitment", says, "let the reconstruction lead, with a smaller beta", smaller)
+    return Finding("commitment", says, "take a smaller beta, so that the reconstruction leads", smaller)
 
 
 def _overfit(case: Case) -> Finding | None:
-    steps, held = case.curve("validation", "bits_per_code")
-    _, trained = case.curve("validation", "train_bits_per_code")
+    steps, held = case.curve("validation", "bits_per_code_prior")
+    _, trained = case.curve("validation", "bits_per_code_prior_train")
     if len(held) < 2 or len(trained) != len(held):
         return None
     best = min(range(len(held)), key=held.__getitem__)
     if held[-1] < held[best] + max(0.01, 0.005 * held[best]) or trained[-1] >= trained[best]:
         return None
     says = (
-        f"the prior is overfit: held out, it was best at step {steps[best]:,.0f}, {held[best]:.4g} bits a code, "
-        f"and is {held[-1]:.4g} now, while on training rows it fell from {trained[best]:.4g} to {trained[-1]:.4g}"
+        f"the prior is overfit: on validation images it was best at step {steps[best]:,.0f} with {held[best]:.4g} "
+        f"bits per code, and costs {held[-1]:.4g} now; on training images it fell from {trained[best]:.4g} to "
+        f"{trained[-1]:.4g}"
     )
     assert isinstance(case.config, PriorConfig)
     change, options = case.config.model.advice("model")
@@ -222,13 +240,10 @@ def _overfit(case: Case) -> Finding | None:
 
 
 def _no_better_than_counting(case: Case) -> Finding | None:
-    bits, unigram = (
-        case.last("bits_per_code"),
-        (case.curve("validation", "unigram_bits_per_code")[1] or [None])[-1],
-    )
+    bits, unigram = case.last("bits_per_code_prior"), case.last("bits_per_code_unigram")
     if bits is None or unigram is None or bits < unigram - 0.01:
         return None
-    says = f"the prior costs {bits:.4g} bits a code, no less than counting how often each occurs: {unigram:.4g}"
+    says = f"the prior costs {bits:.4g} bits per code, no less than the unigram baseline, {unigram:.4g}"
     steps = {"training.steps": str(4 * case.config.training.steps)}
     return Finding("no_better_than_counting", says, "train longer", steps)
 

@@ -1,4 +1,4 @@
-"""``vqvae doctor``: reads a run and says in words what is wrong with it, and what to change."""
+"""``vqvae doctor``: reads a run, says what is wrong with it, and what to change."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,19 +9,13 @@ from typing import Any
 
 import torch
 
-from vqvae.config import config_from, read_yaml
 from vqvae.errors import UserError
-from vqvae.files import read_json, read_records
+from vqvae.metrics import HEADLINES, described
 from vqvae.model_io import read_model
 from vqvae.report.diagnosis import Case as Case
 from vqvae.report.diagnosis import Finding as Finding
 from vqvae.report.diagnosis import diagnose as diagnose
-from vqvae.run_directory import RunDirectory
-
-_NUMBERS = {
-    "tokenizer": ("nmse", "psnr", "perplexity", "usage", "quantization_error"),
-    "prior": ("bits_per_code", "train_bits_per_code", "unigram_bits_per_code"),
-}
+from vqvae.report.run_reader import RunRecords, read_run
 
 
 @dataclass(frozen=True)
@@ -29,10 +23,10 @@ class Examination:
     """What ``vqvae doctor`` found in a run.
 
     Attributes:
-        run: its path.
-        step: of its last record.
-        numbers: its last held-out measurements.
-        findings: what is wrong.
+        run: the path of the run.
+        step: the last step that has a record.
+        numbers: the last values of the metrics that sum the run up, by name.
+        findings: what is wrong, the gravest fault first.
     """
 
     run: str
@@ -46,10 +40,10 @@ class Examination:
         return json.dumps({**vars(self), "healthy": not findings, "findings": findings})
 
     def __str__(self) -> str:
-        """Return it in words."""
-        known = ", ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
+        """Return the examination in words."""
+        numbers = [f"{name} {value:.4g} {described(name).unit}".strip() for name, value in self.numbers.items()]
         head = f"{self.run}: {'healthy' if not self.findings else 'not well'} at step {self.step:,}"
-        lines = [f"{head}: {known}" if known else head]
+        lines = [": ".join(filter(None, [head, ", ".join(numbers)]))]
         for finding in self.findings:
             options = " ".join(f"--{key} {value}" for key, value in finding.options.items())
             how = f"{finding.change}: {options}" if options else finding.change
@@ -61,30 +55,27 @@ def examine(path: str) -> Examination:
     """Read a run and diagnose it.
 
     Raises:
-        UserError: when there is no run at the path, or it has no records yet.
+        UserError: when there is no run at the path, or the run has no records yet.
     """
-    run = RunDirectory(Path(path)).check()
-    config = config_from(read_yaml(run.config), str(run.config))
-    records = read_records(run.metrics)
-    if not records:
+    run = read_run(Path(path))
+    config = run.checked_config()
+    if not run.metrics:
         raise UserError(f"{path}: no records in its metrics.jsonl yet; training writes one every log_every steps")
-    case = Case([*records, *_later_records(run, max(record["step"] for record in records))], config)
-    numbers = {name: value for name in _NUMBERS[config.stage] if (value := case.last(name)) is not None}
-    return Examination(path, case.step, numbers, diagnose(case.records, config))
+    case = Case(
+        [*run.metrics, *_later_records(run, max(record["step"] for record in run.metrics))], config, run.data
+    )
+    numbers = {name: value for name in HEADLINES[config.stage] if (value := case.last(name)) is not None}
+    return Examination(path, case.step, numbers, diagnose(case))
 
 
-def _later_records(run: RunDirectory, step: int) -> list[dict[str, Any]]:
-    """Return what the model file and ``vqvae evaluate`` say, as records."""
+def _later_records(run: RunRecords, step: int) -> list[dict[str, Any]]:
+    """Return what the model file and the evaluation say, as records."""
     found: list[dict[str, Any]] = []
-    if run.model.is_file():
-        bad = [
-            name
-            for name, t in read_model(run.model).state.items()
-            if t.is_floating_point() and not bool(torch.isfinite(t).all())
-        ]
+    if run.directory.model.is_file():
+        state = read_model(run.directory.model).state
+        bad = [name for name, t in state.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
         found.append({"step": step, "split": "model", "not_finite": bad})
-    if run.evaluation.is_file():
-        measured: dict[str, Any] = read_json(run.evaluation)["results"]
-        counted = measured["protocol"]["count"] * prod(measured["protocol"]["codes"])
-        found.append({"step": step, "split": "evaluation", "counted": counted, **measured})
+    if run.results:
+        counted = run.protocol["count"] * prod(run.protocol["codes"])
+        found.append({"step": step, "split": "evaluation", "counted": counted, **run.results})
     return found

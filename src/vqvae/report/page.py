@@ -1,4 +1,4 @@
-"""One page about one run: what it was trained on, how it went, what it makes, and what was measured."""
+"""One page about one run: its data, its training, its pictures and its results."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
@@ -9,11 +9,13 @@ from typing import Any, cast
 
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
-from vqvae.metrics.metric_info import MEASURES, Measure
+from vqvae.metrics import HEADLINES, described
 from vqvae.report.curves import panels
 from vqvae.report.pictures import figures_over_time
 from vqvae.report.plots import panel_figure, usage_figure
 from vqvae.report.run_reader import RunRecords, read_run
+
+_HEADLINE_FIGURES = 4
 
 
 def write_report(run: Path, also: Path | None = None) -> Path:
@@ -42,7 +44,8 @@ def write_report(run: Path, also: Path | None = None) -> Path:
         ) from error
     page = Template(files("vqvae.report").joinpath("page.html").read_text(encoding="utf-8"))
     target = first.directory.report
-    write_atomically(target, page.substitute(title=escape(title), body=body).encode())
+    text = page.substitute(title=escape(title), body=body)
+    write_atomically(target, text.encode(errors="backslashreplace"))  # a name that is not UTF-8 has surrogates
     return target
 
 
@@ -103,21 +106,20 @@ def _summary(run: RunRecords) -> str:
 
 def _headline(run: RunRecords) -> str:
     measured, caption = run.results, ""
-    wanted = ("bits_per_code", "bits_per_dim_prior") if run.stage == "prior" else ("psnr", "nmse", "ssim")
-    held_out = [line for line in run.metrics if line.get("split") == "validation"]
-    if not measured and held_out:
-        measured = min(held_out, key=lambda line: line.get("bits_per_code", -line["step"]))
-        caption = f'<p class="quiet">Held-out measurements of training step {measured["step"]:,}.</p>'
-    of = {"perplexity": len(run.counts) or None, "bits_per_code": run.uniform_bits}
+    validation = [record for record in run.metrics if record.get("split") == "validation"]
+    if not measured and validation:
+        measured = min(validation, key=lambda record: record.get("bits_per_code_prior", -record["step"]))
+        caption = f'<p class="quiet">Measured on validation images at step {measured["step"]:,}.</p>'
+    of = {"perplexity": len(run.counts) or None, "bits_per_code_prior": run.uniform_bits}
     figures = ""
-    known = [key for key in (*wanted, "perplexity", "usage") if measured.get(key) is not None]
-    for key in known[:4]:
-        name, unit, better, _ = MEASURES[key]
-        unit = unit if unit in ("dB", "bits") else ""
-        unit = f"of {_number(of[key])} {unit}" if of.get(key) else unit
-        figures += (
-            f"<div><dt>{name}, {better} is better</dt><dd>{_number(measured[key])}<small>{unit}</small></dd></div>"
-        )
+    known = [name for name in HEADLINES.get(run.stage, ()) if measured.get(name) is not None]
+    for name in known[:_HEADLINE_FIGURES]:
+        metric = described(name)
+        unit = metric.unit if metric.unit in ("dB", "bits") else ""
+        unit = f"of {_number(of[name])} {unit}" if of.get(name) else unit
+        title = ", ".join(filter(None, [metric.title, metric.direction]))
+        number = f"<dd>{_number(measured[name])}<small>{escape(unit)}</small></dd>"
+        figures += f"<div><dt>{escape(title)}</dt>{number}</div>"
     return f'<dl class="figures">{figures}</dl>{caption}' if figures else ""
 
 
@@ -148,15 +150,15 @@ def _results(run: RunRecords) -> str:
     if not run.results:
         return _quiet("No evaluation yet:", f"vqvae evaluate {run.path} --data SPEC")
     rows = ""
-    for key, value in run.results.items():
-        name, unit, better, meaning = MEASURES.get(key, Measure(key, "", "", ""))
+    for name, value in run.results.items():
+        metric = described(name)
         number = "—" if value is None else f'<data value="{escape(str(value))}">{escape(_number(value))}</data>'
-        words = ", ".join(filter(None, [_typeset(meaning), f"{better} is better" if better else ""]))
+        words = ", ".join(filter(None, [_typeset(metric.meaning), metric.direction]))
         rows += (
-            f'<tr><th scope="row">{escape(name)}</th><td class="number">{number}</td>'
-            f'<td class="soft">{unit}</td><td class="soft">{words}</td></tr>'
+            f'<tr><th scope="row">{escape(metric.title)}</th><td class="number">{number}</td>'
+            f'<td class="soft">{escape(metric.unit)}</td><td class="soft">{escape(words)}</td></tr>'
         )
-    return _table(("Measure", "Value", "Unit", "Meaning"), rows, css="results")
+    return _table(("Metric", "Value", "Unit", "Meaning"), rows, css="results")
 
 
 def _typeset(words: str) -> str:

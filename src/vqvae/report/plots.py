@@ -123,12 +123,12 @@ def usage_figure(counts: Sequence[int], *, perplexity: float | None, name: str) 
 
 def _figure(size: str, title: str, note: str, keys: str, svg: str) -> str:
     key = f"<div>{keys}</div>" if keys else ""
-    caption = f"<figcaption><b>{title}</b>{note}{key}</figcaption>"
+    caption = f"<figcaption><b>{escape(title)}</b>{escape(note)}{key}</figcaption>"
     return f'<figure class="plot {size}">{caption}{svg}</figure>'
 
 
 def _key(label: str, ink: str, shape: str = "line") -> str:
-    return f'<span class="key {shape}" style="--ink: var(--{ink})">{label}</span> '
+    return f'<span class="key {shape}" style="--ink: var(--{ink})">{escape(label)}</span> '
 
 
 def _draw(axes: "Axes", curve: Curve) -> None:

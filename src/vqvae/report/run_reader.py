@@ -1,18 +1,28 @@
-"""The records of a run directory, read for a page about it."""
+"""The records of a run directory, read for the page and for the doctor."""
 
 from dataclasses import dataclass
 from math import log2
 from pathlib import Path
 from typing import Any, cast
 
-from vqvae.config import read_yaml
+from vqvae.config import RunConfig, config_from, read_yaml
 from vqvae.files import read_json, read_records
 from vqvae.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)
 class RunRecords:
-    """What a run directory holds; what is absent is empty."""
+    """What a run directory holds. What is not there is empty.
+
+    Attributes:
+        directory: the run directory.
+        config_text: ``config.yaml`` as it is.
+        config: the values in it, unchecked.
+        environment: ``environment.json``.
+        data: ``data.json``.
+        evaluation: ``evaluation.json``.
+        metrics: the records of ``metrics.jsonl``, each with ``step`` and ``split``.
+    """
 
     directory: RunDirectory
     config_text: str
@@ -29,23 +39,23 @@ class RunRecords:
 
     @property
     def stage(self) -> str:
-        """The stage that it trained."""
+        """The stage that the run trained."""
         return str(self.config.get("stage", "run"))
 
     @property
     def counts(self) -> list[int]:
-        """How often its evaluation chose each code."""
+        """How often each code was chosen in the evaluation."""
         return self.evaluation.get("counts") or []
 
     @property
     def results(self) -> dict[str, Any]:
-        """What its evaluation measured."""
+        """The values that the evaluation measured, by metric."""
         found: dict[str, Any] = self.evaluation.get("results") or {}
         return {key: value for key, value in found.items() if key != "protocol"}
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """How that was measured."""
+        """What the evaluation measured, and how."""
         return (self.evaluation.get("results") or {}).get("protocol") or {}
 
     @property
@@ -55,17 +65,25 @@ class RunRecords:
 
     @property
     def uniform_bits(self) -> float | None:
-        """What a code costs without a prior."""
+        """What a code costs under the uniform prior, in bits, where it is known."""
         if self.results.get("bits_per_code_uniform") is not None:
             return self.results["bits_per_code_uniform"]
         return log2(self.num_codes) if self.num_codes else None
 
+    def checked_config(self) -> RunConfig:
+        """Return the config.
+
+        Raises:
+            UserError: when ``config.yaml`` is not that of a run.
+        """
+        return config_from(self.config, str(self.directory.config))
+
 
 def read_run(path: Path) -> RunRecords:
-    """Read a run directory.
+    """Read the records of a run directory.
 
     Raises:
-        UserError: when it is not there, not a run, or damaged.
+        UserError: when the directory is not there or is not a run, or a record is damaged.
     """
     run = RunDirectory(path).check()
     config = read_yaml(run.config)
@@ -79,7 +97,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _find(settings: dict[str, Any], name: str) -> Any:
-    """Find a setting anywhere in the config: which section holds it depends on the model."""
+    """Find a setting in any section of the config: the section depends on the model."""
     if name in settings:
         return settings[name]
     inner = [cast(dict[str, Any], value) for value in settings.values() if isinstance(value, dict)]

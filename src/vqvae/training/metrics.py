@@ -10,8 +10,7 @@ from tqdm import tqdm
 
 from vqvae.distributed import rank
 from vqvae.errors import UserError
-
-_SHOWN = ("loss", "bits_per_code", "nmse", "psnr", "perplexity", "usage", "dropped", "images_per_second")
+from vqvae.metrics import METRICS
 
 
 def rounded(value: float) -> float:
@@ -66,8 +65,9 @@ class Progress:
             self.bar.update()
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
-        """Show the metrics that a person follows."""
-        shown = "  ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values)
+        """Show the metrics that the table of metrics marks for the log."""
+        names = [metric.name for metric in METRICS.values() if metric.in_log and metric.name in values]
+        shown = "  ".join(f"{name} {values[name]:.4g}" for name in names)
         if self.bar is None:
             print(f"step {step}/{self.steps}  {split}  {shown}", file=sys.stderr, flush=True)
         elif split == "train":

@@ -50,7 +50,7 @@ class PriorStage:
         tokenizer: whose codes these are, for decoding samples.
     """
 
-    criterion = "bits_per_code"
+    criterion = "bits_per_code_prior"
 
     def __init__(
         self,
@@ -72,8 +72,8 @@ class PriorStage:
         self.model: nn.Module = self.prior
         self.counts = count_codes(train.codes, self.prior.spec.num_codes)
         self.baselines = {
-            "unigram_bits_per_code": self._floor(pooled(self.counts)),
-            "position_unigram_bits_per_code": self._floor(self.counts),
+            "bits_per_code_unigram": self._floor(pooled(self.counts)),
+            "bits_per_code_position_unigram": self._floor(self.counts),
         }
         batch = len(rank_slice(torch.arange(config.training.batch_size // config.training.accumulate)))
         example = torch.zeros(batch, height, width, n, dtype=torch.int64, device=engine.device)
@@ -108,7 +108,7 @@ class PriorStage:
             logits = self.network(codes) if labels is None else self.network(codes, labels)
         nats = F.cross_entropy(logits.float().flatten(0, 3), codes.flatten(), reduction="sum")
         loss = nats / max(1, codes.numel())
-        return loss, {"bits_per_code": loss / log(2)}
+        return loss, {"bits_per_code_prior": loss / log(2)}
 
     def _labels(self, codes: CodeSet, rows: Tensor) -> Tensor | None:
         if not self.prior.num_classes or codes.labels is None:
@@ -135,12 +135,11 @@ class PriorStage:
         return nats / codes.codes[0, rows].numel()
 
     def evaluate(self) -> dict[str, float]:
-        """Measure held-out codes, as many training codes the same way (the gap is overfitting), and the floors."""
+        """Measure validation codes, as many training codes in the same way, and the baselines."""
         nats, train_nats = self._nats_per_code(self.validation), self._nats_per_code(self.train)
         return {
-            "nats_per_code": nats,
-            "bits_per_code": nats / log(2),
-            "train_bits_per_code": train_nats / log(2),
+            "bits_per_code_prior": nats / log(2),
+            "bits_per_code_prior_train": train_nats / log(2),
             "overfit_bits": (nats - train_nats) / log(2),
             **self.baselines,
         }

@@ -207,8 +207,8 @@ def _prior_stage(
     stage = PriorStage(config, codes, validation_codes, engine, opened)
     if rank() == 0:
         save_counts(run.code_counts, stage.counts)
-        floors = (f"{name.removesuffix('_bits_per_code')} {bits:.4g}" for name, bits in stage.baselines.items())
-        print(f"bits a code that a prior must get below: {', '.join(floors)}", file=sys.stderr, flush=True)
+        baselines = ", ".join(f"{name} {bits:.4g}" for name, bits in stage.baselines.items())
+        print(f"baselines that a prior must beat: {baselines}", file=sys.stderr, flush=True)
     return stage
 
 

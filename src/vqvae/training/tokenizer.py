@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from vqvae.config import MEASURED_ROWS, TokenizerConfig
 from vqvae.data import Images, ImageSet, ImageStream
 from vqvae.distributed import rank_slice
-from vqvae.metrics.health import Health, gradient_norms
-from vqvae.metrics.images import psnr
+from vqvae.metrics import Batch, Measurement, Models, measured_in
+from vqvae.metrics.gradients import gradient_norms
 from vqvae.model_card import tokenizer_card
 from vqvae.model_io import build_tokenizer, save_model
 from vqvae.models import VQVAE, objective
@@ -129,20 +129,15 @@ class TokenizerStage:
         return codes, self.tokenizer.decode(codes).cpu()
 
     def evaluate(self) -> dict[str, float]:
-        """Measure the first held-out rows; the gradients on the first batch of them."""
-        error, quality, health = 0.0, 0.0, Health(self.tokenizer)
+        """Measure the first validation rows; the gradients on the first batch of them."""
+        models = Models(self.tokenizer)
+        measurement = Measurement(models, measured_in("validation"))
         pixels = self.validation.pixels[:MEASURED_ROWS]
         for part in pixels.split(_BATCH):
             z_e = self.tokenizer.encoder(self._images(part))
-            quantized = self.tokenizer.quantizer(z_e)
-            reconstruction = self.tokenizer.decoder(quantized.z_q).float().clamp(-1.0, 1.0).cpu()
-            health.add(z_e, quantized.codes)
-            error += float((reconstruction - images_from_pixels(part)).square().sum())
-            quality += float(psnr(part, reconstruction).sum())
+            measurement.add(Batch(models, part, self.tokenizer.quantizer(z_e).codes, z_e=z_e))
         return {
-            "nmse": error / pixels.numel() / float(self.tokenizer.pixel_variance),
-            "psnr": quality / len(pixels),
-            **health.metrics(),
+            **{name: value for name, value in measurement.values().items() if value is not None},
             **gradient_norms(self.tokenizer, self._images(pixels[:_BATCH]), beta=self.config.beta),
         }
 

@@ -1,6 +1,7 @@
-"""Health is measured by its definitions, of every quantizer, at any batch size, and changes nothing."""
+"""Metrics of codes follow their definitions, for every quantizer, at any batch size, and change nothing."""
 
 from functools import cache
+from math import log2
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ import torch
 
 from vqvae.data import load
 from vqvae.files import read_records
-from vqvae.metrics.health import Health, gradient_norms
-from vqvae.metrics.images import CodeCounts
+from vqvae.metrics import Batch, Measurement, Models, measured_in
+from vqvae.metrics.codes import CodeCounts, CodeUse
+from vqvae.metrics.gradients import gradient_norms
 from vqvae.models import VQVAE
 from vqvae.quantizers import (
     BSQ,
@@ -58,20 +60,20 @@ def images(count: int) -> torch.Tensor:
     return images_from_pixels(load("shapes", "test", limit=count).pixels)
 
 
-def health_of(tokenizer: VQVAE, size: int) -> dict[str, float]:
-    health = Health(tokenizer)
+def measured(tokenizer: VQVAE, size: int) -> dict[str, Any]:
+    measurement = Measurement(models := Models(tokenizer), measured_in("validation"))
     with torch.no_grad():
-        for part in images(8).split(size):
-            z_e = tokenizer.encoder(part)
-            health.add(z_e, tokenizer.quantizer(z_e).codes)
-    return health.metrics()
+        for pixels in load("shapes", "test", limit=8).pixels.split(size):
+            z_e = tokenizer.encoder(images_from_pixels(pixels))
+            measurement.add(Batch(models, pixels, tokenizer.quantizer(z_e).codes, z_e=z_e))
+    return measurement.values()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_quantizer_has_its_health(kind: str) -> None:
+def test_every_quantizer_is_measured(kind: str) -> None:
     tokenizer = tokenizer_of(kind)
     before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
-    found, alone = health_of(tokenizer, 8), health_of(tokenizer, 1)
+    found, alone = measured(tokenizer, 8), measured(tokenizer, 1)
     assert found == pytest.approx(alone, rel=1e-4)
     n = tokenizer.codes_per_position
     assert found["counted"] == 8 * 8 * 8 * n and 1 <= found["perplexity"] <= tokenizer.num_codes
@@ -92,7 +94,7 @@ def test_the_quantization_error_is_its_definition() -> None:
         z_q = tokenizer.quantizer(z_e.float()).z_q.double()
     spread = (z_e - z_e.mean((0, 2, 3), keepdim=True)).square().sum()
     expected = float((z_e - z_q).square().sum() / spread)
-    assert health_of(tokenizer, 3)["quantization_error"] == pytest.approx(expected, rel=1e-5)
+    assert measured(tokenizer, 3)["quantization_error"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_inside_a_projection_the_error_is_that_of_what_is_compared() -> None:
@@ -102,15 +104,15 @@ def test_inside_a_projection_the_error_is_that_of_what_is_compared() -> None:
         low = quantizer.low(tokenizer.encoder(images(8)))
         left = low - quantizer.inner(low).z_q
     expected = float(left.square().sum() / (low - low.mean((0, 2, 3), keepdim=True)).square().sum())
-    assert health_of(tokenizer, 3)["quantization_error"] == pytest.approx(expected, rel=1e-4)
+    assert measured(tokenizer, 3)["quantization_error"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_dead_level_shows_though_the_codes_together_are_used() -> None:
     tokenizer = tokenizer_of("grouped")
     codes = torch.stack([torch.arange(16).view(1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64)], dim=3)
-    health = Health(tokenizer)
-    health.add(torch.zeros(1, 8, 4, 4), codes)
-    found = health.metrics()
+    use = CodeUse(models := Models(tokenizer))
+    use.add(Batch(models, torch.zeros(1, 3, 16, 16, dtype=torch.uint8), codes))
+    found = use.result()
     assert found["usage"] == 1.0 and (found["usage_1"], found["usage_2"]) == (1.0, 1 / 16)
 
 
@@ -124,11 +126,22 @@ def test_the_commitments_gradient_is_its_closed_form_and_grows_with_beta() -> No
         assert found == pytest.approx(beta * float(expected), rel=1e-5)
 
 
-def test_health_is_in_the_records_of_a_run(tokenizer_run: Run, prior_run: Run) -> None:
+def test_the_metrics_of_codes_are_in_the_records_of_a_run(tokenizer_run: Run, prior_run: Run) -> None:
     [*_, tokens] = (record for record in read_records(tokenizer_run.metrics) if record["split"] == "validation")
     assert {"dead_codes", "counted", "quantization_error", "gradient_reconstruction"} <= tokens.keys()
     [*_, codes] = (record for record in read_records(prior_run.metrics) if record["split"] == "validation")
-    assert 0 < codes["unigram_bits_per_code"] <= 4.1
+    assert 0 < codes["bits_per_code_unigram"] <= 4.1
+
+
+def test_perplexity_and_usage_equal_their_definitions() -> None:
+    counts = CodeCounts(8)
+    counts.add(torch.tensor([[0, 0], [1, 1]]))
+    counts.add(torch.tensor([2, 2, 3, 3]))
+    assert counts.perplexity == pytest.approx(4.0) and counts.usage == 0.5
+    skewed = CodeCounts(4)
+    skewed.add(torch.tensor([0, 0, 0, 1]))
+    entropy = -(0.75 * log2(0.75) + 0.25 * log2(0.25))
+    assert skewed.perplexity == pytest.approx(2**entropy)
 
 
 def test_counts_hold_no_more_than_the_codes_in_use() -> None:

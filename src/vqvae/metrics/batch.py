@@ -1,0 +1,77 @@
+"""What a metric is given: the models that are measured, and batches of images with what they make of them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from vqvae.likelihoods import pixel_nats
+from vqvae.models import VQVAE
+from vqvae.priors import CodePrior
+from vqvae.tensors import images_from_pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """The models that are measured, in eval mode and on one device.
+
+    Attributes:
+        tokenizer: the tokenizer.
+        prior: a prior over the tokenizer's codes, or None.
+        code_counts: how often each code occurs at each position of the prior's training codes, int64 [h, w, n, K],
+            or None.
+    """
+
+    tokenizer: VQVAE
+    prior: CodePrior | None = None
+    code_counts: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A batch of images. Whatever the models make of it is computed when the first metric asks, and kept.
+
+    Attributes:
+        models: the models that are measured.
+        pixels: uint8 [B, C, H, W], on the CPU.
+        codes: int64 [B, h, w, n], on the models' device.
+        labels: int64 [B], on the models' device; None for a prior without classes.
+        z_e: the encoder's output, float [B, D, h, w]; None where it was not kept.
+    """
+
+    models: Models
+    pixels: Tensor
+    codes: Tensor
+    labels: Tensor | None = None
+    z_e: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return B."""
+        return len(self.pixels)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The pixels as float32 [B, C, H, W] in [-1, 1], on the CPU."""
+        return images_from_pixels(self.pixels)
+
+    @cached_property
+    def latents(self) -> Tensor:
+        """The encoder's output, float [B, D, h, w], on the models' device."""
+        return self.models.tokenizer.encoder(self.images.to(self.codes.device)) if self.z_e is None else self.z_e
+
+    @cached_property
+    def reconstruction(self) -> Tensor:
+        """The decoder's mean, float32 [B, C, H, W] in [-1, 1], on the CPU."""
+        return self.models.tokenizer.decode(self.codes).cpu()
+
+    @cached_property
+    def decoder_nats(self) -> Tensor:
+        """-log p(x | z_q) of each image, float64 [B], on the CPU."""
+        return pixel_nats(self.pixels, self.reconstruction, self.models.tokenizer.noise_variance.cpu())
+
+    @cached_property
+    def prior_nats(self) -> Tensor | None:
+        """-log p(z) of each image's codes under the prior, float64 [B], on the CPU; None without a prior."""
+        if self.models.prior is None:
+            return None
+        return -self.models.prior.log_prob(self.codes, self.labels).cpu().double()

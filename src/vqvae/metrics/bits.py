@@ -1,0 +1,84 @@
+"""Metrics in bits: what an image's codes and pixels cost under a uniform, a counted and a learned prior."""
+
+from collections.abc import Mapping
+from math import log, log2, prod
+
+from vqvae.metrics.accumulator import Accumulator
+from vqvae.metrics.baselines import pooled, unigram_nats
+from vqvae.metrics.batch import Batch, Models
+from vqvae.models import uniform_prior_bits
+
+
+def bits(nats: float) -> float:
+    """Convert nats to bits."""
+    return nats / log(2)
+
+
+class CodeBits(Accumulator):
+    """The mean cost of a code in bits, -log2 p(code), under each prior that there is.
+
+    The unigram baselines need counts of training codes. Counts from a different grid are ignored.
+    """
+
+    def __init__(self, models: Models) -> None:
+        super().__init__(models)
+        counts = models.code_counts
+        self.counts = {} if counts is None else {"unigram": pooled(counts), "position_unigram": counts}
+        self.nats: dict[str, float] = {}
+        self.codes = 0
+
+    def add(self, batch: Batch) -> None:
+        """Add the nats of a batch's codes."""
+        self.codes += batch.codes.numel()
+        if batch.prior_nats is not None:
+            self._add("prior", float(batch.prior_nats.sum()))
+        grid = None if self.models.code_counts is None else self.models.code_counts.shape[:3]
+        if grid == batch.codes.shape[1:]:
+            for name, counts in self.counts.items():
+                self._add(name, float(unigram_nats(batch.codes.cpu(), counts).sum()))
+
+    def _add(self, name: str, nats: float) -> None:
+        self.nats[name] = self.nats.get(name, 0.0) + nats
+
+    def result(self) -> Mapping[str, float | None]:
+        """Return ``bits_per_code_*``: None for a prior that there is not."""
+        found: dict[str, float | None] = {"bits_per_code_uniform": log2(self.models.tokenizer.num_codes)}
+        for name in ("unigram", "position_unigram", "prior"):
+            nats = self.nats.get(name)
+            found[f"bits_per_code_{name}"] = None if nats is None else bits(nats) / self.codes
+        return found
+
+
+class ImageBits(Accumulator):
+    """Bits per dimension: upper bounds on -log2 p(x) of an image, divided by its C*H*W elements.
+
+    Codes are a function of the image, so p(x) >= p(x | z) p(z) and -log2 p(x) <= -log2 p(x | z) - log2 p(z).
+    """
+
+    def __init__(self, models: Models) -> None:
+        super().__init__(models)
+        self.images = 0
+        self.image_shape = (1, 1, 1)
+        self.decoder_nats = 0.0
+        self.prior_nats: float | None = None
+
+    def add(self, batch: Batch) -> None:
+        """Add the nats of a batch's pixels and codes."""
+        self.images += len(batch)
+        self.image_shape = tuple(batch.pixels.shape[1:])
+        self.decoder_nats += float(batch.decoder_nats.sum())
+        if batch.prior_nats is not None:
+            self.prior_nats = (self.prior_nats or 0.0) + float(batch.prior_nats.sum())
+
+    def result(self) -> Mapping[str, float | None]:
+        """Return ``kl_bits_per_dim_uniform``, ``bits_per_dim_uniform`` and ``bits_per_dim_prior``."""
+        uniform = uniform_prior_bits(self.models.tokenizer.code_spec(*self.image_shape[1:]), self.image_shape)
+        dimensions = max(1, self.images) * prod(self.image_shape)
+        decoder = bits(self.decoder_nats) / dimensions
+        return {
+            "kl_bits_per_dim_uniform": uniform,
+            "bits_per_dim_uniform": decoder + uniform,
+            "bits_per_dim_prior": None
+            if self.prior_nats is None
+            else decoder + bits(self.prior_nats) / dimensions,
+        }

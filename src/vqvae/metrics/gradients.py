@@ -1,0 +1,47 @@
+"""How strongly each term of the objective pulls."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vqvae.models import VQVAE, objective
+
+
+def gradient_norms(tokenizer: VQVAE, images: Tensor, *, beta: float) -> dict[str, float]:
+    """Return the norms of the gradients of equation 3's terms on a batch; nothing is learned from the batch.
+
+    ``gradient_reconstruction`` and ``gradient_commitment`` (times beta) are taken at the encoder's output.
+    ``gradient_codebook`` is taken at the quantizer's parameters, and at the encoder's output too where the term
+    (an entropy, a KL) reaches it; it is 0 where nothing is learned by gradient.
+
+    Args:
+        tokenizer: in eval mode.
+        images: float [B, C, H, W] in [-1, 1], on the tokenizer's device.
+        beta: the weight of the commitment term.
+    """
+    with torch.enable_grad():
+        z_e = tokenizer.encoder(images).detach().requires_grad_()
+        quantized = tokenizer.quantizer(z_e)
+        loss = objective(
+            images,
+            tokenizer.decoder(quantized.z_q),
+            quantized,
+            pixel_variance=tokenizer.pixel_variance,
+            beta=beta,
+        )
+        quantizer = cast(nn.Module, tokenizer.quantizer)
+        parameters = [p for p in quantizer.parameters() if p.requires_grad]
+        return {
+            "gradient_reconstruction": _norm(loss.reconstruction, [z_e]),
+            "gradient_commitment": _norm(beta * loss.commitment, [z_e]),
+            "gradient_codebook": _norm(loss.codebook, [z_e, *parameters]),
+        }
+
+
+def _norm(term: Tensor, of: Sequence[Tensor]) -> float:
+    if not term.requires_grad:
+        return 0.0
+    found = torch.autograd.grad(term, of, retain_graph=True, materialize_grads=True)
+    return sum(float(g.double().square().sum()) for g in found) ** 0.5

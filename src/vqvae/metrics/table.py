@@ -1,0 +1,156 @@
+"""The table of metrics. Whoever shows or records a metric reads its row here: one name, one unit, one meaning.
+
+A metric is added by its row and the accumulator that the row names. A module from outside calls ``add_metric``.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from vqvae.metrics.accumulator import Accumulator
+from vqvae.metrics.bits import CodeBits, ImageBits
+from vqvae.metrics.codes import CodeUse, QuantizationError
+from vqvae.metrics.images import NMSE, PSNR, SSIM, ImageCount
+
+Better = Literal["lower", "higher", "neither"]
+When = Literal["evaluation", "validation"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row.
+
+    Attributes:
+        name: in records, in JSON and on the terminal.
+        title: on the page.
+        unit: of the number; "" for a pure number.
+        better: which values are better.
+        meaning: what the number is.
+        accumulator: adds the metric up over a split. Rows that share an accumulator share its sums. None: training
+            computes the metric.
+        when: where the accumulator runs: ``evaluation`` is ``vqvae evaluate``, ``validation`` is the measurement
+            of a tokenizer while it is trained.
+        in_log: whether the lines that training prints show the metric.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Better
+    meaning: str
+    accumulator: type[Accumulator] | None = None
+    when: tuple[When, ...] = ("evaluation",)
+    in_log: bool = False
+
+    @property
+    def direction(self) -> str:
+        """Which values are better, in words; "" for neither."""
+        return "" if self.better == "neither" else f"{self.better} is better"
+
+
+_BOTH: tuple[When, ...] = ("evaluation", "validation")
+_VALIDATION: tuple[When, ...] = ("validation",)
+_ROWS = (
+    Metric("images", "Images", "images", "neither", "number of images measured", ImageCount),
+    Metric("nmse", "NMSE", "", "lower",
+           "squared error divided by the variance of the training pixels: 0 is exact, 1 is a constant image",
+           NMSE, _BOTH, in_log=True),
+    Metric("psnr", "PSNR", "dB", "higher",
+           "peak signal-to-noise ratio, peak 255, after rounding to uint8, mean over images",
+           PSNR, _BOTH, in_log=True),
+    Metric("ssim", "SSIM", "", "higher", "structural similarity, mean over images: 1 is a copy", SSIM),
+    Metric("perplexity", "Perplexity", "codes", "higher", "effective number of codes in use (2 to the entropy)",
+           CodeUse, _BOTH, in_log=True),
+    Metric("usage", "Usage", "", "higher", "fraction of the K codes that is chosen at least once",
+           CodeUse, _BOTH, in_log=True),
+    Metric("dead_codes", "Dead codes", "codes", "lower", "number of codes that are never chosen",
+           CodeUse, _VALIDATION),
+    Metric("counted", "Codes counted", "codes", "neither", "codes that perplexity and usage are taken from",
+           CodeUse, _VALIDATION),
+    Metric("quantization_error", "Quantization error", "", "lower",
+           "squared distance from z_e to its code divided by the variance of z_e: 0 is exact, 1 is a single code",
+           QuantizationError, _VALIDATION),
+    Metric("bits_per_code_uniform", "Bits per code, uniform prior", "bits", "lower",
+           "all codes equally likely: log2 K", CodeBits),
+    Metric("bits_per_code_unigram", "Bits per code, unigram", "bits", "lower",
+           "each code as likely as it is frequent in training; a prior must cost less", CodeBits),
+    Metric("bits_per_code_position_unigram", "Bits per code, unigram by position", "bits", "lower",
+           "the same, with frequencies of each position by itself", CodeBits),
+    Metric("bits_per_code_prior", "Bits per code, learned prior", "bits", "lower",
+           "cross-entropy of the codes under the learned prior", CodeBits, in_log=True),
+    Metric("bits_per_code_prior_train", "Bits per code, learned prior, training images", "bits", "lower",
+           "the same on training images; the gap to validation images is overfitting"),
+    Metric("overfit_bits", "Overfitting", "bits", "lower",
+           "bits per code on validation images minus bits per code on training images"),
+    Metric("kl_bits_per_dim_uniform", "KL to the uniform prior", "bits", "lower",
+           "an image's codes alone under the uniform prior, divided by C*H*W", ImageBits),
+    Metric("bits_per_dim_uniform", "Bits per dimension, uniform prior", "bits", "lower",
+           "upper bound on -log2 p(x), codes and pixels, divided by C*H*W", ImageBits),
+    Metric("bits_per_dim_prior", "Bits per dimension, learned prior", "bits", "lower",
+           "the same bound with the learned prior", ImageBits),
+    Metric("loss", "Loss", "", "lower", "the objective that training minimises", in_log=True),
+    Metric("reconstruction", "Reconstruction loss", "", "lower",
+           "squared error divided by the variance of the training pixels, as training sees it"),
+    Metric("codebook", "Codebook loss", "", "lower", "second term of the objective"),
+    Metric("commitment", "Commitment loss", "", "lower", "third term of the objective, not multiplied by beta"),
+    Metric("gradient_reconstruction", "Gradient of the reconstruction", "", "neither",
+           "norm at the encoder's output, on validation images"),
+    Metric("gradient_commitment", "Gradient of the commitment", "", "neither",
+           "norm at the encoder's output, multiplied by beta, on validation images"),
+    Metric("gradient_codebook", "Gradient of the codebook", "", "neither",
+           "norm at what the quantizer learns by gradient, on validation images"),
+    Metric("gradient_norm", "Gradient norm", "", "neither", "of all parameters, before clipping"),
+    Metric("learning_rate", "Learning rate", "", "neither", "of the optimizer at this step"),
+    Metric("revived", "Revived codes", "codes", "neither", "unused codes that started again at this step"),
+    Metric("temperature", "Gumbel temperature", "", "neither", "of the Gumbel posterior at this step"),
+    Metric("dropped", "Dropped steps", "steps", "lower", "steps so far whose loss or gradient was not finite",
+           in_log=True),
+    Metric("images_per_second", "Speed", "images per second", "higher", "training images, without measurements",
+           in_log=True),
+)  # fmt: skip
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
+
+# What sums a run up, by the stage that it trained: the first that were measured are shown.
+HEADLINES: dict[str, Sequence[str]] = {
+    "tokenizer": ("nmse", "psnr", "ssim", "perplexity", "usage", "quantization_error"),
+    "prior": ("bits_per_code_prior", "bits_per_dim_prior", "bits_per_code_prior_train", "bits_per_code_unigram"),
+}
+
+
+def add_metric(metric: Metric) -> None:
+    """Add a row to the table, at its end. The same metric again, as when a notebook's cell is rerun, replaces it.
+
+    Raises:
+        ValueError: when the name is that of another metric.
+    """
+    taken = METRICS.get(metric.name)
+    if taken is not None and _origin(taken) != _origin(metric):
+        raise ValueError(f"metric '{metric.name}': there is a metric of that name: choose another name")
+    METRICS[metric.name] = metric
+
+
+def _origin(metric: Metric) -> tuple[str, str]:
+    accumulator = metric.accumulator
+    return ("", metric.meaning) if accumulator is None else (accumulator.__module__, accumulator.__qualname__)
+
+
+def without_level(name: str) -> str:
+    """Return the name of a metric without the number of a level: ``usage`` for ``usage_2``."""
+    return re.sub(r"_\d+$", "", name)
+
+
+def described(name: str) -> Metric:
+    """Return a metric's row: for ``usage_2`` that of ``usage``, as level 2; for an unknown name an empty one."""
+    if name in METRICS:
+        return METRICS[name]
+    row = METRICS.get(without_level(name))
+    if row is None:
+        return Metric(name, name, "", "neither", "")
+    return replace(row, name=name, title=f"{row.title}, level {name.rpartition('_')[2]}")
+
+
+def measured_in(when: When) -> list[Metric]:
+    """Return the rows that are measured there, in the order of the table."""
+    return [metric for metric in METRICS.values() if metric.accumulator is not None and when in metric.when]
