@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_decoded_is_named_and_skipped_or_stops_the_run(
         (folder / split).mkdir(parents=True)
         for number in range(20):
             Image.linear_gradient("L").resize((16, 16)).rotate(9 * number).save(folder / split / f"{number}.png")
-    (folder / "train" / "broken.png").write_bytes(b"not an image")
+    (folder / "train" / "0-broken.png").write_bytes(b"not an image")
     settings = ["--data", str(folder), "--data.limit", "null", "--steps", "2"]
     strict = ["train", recipes["tokenizer"], *settings, "--out", str(tmp_path / "strict"), "--strict"]
     assert "broken.png" in _fails(capsys, *strict)

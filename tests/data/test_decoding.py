@@ -190,7 +190,7 @@ def test_strict_stops_at_the_first_bad_file(damaged, fit):
 
 def test_pixels_of_unknown_range_are_refused(tmp_path):
     Image.new("F", (4, 4), 0.5).save(tmp_path / "float.tiff")
-    with pytest.raises(UserError, match=r"none of the 1 images .* float\.tiff: floating-point pixels"):
+    with pytest.raises(UserError, match=r"cannot decode float\.tiff, its only image: floating-point pixels"):
         load(str(tmp_path), "train")
 
 

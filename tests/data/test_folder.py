@@ -76,8 +76,9 @@ def test_train_and_test_folders_are_the_splits(tmp_path, picture, save, test_nam
     for index, path in enumerate(["train/b/x.png", "train/a/deep/er/x.PNG", f"{test_name}/c/x.png"]):
         save(tmp_path / path, picture(index))
     train, test = load(str(tmp_path), "train"), load(str(tmp_path), "test")
-    # One numbering for both splits, though "c" is in the test split alone.
-    assert train.classes == test.classes == ("a", "b", "c")
+    # One numbering for both splits; "c" is in the test split alone, and training does not know of it.
+    assert train.classes == ("a", "b")
+    assert test.classes == ("a", "b", "c")
     assert train.labels.tolist() == [0, 1]
     assert test.labels.tolist() == [2]
     assert np.array_equal(train.pixels[0].permute(1, 2, 0).numpy(), picture(1))

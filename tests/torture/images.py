@@ -50,7 +50,7 @@ def check(count: int, seed: int) -> str:
     assert listed == bad, (
         f"listed and good: {sorted(listed - bad)[:5]}; bad and not listed: {sorted(bad - listed)[:5]}"
     )
-    assert said["train"]["images"] == count - len(bad)
+    assert said["train"]["images"] + said["validation"]["images"] == count - len(bad)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     kinds = min(len(BAD), len(bad))
     return (

@@ -7,7 +7,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
-from vqvae.commands.resolve import check_flags, load_files, open_prior_run
+from vqvae.commands.resolve import check_flags, images_named, open_prior_run
 from vqvae.errors import UserError
 from vqvae.report.pictures import grid
 from vqvae.sampling import PLAIN, Controls, vary
@@ -58,7 +58,7 @@ def inpaint_picture(
     check_flags(controls, labels)
     if not Path(image).is_file():
         raise UserError(f"{image}: no such image file")
-    pixels = load_files(path, tokenizer, [image])
+    pixels = images_named(path, tokenizer, [image])
     size = pixels.shape[2], pixels.shape[3]
     hole = _hole(mask, box, depth, size)
     codes = tokenizer.encode(images_from_pixels(pixels.to(run.device))).expand(num, -1, -1, -1)

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
 
 from vqvae.config import DataConfig, config_from, read_yaml
-from vqvae.data import ImageSet
+from vqvae.data import ImageSet, load_files
 from vqvae.errors import UserError, did_you_mean
 from vqvae.model_card import ModelCard
 from vqvae.model_io import choose_device, load_tokenizer, open_prior
@@ -102,6 +101,7 @@ def load_for(path: str, tokenizer: VQVAE, spec: str, split: str) -> tuple[ImageS
         size=data.size,
         fit=data.fit,
         channels=tokenizer.channels,  # pyright: ignore[reportArgumentType]
+        validation=data.validation,
     ).load(split, multiple_of=tokenizer.factor)
     return images, data.fit
 
@@ -113,27 +113,15 @@ def images_named(path: str, tokenizer: VQVAE, names: Sequence[str]) -> torch.Ten
         UserError: for names of neither, and images that do not fit.
     """
     if all(Path(name).is_file() for name in names):
-        return load_files(path, tokenizer, names)
+        data = data_config(path)
+        return load_files(
+            [Path(name) for name in names],
+            size=data.size,
+            fit=data.fit,
+            channels=tokenizer.channels,
+            multiple_of=tokenizer.factor,
+        ).pixels
     if len(names) == 1:
         return load_for(path, tokenizer, names[0], "test")[0].pixels[:32]
     missing = next(name for name in names if not Path(name).is_file())
     raise UserError(f"{missing}: no such image file")
-
-
-def load_files(path: str, tokenizer: VQVAE, names: Sequence[str]) -> torch.Tensor:
-    """Read image files as a run's own images were, uint8 [N, C, H, W].
-
-    Raises:
-        UserError: for a file that is no image, or that does not fit.
-    """
-    # a folder of links, so that files are decoded and made to fit by the one reader that there is
-    with TemporaryDirectory() as folder:
-        train = Path(folder) / "train"
-        train.mkdir()
-        (Path(folder) / "test").mkdir()  # else some would be held out
-        for number, name in enumerate(names):
-            (train / f"{number:06d}-{Path(name).name}").symlink_to(Path(name).resolve())
-        images, _ = load_for(path, tokenizer, folder, "train")
-    if images.bad:
-        raise UserError(f"{images.bad[0].path}: {images.bad[0].reason}")
-    return images.pixels

@@ -1,7 +1,7 @@
 """What the two kinds of run are made of: the data, the model, the training."""
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field
 
@@ -34,6 +34,10 @@ class DataConfig:
             once and stored, so each costs one pass of the tokenizer over the data.
         strict: whether a file that cannot be decoded stops the run.
         limit: the first so many images of a split only.
+        validation: images of the training split that are held out and measured while training: a number of rows,
+            or a share such as 0.1. They are the end of the split; where the images lie class by class, the end of
+            each class. ``auto`` is the data set's own validation split beside a test split, or else 5,000 rows or
+            5 %, whichever is less. 0 holds out nothing and measures the training images themselves.
         stream: whether training images are read as they are needed, for sets that do not fit into memory.
         interleave: number of interleaved read positions per batch of a stream. More positions mix better and hold
             more in memory; ranks share them.
@@ -49,28 +53,47 @@ class DataConfig:
     crops: CountOrZero = 0
     strict: bool = False
     limit: Count | None = None
+    validation: CountOrZero | Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"
     stream: bool = False
     interleave: Count = 16
 
     def training_images(self, multiple_of: int) -> Images:
-        """Read the training split into memory, or open it where it is to be read as it is needed."""
+        """Read the training split into memory, or open it where it is to be read as it is needed.
+
+        Args:
+            multiple_of: what height and width must be multiples of.
+        """
         if not self.stream:
             return self.load("train", multiple_of=multiple_of)
         return open_stream(
             self.spec, "train", multiple_of=multiple_of, interleave=self.interleave, **self._reading()
         )
 
-    def validation_images(self, multiple_of: int) -> ImageSet:
-        """Read the test split into memory; of one that may not fit, as much as training measures."""
+    def validation_images(self, multiple_of: int, *, train: Images) -> ImageSet:
+        """Read the validation split into memory; of a stream, as much as training measures.
+
+        Args:
+            multiple_of: what height and width must be multiples of.
+            train: the training images, whose size and channels validation images get.
+        """
         limit = min(self.limit or MEASURED_ROWS, MEASURED_ROWS) if self.stream else self.limit
-        return replace(self, limit=limit).load("test", multiple_of=multiple_of)
+        return replace(self.as_read(train), limit=limit).load("validation", multiple_of=multiple_of)
+
+    def as_read(self, train: Images) -> "DataConfig":
+        """Return this config with the channels that the training images have and, under crop, with their size."""
+        channels, height, width = train.shape
+        size = (height, width) if self.fit == "crop" else self.size
+        return replace(self, channels=cast(Literal[1, 3], channels), size=size)
 
     def load(self, split: str, *, multiple_of: int) -> ImageSet:
-        """Read a split, ``train`` or ``test``, into memory."""
+        """Read a split, ``train``, ``validation`` or ``test``, into memory."""
+        if split == "validation" and self.validation == 0:
+            images = load(self.spec, "train", multiple_of=multiple_of, **self._reading())
+            return replace(images, split=split, origin=f"the training images themselves, {images.origin}")
         return load(self.spec, split, multiple_of=multiple_of, **self._reading())
 
     def _reading(self) -> dict[str, Any]:
-        names = ("size", "fit", "channels", "strict", "limit")
+        names = ("size", "fit", "channels", "strict", "limit", "validation")
         return {name: getattr(self, name) for name in names}
 
     def augmentation(self, seed: int) -> Augmentation:

@@ -2,8 +2,9 @@
 
 from vqvae.data.augment import Augmentation
 from vqvae.data.decoding import quiet_pil
+from vqvae.data.describe import describe
 from vqvae.data.imageset import BadFile, ImageSet
-from vqvae.data.load import load, open_stream
+from vqvae.data.load import load, load_files, open_stream
 from vqvae.data.order import flips, rows_at_step
 from vqvae.data.stream import ImageStream
 
@@ -15,8 +16,10 @@ __all__ = [
     "ImageSet",
     "ImageStream",
     "Images",
+    "describe",
     "flips",
     "load",
+    "load_files",
     "open_stream",
     "quiet_pil",
     "rows_at_step",

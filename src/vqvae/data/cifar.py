@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vqvae.data.source import Item, Source, file_line
+from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files
+from vqvae.data.splits import DataSet
 from vqvae.errors import UserError
 
 _PLANES = (3, 32, 32)
@@ -17,8 +18,8 @@ _BINARY_FOLDERS = ("cifar-10-batches-bin", "cifar-100-binary")
 _PICKLE_FOLDERS = ("cifar-10-batches-py", "cifar-100-python")
 
 
-def find_cifar(folder: Path) -> Path | None:
-    """Return the folder that holds CIFAR's binary batches, this one or a known one in it, or None.
+def find_cifar(folder: Path) -> DataSet | None:
+    """Return the splits of CIFAR's binary batches in a folder, or in a known folder within it; None without any.
 
     Raises:
         UserError: for CIFAR's Python batches, which are pickles.
@@ -26,7 +27,7 @@ def find_cifar(folder: Path) -> Path | None:
     candidates = [folder, *(folder / name for name in (*_BINARY_FOLDERS, *_PICKLE_FOLDERS))]
     for place in candidates:
         if _batch_files(place, "train") or _batch_files(place, "test"):
-            return place
+            return DataSet(str(place), {split: partial(_open, place, split) for split in ("train", "test")})
     for place in candidates:
         if (place / "data_batch_1").is_file() or ((place / "meta").is_file() and (place / "train").is_file()):
             raise UserError(
@@ -36,7 +37,7 @@ def find_cifar(folder: Path) -> Path | None:
     return None
 
 
-def cifar_source(folder: Path, split: str) -> Source:
+def _open(folder: Path, split: str) -> Source:
     """Return one split of CIFAR-10 or, with its fine labels, CIFAR-100.
 
     Raises:
@@ -52,14 +53,17 @@ def cifar_source(folder: Path, split: str) -> Source:
     labels = np.concatenate([batch[:, label_bytes - 1].astype(np.int64) for batch in records])
     if labels.max() >= num_classes:
         raise UserError(f"label {labels.max()} in {folder}: CIFAR-{num_classes} has 0 to {num_classes - 1}")
-    classes = _class_names(folder / ("fine_label_names.txt" if hundred else "batches.meta.txt"), num_classes)
-    names = [path.name for path in files]
+    parts = [(path, path.name, len(batch)) for path, batch in zip(files, records, strict=True)]
+    names = [f"{name} record {row}" for _, name, count in parts for row in range(count)]
     return Source(
         count=len(labels),
         items=partial(_items, names, records, label_bytes),
+        names=lambda: names,
+        files=partial(lines_of_files, parts),
+        origin=", ".join(path.name for path in files),
         labels=labels,
-        classes=classes,
-        files=lambda: (file_line(path, path.name) for path in files),
+        classes=_class_names(folder / ("fine_label_names.txt" if hundred else "batches.meta.txt"), num_classes),
+        fixed_classes=True,
     )
 
 
@@ -83,15 +87,11 @@ def _records(path: Path, label_bytes: int) -> NDArray[np.uint8]:
     return np.memmap(path, np.uint8, mode="r").reshape(-1, record)
 
 
-def _items(
-    names: list[str], records: list[NDArray[np.uint8]], label_bytes: int, start: int, stop: int
-) -> Iterator[Item]:
-    first = 0
-    for name, batch in zip(names, records, strict=True):
-        for row in range(max(start - first, 0), min(stop - first, len(batch))):
-            image = batch[row, label_bytes:].reshape(_PLANES).transpose(1, 2, 0)
-            yield Item(f"{name} record {row}", np.ascontiguousarray(image))
-        first += len(batch)
+def _items(names: list[str], records: list[NDArray[np.uint8]], label_bytes: int, rows: Rows) -> Iterator[Item]:
+    for batch, first, some in by_file(rows, [len(batch) for batch in records]):
+        for row in some.tolist():
+            image = records[batch][row, label_bytes:].reshape(_PLANES).transpose(1, 2, 0)
+            yield Item(names[first + row], np.ascontiguousarray(image))
 
 
 def _class_names(path: Path, num_classes: int) -> tuple[str, ...]:

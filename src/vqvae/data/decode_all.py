@@ -18,7 +18,7 @@ from tqdm import tqdm
 from vqvae.data.decoding import UndecodableError, decode, measure, quiet_pil
 from vqvae.data.imageset import BadFile, ImageSet
 from vqvae.data.resize import Crop, Size, Strict, most_common, round_down, spell
-from vqvae.data.source import Content, Item, Source
+from vqvae.data.source import Content, Item, Source, all_rows
 from vqvae.errors import UserError
 
 Fit = Literal["strict", "crop"]
@@ -59,10 +59,14 @@ def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> Ima
         spec=spec,
         split=split,
         bad=tuple(bad),
+        origin=source.origin,
+        left_out=source.left_out,
     )
 
 
 def _nothing_decodes(bad: list[BadFile], where: str) -> UserError:
+    if len(bad) == 1:
+        return UserError(f"{where}: cannot decode {bad[0].path}, its only image: {bad[0].reason}")
     return UserError(
         f"{where}: none of the {len(bad)} images can be decoded; the first is {bad[0].path}: {bad[0].reason}"
     )
@@ -98,7 +102,7 @@ def frame_of(source: Source, wanted: ImageSpec, where: str) -> Strict | Crop:
 
 
 def _usual_size(source: Source, wanted: ImageSpec, where: str) -> Size:
-    sizes = Counter(size for item in source.items(0, source.count) if (size := measure(item.content)) is not None)
+    sizes = Counter(size for item in source.items(all_rows(source)) if (size := measure(item.content)) is not None)
     return most_common(sizes) if sizes else _first_size(source, wanted, where)[0]
 
 
@@ -110,7 +114,7 @@ def _first_size(source: Source, wanted: ImageSpec, where: str) -> tuple[Size, st
 def first_image(source: Source, wanted: ImageSpec, where: str) -> tuple[Image.Image, str]:
     """Return the first image that decodes, and its name."""
     bad: list[BadFile] = []
-    for item in source.items(0, source.count):
+    for item in source.items(all_rows(source)):
         try:
             image = decode(item.content, wanted.channels)
         except UndecodableError as error:
@@ -168,7 +172,7 @@ class Batch(NamedTuple):
 def decoded(source: Source, frame: Strict | Crop, wanted: ImageSpec, rows: range) -> Iterator[Batch]:
     """Decode rows that follow one another: large images in threads, a bounded number ahead, small ones here."""
     workers = os.cpu_count() or 1
-    numbered = zip(rows, source.items(rows.start, rows.stop), strict=True)
+    numbered = zip(rows, source.items(np.arange(rows.start, rows.stop)), strict=True)
     batches = _batched(numbered, max(1, _BATCH_PIXELS // (frame.size[0] * frame.size[1])))
     with ThreadPoolExecutor(workers) as pool:
 

@@ -1,64 +1,79 @@
 """A folder of image files; sub-folders are classes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from vqvae.data.source import Item, Source, file_line, printable
-from vqvae.data.splits import TEST_NAMES, rows_of_split
+from vqvae.data.splits import DataSet, open_split, split_named
 from vqvae.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 def folder_source(folder: Path, split: str) -> Source:
-    """Return one split of an image folder.
+    """Return one split of an image folder; without split folders, some images are held out for testing."""
+    return open_split(find_folder(folder), split)
 
-    The splits are the sub-folders ``train`` and ``test`` (or ``val``, ``valid``, ``validation``) where both are
-    there; otherwise about 5 % of the files are held out. Sub-folders are classes; where some images lie beside
-    the sub-folders, there are no classes. Hidden files and folders are left out.
+
+def find_folder(folder: Path) -> DataSet:
+    """Return the splits of an image folder.
+
+    The folders ``train``, ``validation`` and ``test`` (under any name that ``split_named`` knows) are the splits.
+    Without them, all images are for training. Sub-folders are classes; where some images lie beside the
+    sub-folders, there are no classes. Hidden files and folders are left out.
 
     Raises:
-        UserError: when there is no image, or none for the split.
+        UserError: when two folders claim the same split.
     """
-    roots = _split_folders(folder)
-    if roots:
-        listed = {name: list(_image_files(root)) for name, root in roots.items()}
-        files, root = listed[split], roots[split]
-        everything = [name for names in listed.values() for name in names]
-    else:
-        everything = list(_image_files(folder))
-        files, root = everything, folder
+    roots = dict[str, Path]()
+    for entry in sorted(path for path in folder.iterdir() if path.is_dir()):
+        split = split_named(entry.name)
+        if split is not None and roots.setdefault(split, entry) != entry:
+            raise UserError(
+                f"{folder} has both {roots[split].name}/ and {entry.name}/ for {split}: remove or rename one"
+            )
+    opened = {split: partial(_open, root, f"{root.name}/") for split, root in roots.items()}
+    return DataSet(str(folder), opened or {"train": partial(_open, folder, "")}, "images", "put them into train/")
+
+
+def _open(root: Path, prefix: str) -> Source:
+    """Return all images below a folder; ``prefix`` stands before their names.
+
+    Raises:
+        UserError: when there is no image.
+    """
+    files = list(_image_files(root))
     if not files:
         raise UserError(
             f"no images in {root}: looked for {', '.join(s[1:] for s in IMAGE_SUFFIXES)} in it and below"
         )
-    if not roots:
-        files = [files[row] for row in rows_of_split(files, split, where=str(folder))]
-    prefix = f"{root.name}/" if roots else ""
-    classes = _classes(everything)
-    labels = np.array([classes.index(name.partition("/")[0]) for name in files]) if classes else None
+    classes = _classes(files)
+    number = {name: label for label, name in enumerate(classes)}
+    labels = np.array([number[name.partition("/")[0]] for name in files], np.int64) if classes else None
     return Source(
         count=len(files),
-        items=partial(_items, root, prefix, files),
+        items=lambda rows: (Item(printable(prefix + files[row]), root / files[row]) for row in rows.tolist()),
+        names=lambda: files,
+        files=lambda rows: (file_line(root / files[row], files[row]) for row in rows.tolist()),
+        origin=f"the files in {prefix}" if prefix else "the files in it and below",
         labels=labels,
         classes=classes,
-        files=lambda: (file_line(root / name, name) for name in files),
     )
 
 
-def _items(root: Path, prefix: str, files: list[str], start: int, stop: int) -> Iterator[Item]:
-    return (Item(printable(prefix + name), root / name) for name in files[start:stop])
-
-
-def _split_folders(folder: Path) -> dict[str, Path]:
-    """Return the folders of both splits, or nothing where either is missing."""
-    test = next((folder / name for name in TEST_NAMES if (folder / name).is_dir()), None)
-    train = folder / "train"
-    return {"train": train, "test": test} if test is not None and train.is_dir() else {}
+def file_source(paths: Sequence[Path]) -> Source:
+    """Return some image files, in this order, without labels."""
+    return Source(
+        count=len(paths),
+        items=lambda rows: (Item(printable(str(paths[row])), paths[row]) for row in rows.tolist()),
+        names=lambda: map(str, paths),
+        files=lambda rows: (file_line(paths[row], str(paths[row])) for row in rows.tolist()),
+        origin="the files named",
+    )
 
 
 def _classes(files: list[str]) -> tuple[str, ...]:

@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vqvae.data.parquet import parquet_source
-from vqvae.data.source import Source
-from vqvae.data.splits import FileSplits
+from vqvae.data.parquet import parquet_files
+from vqvae.data.splits import DataSet
 from vqvae.errors import UserError
 
 # The branch that the Hub fills itself for data sets of other formats.
@@ -34,14 +33,13 @@ class _Listing:
     files: tuple[str, ...]
 
 
-def hub_source(repo: str, split: str) -> Source:
-    """Return one split of a data set on the Hub.
+def hub_files(repo: str) -> DataSet:
+    """Return the splits of a data set on the Hub.
 
     Honours HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE. What was loaded before loads again without network.
 
     Args:
         repo: OWNER/NAME.
-        split: "train" or "test".
 
     Raises:
         UserError: when the data set is not there, is not of images, is damaged, or cannot be reached.
@@ -50,8 +48,7 @@ def hub_source(repo: str, split: str) -> Source:
         raise UserError(f"'hf:{repo}' is no Hub data set: write hf:OWNER/NAME, such as hf:uoft-cs/cifar10")
     listing = _listing(repo)
     where = f"hf:{repo}"
-    splits = FileSplits.by_name(_only_config(listing.files, where))
-    return parquet_source(splits, split, fetch=partial(_fetch, listing), where=where)
+    return parquet_files(_only_config(listing.files, where), fetch=partial(_fetch, listing), where=where)
 
 
 def _only_config(files: Iterable[str], where: str) -> list[str]:

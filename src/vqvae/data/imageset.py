@@ -44,8 +44,10 @@ class ImageSet:
         labels: int64 [N], indices into ``classes``, or None where the source has none.
         classes: the class names; empty without labels.
         spec: what ``load`` was asked for.
-        split: "train" or "test".
+        split: "train", "validation" or "test".
         bad: what could not be decoded and is therefore missing from ``pixels``.
+        origin: in words, which files or rows these are.
+        left_out: in words, what was found beside the images and not read, and why.
     """
 
     pixels: Tensor
@@ -54,6 +56,8 @@ class ImageSet:
     spec: str
     split: str
     bad: tuple[BadFile, ...]
+    origin: str = ""
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.pixels.shape[0]

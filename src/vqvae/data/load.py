@@ -1,26 +1,30 @@
 """From what the user names to images, in memory or as a stream."""
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from vqvae.data.cifar import cifar_source, find_cifar
+from vqvae.data.cifar import find_cifar
 from vqvae.data.decode_all import Fit, ImageSpec, assemble, first_image, frame_of
 from vqvae.data.decoding import quiet_pil
-from vqvae.data.folder import folder_source
-from vqvae.data.hub import hub_source
+from vqvae.data.folder import file_source, find_folder
+from vqvae.data.hub import hub_files
 from vqvae.data.imageset import ImageSet
-from vqvae.data.parquet import find_parquet, parquet_source
+from vqvae.data.parquet import find_parquet
 from vqvae.data.resize import round_down, spell
-from vqvae.data.shapes import shapes_source
+from vqvae.data.shapes import shapes
 from vqvae.data.source import Source
+from vqvae.data.splits import SPLITS, DataSet, Validation, open_split
 from vqvae.data.stream import ImageStream
-from vqvae.data.webdataset import find_tars, tar_source
+from vqvae.data.webdataset import find_tars
 from vqvae.errors import UserError, did_you_mean
 
 _CIFAR10_REPO = "uoft-cs/cifar10"
+# What a folder may hold, in the order in which they are looked for; the last takes every folder.
+_LAYOUTS: tuple[Callable[[Path], DataSet | None], ...] = (find_parquet, find_cifar, find_tars, find_folder)
 
 
 def load(
@@ -33,6 +37,7 @@ def load(
     multiple_of: int = 1,
     strict: bool = False,
     limit: int | None = None,
+    validation: Validation = 0,
 ) -> ImageSet:
     """Load all images of one split into memory.
 
@@ -41,22 +46,45 @@ def load(
             ``hf:OWNER/NAME``, or a path: a folder of images whose sub-folders are classes, a folder with
             ``train*.parquet`` and ``test*.parquet`` in the Hub's image layout, or ``.tar`` files in WebDataset's,
             or CIFAR's binary batches. Only ``cifar10`` and ``hf:`` use the network.
-        split: "train" or "test". Where the data has no test split, about 5 % of the images are held out.
+        split: "train", "validation" or "test", by the rule at the top of ``vqvae.data.splits``.
         size: (height, width) in pixels; by default the size all images share or, under crop, the most common one
             rounded down to ``multiple_of``.
         fit: "strict" takes images of that size alone; "crop" scales others to cover it and keeps their centre.
         channels: 1 or 3; by default 1 where every image is grey, else 3.
         multiple_of: what height and width must be multiples of.
         strict: raise for the first image that cannot be decoded, instead of listing it in ``bad``.
-        limit: take the first so many images only.
+        limit: take the first so many images of the split only.
+        validation: what is held out of train for validation: a number of rows, a share of them, or "auto" for the
+            set's own validation split or else 5,000 rows or 5 %, whichever is less. 0 holds out nothing.
 
     Raises:
         UserError: for a spec that names nothing, data that cannot be had or read, and images that do not fit.
     """
     _check(split=split, size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=limit)
-    source = _first(_find_source(spec, split), limit)
+    source = _first(open_split(_data_set(spec), split, validation), limit)
     wanted = ImageSpec(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
     return assemble(source, wanted, spec=spec, split=split)
+
+
+def load_files(
+    paths: Sequence[Path],
+    *,
+    size: tuple[int, int] | None = None,
+    fit: Fit = "strict",
+    channels: int | None = None,
+    multiple_of: int = 1,
+) -> ImageSet:
+    """Load image files, all of them, in this order; the arguments are those of ``load``.
+
+    Raises:
+        UserError: for a file that cannot be decoded, and images that do not fit.
+    """
+    _check(split="test", size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=None)
+    wanted = ImageSpec(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=False)
+    images = assemble(file_source(paths), wanted, spec=f"{len(paths)} files", split="test")
+    if images.bad:
+        raise UserError(f"cannot decode {images.bad[0].path}: {images.bad[0].reason}")
+    return images
 
 
 def open_stream(
@@ -69,6 +97,7 @@ def open_stream(
     multiple_of: int = 1,
     strict: bool = False,
     limit: int | None = None,
+    validation: Validation = 0,
     interleave: int = 16,
 ) -> ImageStream:
     """Open one split to be read in pieces, however large it is; the arguments are those of ``load``.
@@ -81,7 +110,7 @@ def open_stream(
         UserError: as ``load``.
     """
     _check(split=split, size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=limit)
-    source = _first(_find_source(spec, split), limit)
+    source = _first(open_split(_data_set(spec), split, validation), limit)
     wanted = ImageSpec(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
     with quiet_pil():
         if channels is None:
@@ -100,7 +129,7 @@ def _check(
     multiple_of: int,
     limit: int | None,
 ) -> None:
-    for name, word, known in (("split", split, ("train", "test")), ("fit", fit, ("strict", "crop"))):
+    for name, word, known in (("split", split, SPLITS), ("fit", fit, ("strict", "crop"))):
         if word not in known:
             raise UserError(f"no {name} '{word}'{did_you_mean(word, known)}")
     if channels not in (None, 1, 3):
@@ -116,18 +145,18 @@ def _check(
         )
 
 
-def _find_source(spec: str, split: str) -> Source:
+def _data_set(spec: str) -> DataSet:
     if spec == "shapes":
-        return shapes_source(split)
+        return shapes()
     if spec.startswith("shapes:"):
-        return shapes_source(split, _shapes_count(spec))
+        return shapes(_shapes_count(spec))
     if spec == "cifar10":
-        return hub_source(_CIFAR10_REPO, split)
+        return hub_files(_CIFAR10_REPO)
     if spec.startswith("hf:"):
-        return hub_source(spec.removeprefix("hf:"), split)
+        return hub_files(spec.removeprefix("hf:"))
     path = Path(spec).expanduser()
     if path.is_dir():
-        return _directory_source(path, split)
+        return next(data for find in _LAYOUTS if (data := find(path)) is not None)
     if path.exists():
         raise UserError(f"{spec} is a file: pass the folder it is in, or unpack it and pass that folder")
     known = ("shapes", "cifar10", "hf:OWNER/NAME")
@@ -143,20 +172,7 @@ def _shapes_count(spec: str) -> int:
     return int(count)
 
 
-def _directory_source(folder: Path, split: str) -> Source:
-    splits = find_parquet(folder)
-    if splits is not None:
-        return parquet_source(splits, split, fetch=folder.joinpath, where=str(folder))
-    cifar = find_cifar(folder)
-    if cifar is not None:
-        return cifar_source(cifar, split)
-    tars = find_tars(folder)
-    return tar_source(tars, split, folder=folder) if tars is not None else folder_source(folder, split)
-
-
 def _first(source: Source, limit: int | None) -> Source:
     if limit is None or limit >= source.count:
         return source
-    ends = None if source.ends is None else np.append(source.ends[source.ends < limit], limit)
-    labels = None if source.labels is None else source.labels[:limit]
-    return replace(source, count=limit, labels=labels, ends=ends)
+    return source.subset(np.arange(limit), f"{source.origin}; the first {limit:,} of {source.count:,}")

@@ -5,7 +5,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vqvae.data.source import Item, Source, file_line
-from vqvae.data.splits import FileSplits, rows_of_split
+from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files
+from vqvae.data.splits import DataSet, files_by_split
 from vqvae.errors import UserError
 
 _LABEL_NAMES = ("label", "labels", "fine_label")
@@ -42,58 +42,55 @@ class _Shard:
         return sum(self.groups)
 
 
-def find_parquet(folder: Path) -> FileSplits | None:
-    """Return the parquet files of a folder by split, those in it or else one level below, or None without any."""
+def find_parquet(folder: Path) -> DataSet | None:
+    """Return the splits of a folder's parquet files, those in it or else one level below; None without any."""
     paths = list(folder.glob("*.parquet")) or list(folder.glob("*/*.parquet"))
-    return FileSplits.by_name(path.relative_to(folder).as_posix() for path in paths) if paths else None
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return parquet_files(names, fetch=folder.joinpath, where=str(folder)) if names else None
 
 
-def parquet_source(splits: FileSplits, split: str, *, fetch: Callable[[str], Path], where: str) -> Source:
-    """Return one split of a set of parquet files; without test files, about 5 % of the rows are held out.
+def parquet_files(names: Iterable[str], *, fetch: Callable[[str], Path], where: str) -> DataSet:
+    """Return the splits of some parquet files.
 
     Args:
-        splits: the files' names.
-        split: "train" or "test".
-        fetch: gives a file by its name; called for no more files than needed.
+        names: of the files.
+        fetch: gives a file by its name; called for the files of a split when the split is opened.
         where: the data set, for errors.
+    """
+    splits = files_by_split(names)
+    opened = {split: partial(_open, files, fetch=fetch, where=where) for split, files in splits.items()}
+    return DataSet(where, opened, "parquet file", "name one train.parquet")
+
+
+def _open(names: Sequence[str], *, fetch: Callable[[str], Path], where: str) -> Source:
+    """Return the rows of some parquet files.
 
     Raises:
         UserError: when a file cannot be read, has no image column, or a label is missing or out of range.
     """
-    held_out = not splits.test
-    names = splits.test if split == "test" and not held_out else splits.train
-    if not names:
-        raise UserError(f"{where} has no parquet file for training: name one train.parquet")
     shards = [_open_shard(name, fetch(name)) for name in names]
-    labels = _labels(shards)
-    classes = shards[0].classes
-    if labels is not None and not classes:
-        others = splits.train if split == "test" else splits.test
-        classes = _numbered_classes([labels, _labels([_open_shard(name, fetch(name)) for name in others])])
+    labels, classes = _labels(shards), shards[0].classes
+    fixed = bool(classes)
     if labels is not None:
+        classes = classes or tuple(str(label) for label in range(int(labels.max(initial=-1)) + 1))
         _check_labels(labels, classes, where)
-    count = sum(shard.num_rows for shard in shards)
-    rows, ends = np.arange(count), np.cumsum([size for shard in shards for size in shard.groups])
-    if held_out:
-        rows = np.array(rows_of_split(list(_row_names(shards)), split, where=where))
-        ends = np.unique(np.searchsorted(rows, ends))
     return Source(
-        count=len(rows),
-        items=partial(_items, shards, rows),
-        labels=None if labels is None else labels[rows],
+        count=sum(shard.num_rows for shard in shards),
+        items=partial(_items, shards),
+        names=lambda: (_row_name(shard, row) for shard in shards for row in range(shard.num_rows)),
+        files=partial(lines_of_files, [(shard.path, shard.name, shard.num_rows) for shard in shards]),
+        origin=f"the rows of {names[0]}" + (f" and {len(names) - 1} more files" if names[1:] else ""),
+        labels=labels,
         classes=classes if labels is not None else (),
-        files=lambda: (file_line(shard.path, shard.name) for shard in shards),
-        ends=ends[ends > 0],
+        fixed_classes=fixed,
+        ends=np.cumsum([size for shard in shards for size in shard.groups]),
     )
 
 
-def _items(shards: Sequence[_Shard], rows: NDArray[np.int64], start: int, stop: int) -> Iterator[Item]:
-    rows, first = rows[start:stop], 0
-    for shard in shards:
-        here = rows[(rows >= first) & (rows < first + shard.num_rows)] - first
-        for row, image in _images(shard, here) if here.size else ():
-            yield Item(_row_name(shard, row), image)
-        first += shard.num_rows
+def _items(shards: Sequence[_Shard], rows: Rows) -> Iterator[Item]:
+    for index, _, within in by_file(rows, [shard.num_rows for shard in shards]):
+        for row, image in _images(shards[index], within):
+            yield Item(_row_name(shards[index], row), image)
 
 
 def _images(shard: _Shard, rows: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
@@ -108,10 +105,6 @@ def _images(shard: _Shard, rows: NDArray[np.int64]) -> Iterator[tuple[int, bytes
             for index in np.flatnonzero(wanted[at : at + len(batch)]):
                 yield int(numbers[at + index]), images[int(index)].as_py() or b""
             at += len(batch)
-
-
-def _row_names(shards: Sequence[_Shard]) -> Iterator[str]:
-    return (_row_name(shard, row) for shard in shards for row in range(shard.num_rows))
 
 
 def _row_name(shard: _Shard, row: int) -> str:
@@ -174,12 +167,6 @@ def _labels(shards: Sequence[_Shard]) -> NDArray[np.int64] | None:
         columns.append(column.to_numpy().astype(np.int64))
     labels = np.concatenate(columns) if columns else np.empty(0, np.int64)
     return None if labels.size and labels.max() < 0 else labels
-
-
-def _numbered_classes(labels: Sequence[NDArray[np.int64] | None]) -> tuple[str, ...]:
-    """Name unnamed classes by their numbers, as many as both splits together use."""
-    highest = max((int(column.max()) for column in labels if column is not None and column.size), default=-1)
-    return tuple(str(label) for label in range(highest + 1))
 
 
 def _check_labels(labels: NDArray[np.int64], classes: Sequence[str], where: str) -> None:

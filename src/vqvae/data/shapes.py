@@ -20,7 +20,8 @@ from torch import Tensor
 
 from vqvae import noise
 from vqvae.data.sdf import OUTLINES, Floats
-from vqvae.data.source import Item, Source
+from vqvae.data.source import Item, Rows, Source, rows_hash
+from vqvae.data.splits import DataSet
 
 CLASSES = tuple(OUTLINES)
 COUNTS = {"train": 10_000, "test": 2_000}
@@ -52,24 +53,34 @@ class _Scene(NamedTuple):
     ground_angle: Floats
 
 
-def shapes_source(split: str, train: int = COUNTS["train"]) -> Source:
-    """Return the embedded set: so many training or 2,000 test images, 32x32 RGB, drawn as they are read."""
-    count = train if split == "train" else COUNTS[split]
-    labels = np.arange(count, dtype=np.int64) % len(CLASSES)
+def shapes(train: int = COUNTS["train"]) -> DataSet:
+    """Return the embedded set: so many training and 2,000 test images, 32x32 RGB, drawn as they are read."""
+    counts = {**COUNTS, "train": train}
+    return DataSet("shapes", {split: partial(_open, split, count) for split, count in counts.items()})
+
+
+def _open(split: str, count: int) -> Source:
     return Source(
         count=count,
         items=partial(_items, split),
-        labels=labels,
+        names=lambda: (_name(split, row) for row in range(count)),
+        files=lambda rows: iter([f"shapes {split}{rows_hash(rows, count)}"]),
+        origin="drawn from a seed",
+        labels=np.arange(count, dtype=np.int64) % len(CLASSES),
         classes=CLASSES,
-        files=lambda: iter((f"shapes {split}",)),
+        fixed_classes=True,
     )
 
 
-def _items(split: str, start: int, stop: int) -> Iterator[Item]:
-    for rows in torch.arange(start, stop).split(_CHUNK):
-        drawn = draw(rows, split=split).permute(0, 2, 3, 1).contiguous().numpy()
-        for row, image in zip(rows.tolist(), drawn, strict=True):
-            yield Item(f"shapes {split} row {row}", image)
+def _name(split: str, row: int) -> str:
+    return f"shapes {split} row {row}"
+
+
+def _items(split: str, rows: Rows) -> Iterator[Item]:
+    for some in torch.as_tensor(rows).split(_CHUNK):
+        drawn = draw(some, split=split).permute(0, 2, 3, 1).contiguous().numpy()
+        for row, image in zip(some.tolist(), drawn, strict=True):
+            yield Item(_name(split, row), image)
 
 
 def draw(rows: Tensor, *, split: str, seed: int = 0) -> Tensor:

@@ -17,7 +17,7 @@ from vqvae.data.decode_all import Batch, ImageSpec, decoded
 from vqvae.data.imageset import BadFile, variance
 from vqvae.data.order import interleaved_rows_at_step
 from vqvae.data.resize import Crop, Strict
-from vqvae.data.source import Source
+from vqvae.data.source import Source, all_rows
 from vqvae.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class ImageStream:
         frame: brings them to one size.
         wanted: what they should become; its channels are 1 or 3.
         spec: what ``open_stream`` was asked for.
-        split: "train" or "test".
+        split: "train", "validation" or "test".
         interleave: how many places of the data a training batch is drawn from.
     """
 
@@ -65,6 +65,16 @@ class ImageStream:
     def labels(self) -> Tensor | None:
         """The label of every row, int64 [N], or None."""
         return None if self.source.labels is None else torch.as_tensor(self.source.labels.astype(np.int64))
+
+    @property
+    def origin(self) -> str:
+        """In words, which files or rows these are."""
+        return self.source.origin
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """In words, what was found beside the images and not read, and why."""
+        return self.source.left_out
 
     @property
     def bad(self) -> tuple[BadFile, ...]:
@@ -134,7 +144,7 @@ class ImageStream:
         """SHA-256 in hex over the names and sizes of the files, labels, and size of images: no pixel is read."""
         source = self.source
         digest = hashlib.sha256(repr((self.shape, self.split, len(self), source.classes)).encode())
-        for line in source.files():
+        for line in source.files(all_rows(source)):
             digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
         if source.labels is not None:
             digest.update(source.labels.astype("<i8").tobytes())

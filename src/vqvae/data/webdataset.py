@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqvae.data.folder import IMAGE_SUFFIXES
-from vqvae.data.source import Item, Source, file_line, printable
-from vqvae.data.splits import FileSplits, rows_of_split
+from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files, printable
+from vqvae.data.splits import DataSet, files_by_split
 from vqvae.errors import UserError
 
 _LABEL = "cls"
@@ -40,63 +40,45 @@ class _Shard:
     labels: list[int] | None
 
 
-def find_tars(folder: Path) -> FileSplits | None:
-    """Return the tar files of a folder by split, those in it or else one level below, or None without any."""
+def find_tars(folder: Path) -> DataSet | None:
+    """Return the splits of a folder's tar files, those in it or else one level below; None without any."""
     paths = list(folder.glob("*.tar")) or list(folder.glob("*/*.tar"))
-    return FileSplits.by_name(path.relative_to(folder).as_posix() for path in paths) if paths else None
+    splits = files_by_split(path.relative_to(folder).as_posix() for path in paths)
+    opened = {split: partial(_open, names, folder) for split, names in splits.items()}
+    return DataSet(str(folder), opened, "tar file", "name one train.tar") if paths else None
 
 
-def tar_source(splits: FileSplits, split: str, *, folder: Path) -> Source:
-    """Return one split of a set of tar files; without test files, about 5 % of the samples are held out.
-
-    Classes are the numbers from 0 to the largest in any ``.cls`` file.
+def _open(names: Sequence[str], folder: Path) -> Source:
+    """Return the samples of some tar files. Classes are the numbers from 0 to the largest in a ``.cls`` file.
 
     Raises:
         UserError: when a file cannot be read, holds no image, or has labels for some samples only.
     """
-    held_out = not splits.test
-    names = splits.test if split == "test" and not held_out else splits.train
-    if not names:
-        raise UserError(f"{folder} has no tar file for training: name one train.tar")
     shards = [_open_shard(name, folder / name) for name in names]
-    rows = np.arange(sum(len(shard.keys) for shard in shards))
-    if held_out:
-        rows = np.array(
-            rows_of_split([name for shard in shards for name in _names(shard)], split, where=str(folder))
-        )
-    labels, num_classes = _labels(shards, str(folder)), 0
-    if labels is not None:
-        others = splits.train if split == "test" else splits.test
-        beside = _labels([_open_shard(name, folder / name) for name in others], str(folder))
-        num_classes = 1 + max(int(column.max()) for column in (labels, beside) if column is not None)
+    labels = _labels(shards, str(folder))
     return Source(
-        count=len(rows),
-        items=partial(_items, shards, rows),
-        labels=None if labels is None else labels[rows],
-        classes=tuple(str(label) for label in range(num_classes)),
-        files=lambda: (file_line(shard.path, shard.name) for shard in shards),
+        count=sum(len(shard.keys) for shard in shards),
+        items=partial(_items, shards),
+        names=lambda: (_name(shard, row) for shard in shards for row in range(len(shard.keys))),
+        files=partial(lines_of_files, [(shard.path, shard.name, len(shard.keys)) for shard in shards]),
+        origin=f"the samples of {names[0]}" + (f" and {len(names) - 1} more files" if names[1:] else ""),
+        labels=labels,
+        classes=() if labels is None else tuple(str(label) for label in range(1 + int(labels.max()))),
     )
 
 
-def _items(shards: Sequence[_Shard], rows: NDArray[np.int64], start: int, stop: int) -> Iterator[Item]:
-    rows, first = rows[start:stop], 0
-    for shard in shards:
-        here = rows[(rows >= first) & (rows < first + len(shard.keys))] - first
-        if here.size:
-            with shard.path.open("rb") as file:
-                for row in here.tolist():
-                    offset, size = shard.images[row]
-                    file.seek(offset)
-                    yield Item(_name(shard, row), file.read(size))
-        first += len(shard.keys)
+def _items(shards: Sequence[_Shard], rows: Rows) -> Iterator[Item]:
+    for index, _, within in by_file(rows, [len(shard.keys) for shard in shards]):
+        shard = shards[index]
+        with shard.path.open("rb") as file:
+            for row in within.tolist():
+                offset, size = shard.images[row]
+                file.seek(offset)
+                yield Item(_name(shard, row), file.read(size))
 
 
 def _name(shard: _Shard, row: int) -> str:
     return printable(f"{shard.name} {shard.keys[row]}")
-
-
-def _names(shard: _Shard) -> Iterator[str]:
-    return (_name(shard, row) for row in range(len(shard.keys)))
 
 
 def _open_shard(name: str, path: Path) -> _Shard:

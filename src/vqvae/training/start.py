@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vqvae.config import PriorConfig, RunConfig, TokenizerConfig, load_config, to_mapping
-from vqvae.data import Augmentation, Images, ImageSet, quiet_pil
+from vqvae.data import Augmentation, Images, ImageSet, describe, quiet_pil
 from vqvae.distributed import barrier, broadcast, in_turn, local_rank, process_group, rank, world_size
 from vqvae.errors import UserError
 from vqvae.files import read_json, write_json
@@ -131,14 +131,17 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
 def _load(config: RunConfig, tokenizer: Opened[VQVAE] | None) -> tuple[Images, ImageSet]:
     multiple = config.model.factor if isinstance(config, TokenizerConfig) else _given(tokenizer).model.factor
     with in_turn(local_rank() == 0):  # the first of a host downloads, the others find it
-        train, validation = config.data.training_images(multiple), config.data.validation_images(multiple)
+        train = config.data.training_images(multiple)
+        validation = config.data.validation_images(multiple, train=train)
     if train.shape != validation.shape:
         raise UserError(
             f"{config.data.spec}: images [C, H, W] are {list(train.shape)} in train, but "
-            f"{list(validation.shape)} in test; set --data.channels, --data.size and --data.fit crop"
+            f"{list(validation.shape)} in validation; set --data.channels, --data.size and --data.fit crop"
         )
     if isinstance(config, PriorConfig) and config.classes and train.labels is None:
         raise UserError(f"{config.data.spec}: its images have no classes; set --classes false")
+    if rank() == 0:
+        print(f"{describe(train)}\n{describe(validation)}", file=sys.stderr, flush=True)
     for bad in [*train.bad, *validation.bad]:
         _LOG.warning("skipped %s: %s", bad.path, bad.reason)
     return train, validation
@@ -214,12 +217,18 @@ def _prior_stage(
 
 def _describe(train: Images, validation: ImageSet) -> dict[str, Any]:
     def split(images: Images) -> dict[str, Any]:
-        return {"images": len(images), "shape": list(images.shape), "fingerprint": images.fingerprint}
+        return {
+            "images": len(images),
+            "shape": list(images.shape),
+            "fingerprint": images.fingerprint,
+            "origin": images.origin,
+            "left_out": list(images.left_out),
+        }
 
     return {
         "spec": train.spec,
         "train": split(train),
-        "test": split(validation),
+        "validation": split(validation),
         "classes": list(train.classes),
         "pixel_variance": train.pixel_variance,
         "bad": [asdict(bad) for bad in [*train.bad, *validation.bad]],
