@@ -135,7 +135,7 @@ def test_the_wrong_kind_of_model_is_named(
         (["--label", "hart"], "did you mean 'heart'"),
         (["--label", "99"], "--label 99: no such class"),
         (["--temperature", "-1"], "temperature -1.0: must be 0 or more"),
-        (["--top-p", "2"], "top_p 2.0"),
+        (["--top-p", "2"], "--top-p 2.0: must be above 0"),
         (["--guidance", "inf"], "--guidance inf: must be a finite number"),
         (["--num", "0"], "--num 0: must be 1 or more"),
         (["--num", "many"], "invalid int value: 'many'"),

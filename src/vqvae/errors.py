@@ -13,6 +13,19 @@ class UserError(Exception):
     """
 
 
+class ArgumentError(UserError):
+    """The value of one argument is wrong: ``num 0: must be 1 or more``.
+
+    Args:
+        name: the argument's. The command line writes it as an option.
+        problem: the rest of the line.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}")
+        self.name, self.problem = name, problem
+
+
 class FormatError(UserError):
     """A file of the project's own is damaged: cut short, changed, or not what its header says."""
 

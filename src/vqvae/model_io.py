@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vqvae.config import PriorConfig, TokenizerConfig, config_from
-from vqvae.errors import UserError
+from vqvae.errors import ArgumentError, UserError
 from vqvae.model_card import ModelCard, card_from, codes_from
 from vqvae.models import VQVAE
 from vqvae.priors import CodePrior, PriorModelConfig
@@ -65,7 +65,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device of a name; ``auto`` is CUDA, else MPS, else the CPU.
 
     Raises:
-        UserError: when there is no such device.
+        ArgumentError: when there is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -73,7 +73,7 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=name)
         return torch.device(name)
     except (RuntimeError, AssertionError):
-        raise UserError(f"--device {name}: no such device here; use auto or cpu") from None
+        raise ArgumentError("device", f"{name}: no such device here; use auto or cpu") from None
 
 
 def save_model(path: Path, state: Mapping[str, Tensor], card: ModelCard) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vqvae.commands.evaluate import evaluate
+from vqvae.commands.resolve import open_run
 from vqvae.data import load
 from vqvae.metrics import Models, measure
 from vqvae.metrics.baselines import load_counts
@@ -86,7 +87,7 @@ def test_counts_of_another_grid_are_ignored(prior_run: Run) -> None:
 
 
 def test_an_evaluation_is_kept_in_the_run_with_what_defines_it(prior_run: Run) -> None:
-    results = evaluate(str(prior_run.path), "shapes")
+    results = evaluate(open_run(prior_run.path), "shapes")
     kept = json.loads(prior_run.evaluation.read_text())
     assert kept["results"] == json.loads(json.dumps(results.to_dict()))
     assert sum(kept["counts"]) == 2000 * 64
@@ -100,5 +101,5 @@ def test_an_evaluation_is_kept_in_the_run_with_what_defines_it(prior_run: Run) -
 
 def test_progress_counts_the_images(tokenizer_run: Run) -> None:
     told: list[tuple[int, int]] = []
-    evaluate(str(tokenizer_run.path), "shapes", progress=lambda *at: told.append(at))
+    evaluate(open_run(tokenizer_run.path), "shapes", progress=lambda *at: told.append(at))
     assert told[0] == (256, 2000) and told[-1] == (2000, 2000)

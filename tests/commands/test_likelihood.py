@@ -12,6 +12,7 @@ from PIL import Image
 
 from vqvae.cli import main
 from vqvae.commands.likelihood import likelihood_picture
+from vqvae.commands.resolve import open_prior_run
 from vqvae.data import load
 from vqvae.metrics.typicality import typicality
 from vqvae.model_io import load_prior, load_tokenizer
@@ -38,21 +39,21 @@ def test_the_figures_are_the_priors_nats_and_their_rank_among_held_out_images(
     validation = load("shapes", "test")
     number = None if label is None else validation.classes.index(label)
     files = [_file(tmp_path / f"{row}.png", validation.pixels[row]) for row in (3, 4)]
-    _, found = likelihood_picture(str(prior_run.path), files, label=label)
+    _, found = likelihood_picture(open_prior_run(prior_run.path), files, label=label)
     expected = _nats(prior_run, validation.pixels[3:5], number)
     usual = validation.pixels if label is None else validation.pixels[validation.labels == number]
     reference = _nats(prior_run, usual[:1000], number)
     assert found.images == tuple(files)
     assert list(found.nats) == pytest.approx(expected.tolist(), rel=1e-5)
-    assert list(found.bits_per_code) == pytest.approx((expected / 64 / log(2)).tolist(), rel=1e-5)
-    assert found.validation_images == len(reference) == (1000 if label is None else 250)
-    assert found.validation_nats == pytest.approx(float(reference.mean()), rel=1e-5)
+    assert list(found.bits_per_code_prior) == pytest.approx((expected / 64 / log(2)).tolist(), rel=1e-5)
+    assert found.reference_images == len(reference) == (1000 if label is None else 250)
+    assert found.reference_nats == pytest.approx(float(reference.mean()), rel=1e-5)
     assert list(found.typicality) == pytest.approx(typicality(expected, reference).tolist(), abs=0.01)
 
 
 def test_the_picture_is_bright_where_codes_are_costly(prior_run: Run, tmp_path: Path) -> None:
     pixels = load("shapes", "test", limit=1).pixels[0]
-    picture, _ = likelihood_picture(str(prior_run.path), [_file(tmp_path / "one.png", pixels)])
+    picture, _ = likelihood_picture(open_prior_run(prior_run.path), [_file(tmp_path / "one.png", pixels)])
     tokenizer, prior = load_tokenizer(prior_run.path), load_prior(prior_run.path)
     codes = tokenizer.encode(images_from_pixels(pixels[None]))
     with torch.no_grad():
@@ -84,7 +85,7 @@ def test_the_command_prints_a_line_an_image_or_one_json_object(
     )
     main([*command, "--json", "--out", str(tmp_path / "b.png")])
     found = json.loads(capsys.readouterr().out)
-    assert len(found["nats"]) == len(found["typicality"]) == 32 and found["validation"] == "shapes"
+    assert len(found["nats"]) == len(found["typicality"]) == 32 and found["reference"] == "shapes"
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -97,7 +98,7 @@ def test_one_line_says_what_is_wrong(prior_run: Run, tmp_path: Path, capsys: pyt
         (["likelihood", run, "shaps", *out], "did you mean 'shapes'"),
         (
             ["likelihood", str(bare), "shapes", *out],
-            "has no config.yaml that says what it was trained on; pass --data",
+            "--data is needed: ",
         ),
     ):
         with pytest.raises(SystemExit) as stop:

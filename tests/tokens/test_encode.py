@@ -11,18 +11,23 @@ from tests.torture.processes import contents, end, kill_at_random, start
 from vqvae.cli import main
 from vqvae.commands.decode import decode_store
 from vqvae.commands.encode import encode_to_store
+from vqvae.commands.resolve import TokenizerRun, open_tokenizer_run
 from vqvae.commands.sample_to_store import sample_to_store
 from vqvae.data import load
 from vqvae.errors import UserError
-from vqvae.model_io import load_prior, load_tokenizer, read_model
+from vqvae.model_io import load_prior, load_tokenizer, open_prior, read_model
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.training import Run
+
+
+def opened(run: Run) -> TokenizerRun:
+    return open_tokenizer_run(run.path)
 
 
 def test_the_store_holds_the_codes_labels_rows_and_names(
     tokenizer_run: Run, pictures: Path, tmp_path: Path
 ) -> None:
-    done = encode_to_store(str(tokenizer_run.path), str(pictures), str(tmp_path / "store"), shard_rows=16)
+    done = encode_to_store(opened(tokenizer_run), str(pictures), str(tmp_path / "store"), shard_rows=16)
     images, tokenizer = load(str(pictures), "train"), load_tokenizer(tokenizer_run.path)
     shards = list(done.store.shards())
     assert torch.equal(
@@ -40,7 +45,7 @@ def test_the_store_holds_the_codes_labels_rows_and_names(
 
 
 def test_bad_images_are_listed_by_path(tokenizer_run: Run, pictures: Path, tmp_path: Path) -> None:
-    done = encode_to_store(str(tokenizer_run.path), str(pictures), str(tmp_path / "store"), shard_rows=16)
+    done = encode_to_store(opened(tokenizer_run), str(pictures), str(tmp_path / "store"), shard_rows=16)
     assert [name for name, _ in done.bad] == ["train/cats/03.png", "train/cats/04.png", "train/dogs/41.png"]
     listed = json.loads((tmp_path / "store" / "bad.json").read_text())
     assert listed[0] == {"path": "train/cats/03.png", "reason": "not an image of a known format"}
@@ -49,7 +54,7 @@ def test_bad_images_are_listed_by_path(tokenizer_run: Run, pictures: Path, tmp_p
 def test_killed_at_random_and_shared_by_processes_it_is_the_store_of_one_go(
     tokenizer_run: Run, pictures: Path, tmp_path: Path
 ) -> None:
-    job = partial(encode_to_store, str(tokenizer_run.path), str(pictures), shard_rows=2)
+    job = partial(encode_to_store, opened(tokenizer_run), str(pictures), shard_rows=2)
     job(out=str(tmp_path / "whole"))
     again = partial(job, out=str(tmp_path / "killed"))
     for seed in range(6):
@@ -61,7 +66,13 @@ def test_killed_at_random_and_shared_by_processes_it_is_the_store_of_one_go(
 def test_what_is_whole_is_not_made_again_and_what_is_damaged_is(
     tokenizer_run: Run, pictures: Path, tmp_path: Path
 ) -> None:
-    job = partial(encode_to_store, str(tokenizer_run.path), str(pictures), str(tmp_path / "store"), shard_rows=16)
+    job = partial(
+        encode_to_store,
+        opened(tokenizer_run),
+        str(pictures),
+        str(tmp_path / "store"),
+        shard_rows=16,
+    )
     assert job().made == 3
     before = contents(tmp_path / "store")
     assert job().made == 0
@@ -72,7 +83,7 @@ def test_what_is_whole_is_not_made_again_and_what_is_damaged_is(
 
 
 def test_other_data_or_another_tokenizer_do_not_mix(tokenizer_run: Run, pictures: Path, tmp_path: Path) -> None:
-    job = partial(encode_to_store, str(tokenizer_run.path), str(pictures), str(tmp_path / "store"))
+    job = partial(encode_to_store, opened(tokenizer_run), str(pictures), str(tmp_path / "store"))
     job()
     (pictures / "train" / "cats" / "00.png").write_bytes(b"changed")
     with pytest.raises(UserError, match="holds other codes, its origin is"):
@@ -82,9 +93,7 @@ def test_other_data_or_another_tokenizer_do_not_mix(tokenizer_run: Run, pictures
 def test_shards_of_any_size_hold_the_same_codes(tokenizer_run: Run, pictures: Path, tmp_path: Path) -> None:
     found = []
     for size in (1, 7, 64):
-        done = encode_to_store(
-            str(tokenizer_run.path), str(pictures), str(tmp_path / f"of-{size}"), shard_rows=size
-        )
+        done = encode_to_store(opened(tokenizer_run), str(pictures), str(tmp_path / f"of-{size}"), shard_rows=size)
         found.append(torch.cat([shard.codes for shard in done.store.shards()]))
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
@@ -92,7 +101,7 @@ def test_shards_of_any_size_hold_the_same_codes(tokenizer_run: Run, pictures: Pa
 def test_decode_makes_a_folder_of_the_reconstructions(tokenizer_run: Run, pictures: Path, tmp_path: Path) -> None:
     main(["encode", str(tokenizer_run.path), "--data", str(pictures), "--out", str(tmp_path / "store")])
     images, tokenizer = load(str(pictures), "train"), load_tokenizer(tokenizer_run.path)
-    job = partial(decode_store, str(tmp_path / "store"), str(tokenizer_run.path))
+    job = partial(decode_store, str(tmp_path / "store"), opened(tokenizer_run))
     assert job(str(tmp_path / "images")) == 39
     (tmp_path / "images" / "test").mkdir()  # so that nothing is held out
     (tmp_path / "images" / "train").mkdir()
@@ -110,9 +119,9 @@ def test_decode_makes_a_folder_of_the_reconstructions(tokenizer_run: Run, pictur
 
 
 def test_samples_of_a_store_are_those_of_the_sampler(prior_run: Run, tmp_path: Path) -> None:
-    job = partial(sample_to_store, str(prior_run.path), num=20, shard_rows=8, seed=3)
+    job = partial(sample_to_store, open_prior(prior_run.path), num=20, shard_rows=8, seed=3)
     store = job(str(tmp_path / "store"))
-    labels = torch.arange(20) % 8
+    labels = torch.arange(20) // 8 % 8
     expected = load_prior(prior_run.path).sample(20, seed=3, labels=labels)
     found = list(store.shards())
     assert torch.equal(torch.cat([shard.codes for shard in found]).long(), expected)
@@ -121,21 +130,21 @@ def test_samples_of_a_store_are_those_of_the_sampler(prior_run: Run, tmp_path: P
         kill_at_random(partial(job, str(tmp_path / "killed")), seed=seed, longest=0.5)
     job(str(tmp_path / "killed"))
     assert contents(tmp_path / "killed") == contents(tmp_path / "store")
-    assert decode_store(str(store.path), str(prior_run.path), str(tmp_path / "images")) == 20
+    assert decode_store(str(store.path), opened(prior_run), str(tmp_path / "images")) == 20
     with pytest.raises(UserError, match="holds other codes, its origin"):
         job(str(store.path), seed=4)
 
 
 def test_a_store_of_another_tokenizer_is_not_decoded(tokenizer_run: Run, pictures: Path, tmp_path: Path) -> None:
-    encode_to_store(str(tokenizer_run.path), str(pictures), str(tmp_path / "store"))
+    encode_to_store(opened(tokenizer_run), str(pictures), str(tmp_path / "store"))
     file = tmp_path / "store" / "store.json"
     name = read_model(tokenizer_run.path).hash
     file.write_text(file.read_text().replace(name, "0" * 64))
     with pytest.raises(UserError, match="not the tokenizer whose codes"):
-        decode_store(str(tmp_path / "store"), str(tokenizer_run.path), str(tmp_path / "images"))
+        decode_store(str(tmp_path / "store"), opened(tokenizer_run), str(tmp_path / "images"))
 
 
-@pytest.mark.parametrize(("size", "says"), [(0, "--shard-rows 0: must be 1 or more")])
+@pytest.mark.parametrize(("size", "says"), [(0, "shard_rows 0: must be 1 or more")])
 def test_shards_have_rows(tokenizer_run: Run, pictures: Path, tmp_path: Path, size: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        encode_to_store(str(tokenizer_run.path), str(pictures), str(tmp_path / "store"), shard_rows=size)
+        encode_to_store(opened(tokenizer_run), str(pictures), str(tmp_path / "store"), shard_rows=size)

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from vqvae.cli.parsing import parse
 from vqvae.cli.printing import rank
-from vqvae.errors import RankLost, UserError, what_failed
+from vqvae.errors import ArgumentError, RankLost, UserError, what_failed
 from vqvae.interruption import Interrupted, interrupt_on_signals
 
 _RANK_0_FIRST = 5.0  # seconds
@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         with interrupt_on_signals():
             arguments = parse(sys.argv[1:] if argv is None else argv)
             arguments.run(arguments)
+    except ArgumentError as error:
+        _end(f"--{error.name.replace('_', '-')} {error.problem}", 2)
     except UserError as error:
         _end(str(error), 2)
     except RankLost as error:

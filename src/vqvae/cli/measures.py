@@ -43,25 +43,24 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from vqvae.commands.evaluate import evaluate
+    from vqvae.commands.resolve import open_run
     from vqvae.report.results_table import results_table
 
+    run = open_run(arguments.run_path, device=arguments.device)
     with bar("evaluate", "image") as progress:
-        results = evaluate(
-            arguments.run_path, arguments.data, split=arguments.split, device=arguments.device, progress=progress
-        )
+        results = evaluate(run, arguments.data, split=arguments.split, progress=progress)
     print(json.dumps(results.to_dict()) if arguments.json else results_table(results))
 
 
 def _likelihood(arguments: argparse.Namespace) -> None:
     from vqvae.commands.likelihood import likelihood_picture
+    from vqvae.commands.resolve import open_prior_run
 
-    picture, found = likelihood_picture(
-        arguments.prior,
-        arguments.images,
-        data=arguments.data,
-        label=arguments.label,
-        device=arguments.device,
-    )
+    run = open_prior_run(arguments.prior, device=arguments.device)
+    with bar("measure", "image") as progress:
+        picture, found = likelihood_picture(
+            run, arguments.images, data=arguments.data, label=arguments.label, progress=progress
+        )
     path = written(picture, arguments.out)
     print(json.dumps(found.to_dict()) if arguments.json else f"{found.table()}\n{path}")
 

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from vqvae.cli.printing import written
+from vqvae.cli.progress import bar
 from vqvae.cli.tokens import sample_into_store
+from vqvae.errors import UserError
 
 _OUT = "the picture; must not exist"
 
@@ -73,35 +75,55 @@ def _sample(arguments: argparse.Namespace) -> None:
     if arguments.store is not None:
         sample_into_store(arguments, {**_controls(arguments), "candidates": arguments.candidates})
         return
+    from vqvae.commands.resolve import open_prior_run
     from vqvae.commands.sample import sample_picture
 
-    picture = sample_picture(
-        arguments.prior,
-        num=arguments.num,
-        label=arguments.label,
-        candidates=arguments.candidates,
-        device=arguments.device,
-        **_controls(arguments),
-    )
+    run = open_prior_run(arguments.prior, device=arguments.device)
+    with bar("sample", "code") as progress:
+        picture = sample_picture(
+            run,
+            num=arguments.num,
+            label=arguments.label,
+            candidates=arguments.candidates,
+            progress=progress,
+            **_controls(arguments),
+        )
     print(written(picture, arguments.out))
 
 
 def _inpaint(arguments: argparse.Namespace) -> None:
     from vqvae.commands.inpaint import inpaint_picture
+    from vqvae.commands.resolve import open_prior_run
 
-    picture = inpaint_picture(
-        arguments.prior,
-        arguments.image,
-        mask=arguments.mask,
-        box=arguments.box,
-        depth=arguments.depth,
-        num=arguments.num,
-        candidates=arguments.candidates,
-        label=arguments.label,
-        device=arguments.device,
-        **_controls(arguments),
-    )
+    if not arguments.mask and not arguments.box and not arguments.depth:
+        raise UserError("say what is drawn anew: --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D")
+    box = _box(arguments.box)
+    run = open_prior_run(arguments.prior, device=arguments.device)
+    with bar("inpaint", "code") as progress:
+        picture = inpaint_picture(
+            run,
+            arguments.image,
+            mask=arguments.mask,
+            box=box,
+            depth=arguments.depth,
+            num=arguments.num,
+            candidates=arguments.candidates,
+            label=arguments.label,
+            progress=progress,
+            **_controls(arguments),
+        )
     print(written(picture, arguments.out))
+
+
+def _box(text: str | None) -> tuple[int, int, int, int] | None:
+    """Read TOP,LEFT,HEIGHT,WIDTH."""
+    if text is None:
+        return None
+    try:
+        top, left, height, width = (int(number) for number in text.split(","))
+    except ValueError:
+        raise UserError(f"--box {text}: expected TOP,LEFT,HEIGHT,WIDTH in pixels, such as 8,8,16,16") from None
+    return top, left, height, width
 
 
 def _controls(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -113,6 +135,8 @@ def _controls(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _reconstruct(arguments: argparse.Namespace) -> None:
     from vqvae.commands.reconstruct import reconstruction_picture
+    from vqvae.commands.resolve import open_tokenizer_run
 
-    picture = reconstruction_picture(arguments.tokenizer, arguments.images, device=arguments.device)
+    run = open_tokenizer_run(arguments.tokenizer, device=arguments.device)
+    picture = reconstruction_picture(run, arguments.images)
     print(written(picture, arguments.out))

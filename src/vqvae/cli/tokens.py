@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from vqvae.cli.progress import bar
+
 _SHOWN = 10  # bad images named on the screen; all are in the store
 
 
@@ -27,15 +29,18 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _encode(arguments: argparse.Namespace) -> None:
     from vqvae.commands.encode import encode_to_store
+    from vqvae.commands.resolve import open_tokenizer_run
 
-    done = encode_to_store(
-        arguments.tokenizer,
-        arguments.data,
-        arguments.out,
-        split=arguments.split,
-        shard_rows=arguments.shard_rows,
-        device=arguments.device,
-    )
+    run = open_tokenizer_run(arguments.tokenizer, device=arguments.device)
+    with bar("encode", "image") as progress:
+        done = encode_to_store(
+            run,
+            arguments.data,
+            arguments.out,
+            split=arguments.split,
+            shard_rows=arguments.shard_rows,
+            progress=progress,
+        )
     for name, reason in done.bad[:_SHOWN]:
         print(f"skipped {name}: {reason}", file=sys.stderr)
     if len(done.bad) > _SHOWN:
@@ -43,30 +48,31 @@ def _encode(arguments: argparse.Namespace) -> None:
     header = done.store.header
     print(
         f"done: {arguments.out}: {header.rows - len(done.bad):,} images in {header.num_shards} shards, "
-        f"{done.made} made now with {done.near_ties:,} near-ties settled; next: vqvae decode {arguments.out} "
-        f"{arguments.tokenizer} --out DIR"
+        f"{done.made} made now with {done.near_ties:,} near-ties decided in float64; "
+        f"next: vqvae decode {arguments.out} {arguments.tokenizer} --out DIR"
     )
 
 
 def _decode(arguments: argparse.Namespace) -> None:
     from vqvae.commands.decode import decode_store
+    from vqvae.commands.resolve import open_tokenizer_run
 
-    count = decode_store(arguments.store, arguments.tokenizer, arguments.out, device=arguments.device)
+    run = open_tokenizer_run(arguments.tokenizer, device=arguments.device)
+    with bar("decode", "image") as progress:
+        count = decode_store(arguments.store, run, arguments.out, progress=progress)
     print(f"done: {arguments.out}: {count:,} images")
 
 
 def sample_into_store(arguments: argparse.Namespace, controls: dict[str, Any]) -> None:
     """Run ``vqvae sample PRIOR --store DIR``."""
     from vqvae.commands.sample_to_store import sample_to_store
+    from vqvae.model_io import choose_device, open_prior
 
-    store = sample_to_store(
-        arguments.prior,
-        arguments.store,
-        num=arguments.num,
-        label=arguments.label,
-        device=arguments.device,
-        **controls,
-    )
+    prior = open_prior(arguments.prior, device=choose_device(arguments.device))
+    with bar("sample", "image") as progress:
+        store = sample_to_store(
+            prior, arguments.store, num=arguments.num, label=arguments.label, progress=progress, **controls
+        )
     header = store.header
     print(
         f"done: {arguments.store}: {header.rows:,} images in {header.num_shards} shards; "

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vqvae.commands.evaluate import evaluate
+from vqvae.commands.resolve import open_run
 from vqvae.config import load_config
 from vqvae.errors import UserError
 from vqvae.files import make_first_free
@@ -31,7 +32,7 @@ def demo(out: str | None) -> None:
     config = prior_config(file, "shapes-prior", {})
     prior = train(config, out=str(folder / "prior"), name="shapes-prior", tokenizer=file)
     print("3/4  measurements on images that neither has seen", flush=True)
-    evaluate(str(tokenizer.path), "shapes")
-    print(results_table(evaluate(str(prior.path), "shapes")))
+    evaluate(open_run(tokenizer.path), "shapes")
+    print(results_table(evaluate(open_run(prior.path), "shapes")))
     print("4/4  the page", flush=True)
     print(f"open {write_report(prior.path, also=tokenizer.path)}")

@@ -1,4 +1,4 @@
-"""A data set of any size into a store."""
+"""Encode a data set of any size into a store of codes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,28 +6,30 @@ from typing import NamedTuple
 
 import torch
 
-from vqvae.commands.resolve import data_config
+from vqvae.commands.resolve import TokenizerRun, check_at_least_1
+from vqvae.config import DataConfig
 from vqvae.data import ImageStream, open_stream, quiet_pil
-from vqvae.errors import UserError
 from vqvae.files import write_json
-from vqvae.model_io import choose_device, open_tokenizer
+from vqvae.model_io import Opened
 from vqvae.models import VQVAE
+from vqvae.progress import Progress, silent
 from vqvae.tensors import images_from_pixels
-from vqvae.tokens.shards import each_shard, writes
-from vqvae.tokens.store import LOCK_FILE, Shard, Store, StoreHeader
+from vqvae.tokens import Shard, Store, StoreHeader
+from vqvae.tokens.shards import each_shard, report_write_errors
+from vqvae.tokens.store import LOCK_FILE
 
 SHARD_ROWS = 8192
-BAD_FILE = "bad.json"  # of a finished store: what could not be decoded
+BAD_FILE = "bad.json"  # in a finished store: the images that could not be decoded
 
 
 class Encoded(NamedTuple):
     """What became of a data set.
 
     Attributes:
-        store: now complete.
-        made: shards that this process made; others were there, or another process made them.
-        near_ties: positions in them that were settled in float64.
-        bad: (name, reason) of the images, of all shards, that could not be decoded.
+        store: the store, now complete.
+        made: number of shards that this call made. The others were there, or another process made them.
+        near_ties: number of positions in these shards whose code was decided in float64.
+        bad: (name, reason) of the images, in all shards, that could not be decoded.
     """
 
     store: Store
@@ -37,48 +39,51 @@ class Encoded(NamedTuple):
 
 
 def encode_to_store(
-    path: str, spec: str, out: str, *, split: str = "train", shard_rows: int = SHARD_ROWS, device: str = "auto"
+    run: TokenizerRun,
+    spec: str,
+    out: str,
+    *,
+    split: str = "train",
+    shard_rows: int = SHARD_ROWS,
+    progress: Progress = silent,
 ) -> Encoded:
     """Encode one split of a data set, or go on where this or another process stopped.
 
-    A shard's bytes are a function of the tokenizer and its rows alone. Any number of processes may run this on one
-    store at once; each waits at its end until the store is complete.
+    The bytes of a shard are a function of the tokenizer and the shard's rows alone. Any number of processes may
+    work on one store at once; each of them returns when the store is complete.
 
     Args:
-        path: a run directory with a tokenizer, or a tokenizer's file.
-        spec: the data, as ``vqvae.data.load`` takes it; made to fit as the run's own were.
+        run: the tokenizer.
+        spec: the data set, as ``vqvae.data.load`` takes it. Its images are made to fit as those of the run were.
         out: the store's directory.
-        split: "train" or "test".
-        shard_rows: images a shard, the unit that a kill can cost.
-        device: where to run.
+        split: ``train`` or ``test``.
+        shard_rows: images per shard. A kill costs at most one shard.
+        progress: called with the number of images done and of all images.
 
     Raises:
-        UserError: for a path that is no run, data that do not fit, or a store of something else at ``out``.
+        UserError: for data that do not fit, or when ``out`` holds something else.
     """
-    if shard_rows < 1:
-        raise UserError(f"--shard-rows {shard_rows}: must be 1 or more")
-    on = choose_device(device)
-    opened = open_tokenizer(path, device=on)
-    tokenizer = opened.model
-    stream = _stream_for(path, tokenizer, spec, split)
-    store = Store.create(Path(out), _header(tokenizer, opened.hash, stream, shard_rows))
+    check_at_least_1(shard_rows=shard_rows)
+    tokenizer = run.tokenizer.model
+    stream = _stream_for(run, spec, split)
+    store = Store.create(Path(out), _header(run.tokenizer, stream, shard_rows))
     made = near_ties = 0
 
     def make(shard: int) -> None:
         nonlocal made, near_ties
-        content, ties = _encoded(tokenizer, stream, store.header.rows_of(shard), on)
+        content, ties = _encoded(tokenizer, stream, store.header.rows_of(shard), run.device)
         store.write(shard, content)
         made, near_ties = made + 1, near_ties + ties
 
-    with quiet_pil(), writes("the store", out):
-        each_shard(store.header, store.path / LOCK_FILE, "encode", done=store.is_whole, make=make)
+    with quiet_pil(), report_write_errors("the store", out):
+        each_shard(store.header, store.path / LOCK_FILE, done=store.is_whole, make=make, progress=progress)
         bad = tuple(_bad(store))
         write_json(store.path / BAD_FILE, [{"path": name, "reason": reason} for name, reason in bad])
     return Encoded(store, made, near_ties, bad)
 
 
-def _stream_for(path: str, tokenizer: VQVAE, spec: str, split: str) -> ImageStream:
-    data = data_config(path)
+def _stream_for(run: TokenizerRun, spec: str, split: str) -> ImageStream:
+    data, tokenizer = run.data or DataConfig(), run.tokenizer.model
     return open_stream(
         spec,
         split,
@@ -89,11 +94,11 @@ def _stream_for(path: str, tokenizer: VQVAE, spec: str, split: str) -> ImageStre
     )
 
 
-def _header(tokenizer: VQVAE, tokenizer_hash: str, stream: ImageStream, shard_rows: int) -> StoreHeader:
+def _header(tokenizer: Opened[VQVAE], stream: ImageStream, shard_rows: int) -> StoreHeader:
     channels, height, width = stream.shape
-    codes = tokenizer.code_spec(height, width)
+    codes = tokenizer.model.code_spec(height, width)
     return StoreHeader(
-        tokenizer=tokenizer_hash,
+        tokenizer=tokenizer.hash,
         shape=codes.shape,
         num_codes=codes.num_codes,
         image_shape=(channels, height, width),
@@ -101,13 +106,13 @@ def _header(tokenizer: VQVAE, tokenizer_hash: str, stream: ImageStream, shard_ro
         rows_per_shard=shard_rows,
         classes=stream.source.classes,
         labelled=stream.source.labels is not None,
-        # a folder's name without the way to it: the bytes are the same wherever it lies
+        # the name of a folder without its path, so that the bytes do not depend on where the folder is
         origin={"data": Path(stream.spec).name, "split": stream.split, "fingerprint": stream.fingerprint},
     )
 
 
 def _encoded(tokenizer: VQVAE, stream: ImageStream, rows: range, device: torch.device) -> tuple[Shard, int]:
-    """Return a shard, and how many near-ties there were."""
+    """Return the shard of some rows, and the number of near-ties in it."""
     codes = [torch.empty(0, *tokenizer.code_spec(*stream.shape[1:]).shape, dtype=torch.int64)]
     kept: list[int] = []
     names: list[str] = []
@@ -116,9 +121,9 @@ def _encoded(tokenizer: VQVAE, stream: ImageStream, rows: range, device: torch.d
     for batch in stream.batches(rows):
         bad += [(found.path, found.reason) for found in batch.bad]
         if batch.rows:
-            settled = tokenizer.encode_exact(images_from_pixels(torch.tensor(batch.pixels).to(device)))
-            codes.append(settled.codes.cpu())
-            near_ties += settled.near_ties
+            exact = tokenizer.encode_exact(images_from_pixels(torch.tensor(batch.pixels).to(device)))
+            codes.append(exact.codes.cpu())
+            near_ties += exact.near_ties
         kept += batch.rows
         names += batch.names
     labels = None if stream.source.labels is None else torch.as_tensor(stream.source.labels[kept]).long()

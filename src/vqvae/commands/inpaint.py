@@ -1,94 +1,98 @@
-"""Parts of an image drawn anew: from an image file and a mask to a picture."""
+"""Draw a part of an image anew."""
 
 from pathlib import Path
 
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from tqdm import tqdm
 
-from vqvae.commands.resolve import check_flags, images_named, open_prior_run
-from vqvae.errors import UserError
+from vqvae.commands.resolve import PriorRun, check_at_least_1, check_controls, image_files, same_label
+from vqvae.errors import ArgumentError, UserError
+from vqvae.progress import Progress, advancing, silent
 from vqvae.report.pictures import grid
 from vqvae.sampling import PLAIN, Controls, vary
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
-_GREY = 128  # of what is shown as taken out
+_GREY = 128  # fills the part that is drawn anew, where the given image is shown
 
 
 def inpaint_picture(
-    path: str,
+    run: PriorRun,
     image: str,
     *,
     mask: str | None = None,
-    box: str | None = None,
+    box: tuple[int, int, int, int] | None = None,
     depth: int = 0,
     num: int = 6,
     candidates: int = 8,
     label: str | None = None,
     seed: int = 0,
     controls: Controls = PLAIN,
-    device: str = "auto",
+    progress: Progress = silent,
 ) -> Image.Image:
-    """Draw a part of an image anew and lay out the image, what was given, and ``num`` ways to fill it.
+    """Draw a part of an image anew; lay out the image, what was given, and ``num`` ways to fill the part.
 
-    What was given is the image with the part in grey, or, where a ``depth`` of it stays, its reconstruction.
+    What was given is the image with the part in grey; with a ``depth``, it is the image's reconstruction.
 
     Args:
-        path: the prior's run directory.
-        image: its file.
-        mask: a picture as large as the image, white where it is drawn anew.
-        box: "TOP,LEFT,HEIGHT,WIDTH" in pixels instead of a mask.
-        depth: the codes of each position that stay, see ``vqvae.sampling.vary``; without mask and box, the whole
-            image varies.
-        num: ways.
-        candidates: of which each is chosen, see ``vqvae.sampling.inpaint``.
+        run: the prior and its tokenizer.
+        image: the image's file.
+        mask: an image file of the same size, white where the image is drawn anew.
+        box: (top, left, height, width) of the part in pixels, instead of a mask.
+        depth: number of codes of each position that are kept, see ``vqvae.sampling.vary``. Without mask and box,
+            the whole image varies.
+        num: number of ways.
+        candidates: samples per way, see ``vqvae.sampling.inpaint``.
         label: a class's name or number; None for no class.
-        seed: of ``vqvae.sampling.inpaint``.
-        controls: of the same.
-        device: where to run.
+        seed: see ``vqvae.sampling.inpaint``.
+        controls: temperature, top_k, top_p, guidance.
+        progress: called with the number of codes drawn and of all codes.
 
     Raises:
-        UserError: for files that do not fit, an unknown class, or a control out of its range.
+        ArgumentError: for an unknown class, or a value out of its range.
+        UserError: for files that do not fit.
     """
-    run = open_prior_run(path, device)
-    prior, tokenizer = run.prior, run.tokenizer
-    _check(num, candidates, depth, prior.spec.codes_per_position)
-    labels = run.label_rows(num, label)
-    check_flags(controls, labels)
+    prior, tokenizer = run.prior.model, run.tokenizer.model
+    check_at_least_1(num=num, candidates=candidates)
+    _check_depth(depth, prior.spec.codes_per_position)
+    labels = same_label(label, num, run.prior)
+    check_controls(controls, labels)
     if not Path(image).is_file():
         raise UserError(f"{image}: no such image file")
-    pixels = images_named(path, tokenizer, [image])
-    size = pixels.shape[2], pixels.shape[3]
-    hole = _hole(mask, box, depth, size)
+    pixels = image_files(run, [image])
+    hole = _hole(mask, box, depth, (pixels.shape[2], pixels.shape[3]))
     codes = tokenizer.encode(images_from_pixels(pixels.to(run.device))).expand(num, -1, -1, -1)
-    region = ~kept_positions(hole, tokenizer.factor)
-    with tqdm(total=codes.numel() * candidates, desc="inpaint", unit="code", leave=False, disable=None) as bar:
-        how = {"candidates": candidates, "labels": labels, "seed": seed, "progress": bar.update}
-        drawn = vary(prior, codes, depth=depth, region=region, controls=controls, **how)
+    drawn = vary(
+        prior,
+        codes,
+        depth=depth,
+        region=~kept_positions(hole, tokenizer.factor),
+        controls=controls,
+        candidates=candidates,
+        labels=labels,
+        seed=seed,
+        progress=advancing(progress, codes.numel() * candidates),
+    )
     shown = torch.cat([codes[:1], drawn]) if depth else drawn
     ways = pixels_from_images(tokenizer.decode(shown)).cpu()
     given = pixels if depth else torch.cat([pixels, pixels.masked_fill(hole, _GREY)])
     return grid(torch.cat([given, ways]), columns=min(8, num + 2))
 
 
-def _check(num: int, candidates: int, depth: int, codes_per_position: int) -> None:
-    for flag, value in (("num", num), ("candidates", candidates)):
-        if value < 1:
-            raise UserError(f"--{flag} {value}: must be 1 or more")
+def _check_depth(depth: int, codes_per_position: int) -> None:
     if not 0 <= depth < codes_per_position:
-        has = f"{codes_per_position} codes a position" if codes_per_position > 1 else "one code a position"
-        raise UserError(f"--depth {depth}: must be 0 to {codes_per_position - 1}: this tokenizer has {has}")
+        has = f"{codes_per_position} codes per position" if codes_per_position > 1 else "one code per position"
+        raise ArgumentError("depth", f"{depth}: must be 0 to {codes_per_position - 1}: this tokenizer has {has}")
 
 
-def _hole(mask: str | None, box: str | None, depth: int, size: tuple[int, int]) -> Tensor:
-    """Return where an image is drawn anew, bool [H, W]."""
+def _hole(mask: str | None, box: tuple[int, int, int, int] | None, depth: int, size: tuple[int, int]) -> Tensor:
+    """Return where an image of (height, width) is drawn anew, bool [H, W]."""
     if box is not None:
         return _box(box, size)
     if mask is not None:
         return _mask(mask, size)
     if depth == 0:
-        raise UserError("say what is drawn anew: --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D")
+        raise UserError("say what is drawn anew: give a box, a mask or a depth")
     return torch.ones(size, dtype=torch.bool)
 
 
@@ -98,36 +102,32 @@ def kept_positions(hole: Tensor, factor: int) -> Tensor:
     return ~hole.view(height // factor, factor, width // factor, factor).any(3).any(1)
 
 
-def _box(box: str, size: tuple[int, int]) -> Tensor:
-    """Read "TOP,LEFT,HEIGHT,WIDTH" as a hole, bool [H, W]."""
-    try:
-        top, left, height, width = (int(number) for number in box.split(","))
-    except ValueError:
-        raise UserError(f"--box {box}: expected TOP,LEFT,HEIGHT,WIDTH in pixels, such as 8,8,16,16") from None
+def _box(box: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
+    """Return a hole, bool [H, W], that is True within (top, left, height, width)."""
+    top, left, height, width = box
     if min(top, left) < 0 or min(height, width) < 1 or top + height > size[0] or left + width > size[1]:
-        raise UserError(f"--box {box}: does not lie inside the image, {size[0]}x{size[1]} (height x width)")
+        where = ",".join(map(str, box))
+        raise ArgumentError("box", f"{where}: does not lie inside the image, {size[0]}x{size[1]} (height x width)")
     hole = torch.zeros(size, dtype=torch.bool)
     hole[top : top + height, left : left + width] = True
     return hole
 
 
 def _mask(path: str, size: tuple[int, int]) -> Tensor:
-    """Read a picture as a hole, bool [H, W]: white, brighter than half, is taken out."""
+    """Read an image file as a hole, bool [H, W], that is True where the file is brighter than half."""
     try:
         with Image.open(path) as picture:
             width, height = picture.size
             grey = picture.convert("L").tobytes()
     except FileNotFoundError:
-        raise UserError(f"--mask {path}: no such file") from None
+        raise ArgumentError("mask", f"{path}: no such file") from None
     except (UnidentifiedImageError, OSError, ValueError) as error:
         problem = " ".join(str(error).split())
-        raise UserError(f"--mask {path}: not an image: {problem}") from None
+        raise ArgumentError("mask", f"{path}: not an image: {problem}") from None
     if (height, width) != size:
-        raise UserError(
-            f"--mask {path}: {height}x{width}, but the image is {size[0]}x{size[1]} (height x width); "
-            "they must be alike"
-        )
+        sizes = f"{height}x{width}, but the image is {size[0]}x{size[1]} (height x width)"
+        raise ArgumentError("mask", f"{path}: {sizes}; both must have the same size")
     hole = torch.frombuffer(bytearray(grey), dtype=torch.uint8).view(size) > 127
     if not hole.any():
-        raise UserError(f"--mask {path}: nothing of it is white, so nothing is drawn anew")
+        raise ArgumentError("mask", f"{path}: nothing in it is white, so nothing is drawn anew")
     return hole

@@ -1,6 +1,6 @@
-"""What images cost a prior, where in them, and how usual that is: from files to numbers and a heat map."""
+"""Measure images under a prior: what they cost, where in them, and how typical they are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any
@@ -8,17 +8,16 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-from vqvae.commands.resolve import PriorRun, images_named, load_for, open_prior_run, own_spec
-from vqvae.errors import UserError
+from vqvae.commands.resolve import PriorRun, images_named, load_for, same_label
+from vqvae.errors import ArgumentError, UserError
 from vqvae.metrics.bits import bits
 from vqvae.metrics.typicality import code_bits, typicality
-from vqvae.models import VQVAE
+from vqvae.progress import Progress, advancing, silent
 from vqvae.report.pictures import grid, heat, with_scale
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
-HELD_OUT = 1000  # images that say what is usual
+REFERENCES = 1000  # images that typicality compares with
 _BATCH = 256
 _ROWS = 8
 _CELL = 96  # pixels that a cell is at least high
@@ -31,20 +30,20 @@ class Likelihoods:
     Attributes:
         images: their names.
         nats: -log p of each image's codes.
-        bits_per_code: the same a code.
-        typicality: of each, in (0, 1]: the share of held-out images at least as far from the entropy.
-        validation: the spec of these.
-        validation_images: how many.
-        validation_nats: the mean of their nats, the estimate of the entropy.
+        bits_per_code_prior: the same in bits per code.
+        typicality: of each image, in (0, 1]: the fraction of reference images at least as far from the entropy.
+        reference: the data set whose test images are the reference.
+        reference_images: number of reference images.
+        reference_nats: mean nats of the reference images, the estimate of the entropy.
     """
 
     images: tuple[str, ...]
     nats: tuple[float, ...]
-    bits_per_code: tuple[float, ...]
+    bits_per_code_prior: tuple[float, ...]
     typicality: tuple[float, ...]
-    validation: str
-    validation_images: int
-    validation_nats: float
+    reference: str
+    reference_images: int
+    reference_nats: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON holds them."""
@@ -53,72 +52,86 @@ class Likelihoods:
     def table(self) -> str:
         """Return the figures as aligned lines."""
         wide = max(5, *map(len, self.images))
-        rows = zip(self.images, self.nats, self.bits_per_code, self.typicality, strict=True)
+        rows = zip(self.images, self.nats, self.bits_per_code_prior, self.typicality, strict=True)
         return "\n".join(
             [
-                f"{'image':{wide}}{'nats':>10}{'bits a code':>13}{'typicality':>12}",
-                *(f"{name:{wide}}{nats:10.2f}{cost:13.4f}{usual:12.3f}" for name, nats, cost, usual in rows),
-                f"\n{self.validation_images} held-out images of {self.validation}: "
-                f"{self.validation_nats:.2f} in the mean;",
-                "typicality is the share of them at least as far from it, above or below",
+                f"{'image':{wide}}{'nats':>10}{'bits per code':>15}{'typicality':>12}",
+                *(f"{name:{wide}}{nats:10.2f}{cost:15.4f}{usual:12.3f}" for name, nats, cost, usual in rows),
+                f"\n{self.reference_images} test images of {self.reference}: {self.reference_nats:.2f} nats each;",
+                "typicality is the fraction of them that are at least as far from this mean, above or below",
             ]
         )
 
 
 def likelihood_picture(
-    path: str, names: Sequence[str], *, data: str | None = None, label: str | None = None, device: str = "auto"
+    run: PriorRun,
+    names: Sequence[str],
+    *,
+    data: str | None = None,
+    label: str | None = None,
+    progress: Progress = silent,
 ) -> tuple[Image.Image, Likelihoods]:
-    """Measure images under a prior, and lay out each with its reconstruction and its heat map of bits.
+    """Measure images under a prior, and lay out each image with its reconstruction and a heat map of its bits.
 
     Args:
-        path: the prior's run directory.
-        names: image files, or one data spec, of whose test split the first 32 images are taken.
-        data: the spec whose test split says what is usual; by default the run's own data.
-        label: a class's name or number, of the images and of the held-out ones; None for no class.
-        device: where to run.
+        run: the prior and its tokenizer.
+        names: image files, or one data set, whose first 32 test images are measured.
+        data: the data set whose test images are the reference; by default the run's own data set.
+        label: a class's name or number, of the images and of the reference images; None for no class.
+        progress: called with the number of images measured and of all images, reference images among them.
 
     Raises:
-        UserError: for files that do not fit, an unknown class, or a class without held-out images.
+        UserError: for images that do not fit, an unknown class, or a class without reference images.
     """
-    run = open_prior_run(path, device)
-    label_row = run.label_rows(1, label)
-    pixels, spec = images_named(path, run.tokenizer, names), data or own_spec(path)
-    validation = _heldout(path, run.tokenizer, spec, label_row)
-    usual = torch.cat([nats.flatten(1).sum(1) for nats, _ in _measured(run, validation, label_row)])
-    parts = list(_measured(run, pixels, label_row))
+    label_row = same_label(label, 1, run.prior)
+    pixels, spec = images_named(run, names), data or _own_data(run)
+    references = _references(run, spec, label_row)
+    advance = advancing(progress, len(references) + len(pixels))
+    usual = torch.cat([nats.flatten(1).sum(1) for nats, _ in _measured(run, references, label_row, advance)])
+    parts = list(_measured(run, pixels, label_row, advance))
     code_nats, reconstructions = (torch.cat(found) for found in zip(*parts, strict=True))
     nats = code_nats.flatten(1).sum(1)
     figures = Likelihoods(
         images=tuple(names) if len(names) == len(pixels) else tuple(f"{names[0]} {i}" for i in range(len(pixels))),
         nats=tuple(nats.tolist()),
-        bits_per_code=tuple(bits(each) / code_nats[0].numel() for each in nats.tolist()),
+        bits_per_code_prior=tuple(bits(each) / code_nats[0].numel() for each in nats.tolist()),
         typicality=tuple(typicality(nats, usual).tolist()),
-        validation=spec,
-        validation_images=len(usual),
-        validation_nats=float(usual.mean()),
+        reference=spec,
+        reference_images=len(usual),
+        reference_nats=float(usual.mean()),
     )
     return _picture(pixels, reconstructions, code_bits(code_nats)), figures
 
 
-def _heldout(path: str, tokenizer: VQVAE, spec: str, label_row: Tensor | None) -> Tensor:
-    """Return held-out pixels, those of a class where there is one."""
-    images, _ = load_for(path, tokenizer, spec, "test")
+def _own_data(run: PriorRun) -> str:
+    if run.data is None:
+        raise ArgumentError("data", f"is needed: {run.path} has no config.yaml that says what it was trained on")
+    return run.data.spec
+
+
+def _references(run: PriorRun, spec: str, label_row: Tensor | None) -> Tensor:
+    """Return test images, of one class where there is a label, uint8 [N, C, H, W]."""
+    images, _ = load_for(run, spec, "test")
     if label_row is None or images.labels is None:
-        return images.pixels[:HELD_OUT]
+        return images.pixels[:REFERENCES]
     of_class = images.pixels[images.labels == label_row]
     if not len(of_class):
-        raise UserError(f"{spec}: no held-out image of class {int(label_row)} to compare with")
-    return of_class[:HELD_OUT]
+        raise UserError(f"{spec}: no test image of class {int(label_row)} to compare with")
+    return of_class[:REFERENCES]
 
 
 @torch.no_grad()
-def _measured(run: PriorRun, pixels: Tensor, label_row: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the nats of each code, float64 [B, h, w, n], and the reconstructed pixels, part by part."""
-    for part in tqdm(pixels.split(_BATCH), desc="measure", unit="batch", leave=False, disable=None):
-        codes = run.tokenizer.encode(images_from_pixels(part.to(run.device)))
+def _measured(
+    run: PriorRun, pixels: Tensor, label_row: Tensor | None, advance: Callable[[int], None]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield, batch by batch, the nats of each code, float64 [B, h, w, n], and the reconstructed pixels."""
+    tokenizer = run.tokenizer.model
+    for part in pixels.split(_BATCH):
+        codes = tokenizer.encode(images_from_pixels(part.to(run.device)))
         labels = None if label_row is None else label_row.expand(len(part))
-        reconstructed = pixels_from_images(run.tokenizer.decode(codes)).cpu()
-        yield run.prior.code_nats(codes, labels).double().cpu(), reconstructed
+        reconstructed = pixels_from_images(tokenizer.decode(codes)).cpu()
+        yield run.prior.model.code_nats(codes, labels).double().cpu(), reconstructed
+        advance(len(part))
 
 
 def _picture(pixels: Tensor, reconstructions: Tensor, position_bits: Tensor) -> Image.Image:

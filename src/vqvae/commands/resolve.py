@@ -1,101 +1,156 @@
-"""From what the command line names, runs, classes and images, to models and tensors."""
+"""From what a user names (runs, classes, images) to models and tensors. A command opens each model once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from vqvae.config import DataConfig, config_from, read_yaml
 from vqvae.data import ImageSet, load_files
-from vqvae.errors import UserError, did_you_mean
-from vqvae.model_card import ModelCard
-from vqvae.model_io import choose_device, load_tokenizer, open_prior
+from vqvae.errors import ArgumentError, UserError, did_you_mean
+from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, read_model
 from vqvae.models import VQVAE
 from vqvae.priors import CodePrior
 from vqvae.run_directory import RunDirectory
-from vqvae.sampling import Controls, check_candidates
+from vqvae.sampling import Controls, check_candidates, labels_in_turn
+
+MOST_SHOWN = 32  # images of a data set in a picture
 
 
-class PriorRun(NamedTuple):
-    """A prior's run, ready to measure with and to draw from.
+@dataclass(frozen=True)
+class TokenizerRun:
+    """A tokenizer, ready to use, and how the images of its run were read.
+
+    Attributes:
+        path: what was opened: a run directory or a model file.
+        tokenizer: in eval mode, on the device.
+        data: the run's settings of its data; None for a model file by itself.
+        device: of the models.
+    """
+
+    path: Path
+    tokenizer: Opened[VQVAE]
+    data: DataConfig | None
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class PriorRun(TokenizerRun):
+    """A prior and the tokenizer whose codes the prior models, ready to use.
 
     Attributes:
         prior: in eval mode, on the device.
-        tokenizer: whose codes it knows, the same.
-        card: of the prior's file.
-        device: of both.
     """
 
-    prior: CodePrior
-    tokenizer: VQVAE
-    card: ModelCard
-    device: torch.device
-
-    def label_rows(self, num: int, label: str | None) -> torch.Tensor | None:
-        """Return a class of the prior's for each of ``num`` images, as the function of that name."""
-        return label_rows(num, label, self.card.classes, self.prior.num_classes)
+    prior: Opened[CodePrior]
 
 
-def open_prior_run(path: str, device: str) -> PriorRun:
-    """Load a prior's run onto the device of a name.
+def open_tokenizer_run(path: str | Path, *, device: str = "auto") -> TokenizerRun:
+    """Open a tokenizer's run, the tokenizer in a prior's run, or a tokenizer's file.
 
     Raises:
-        UserError: for a path that is no prior's run, or no such device.
+        UserError: when there is no tokenizer at the path, or no such device.
     """
     on = choose_device(device)
-    prior = open_prior(path, device=on)
-    return PriorRun(prior.model, load_tokenizer(path, device=on), prior.card, on)
+    return TokenizerRun(Path(path), open_tokenizer(path, device=on), data_config(path), on)
 
 
-def label_rows(num: int, label: str | None, classes: Sequence[str], num_classes: int) -> torch.Tensor | None:
-    """Return a class, by name or number, for each of ``num`` images, int64 [num]; None for no label.
+def open_prior_run(path: str | Path, *, device: str = "auto") -> PriorRun:
+    """Open a prior's run.
 
     Raises:
-        UserError: for an unknown class, or any where the prior knows none.
+        UserError: when there is no prior's run at the path, or no such device.
+    """
+    on = choose_device(device)
+    return _prior_run(path, open_prior(path, device=on), on)
+
+
+def open_run(path: str | Path, *, device: str = "auto") -> TokenizerRun:
+    """Open a run of either stage: a ``PriorRun`` where the path is a prior's.
+
+    Raises:
+        UserError: when there is no run or model at the path, or no such device.
+    """
+    file, on = read_model(path), choose_device(device)
+    if file.card.stage == "prior":
+        return _prior_run(path, open_prior(file, device=on), on)
+    return TokenizerRun(Path(path), open_tokenizer(file, device=on), data_config(path), on)
+
+
+def _prior_run(path: str | Path, prior: Opened[CodePrior], on: torch.device) -> PriorRun:
+    return PriorRun(Path(path), open_tokenizer(path, device=on), data_config(path), on, prior)
+
+
+def data_config(path: str | Path) -> DataConfig | None:
+    """Return how a run's own images were read; None for a model file by itself."""
+    run = RunDirectory(Path(path))
+    return config_from(read_yaml(run.config), str(run.config)).data if run.exists else None
+
+
+def class_named(label: str, prior: Opened[CodePrior]) -> int:
+    """Return the class of a name or a number.
+
+    Raises:
+        ArgumentError: for an unknown class, or any where the prior knows none.
+    """
+    num_classes, classes = prior.model.num_classes, prior.card.classes
+    if num_classes == 0:
+        raise ArgumentError("label", f"{label}: this prior was trained without classes")
+    if label in classes:
+        return classes.index(label)
+    if label.isdecimal() and int(label) < num_classes:
+        return int(label)
+    raise ArgumentError("label", f"{label}: no such class{did_you_mean(label, classes)}")
+
+
+def same_label(label: str | None, num: int, prior: Opened[CodePrior]) -> Tensor | None:
+    """Return one class for ``num`` images, int64 [num]; None without a label.
+
+    Raises:
+        ArgumentError: as ``class_named``.
+    """
+    return None if label is None else torch.full((num,), class_named(label, prior))
+
+
+def sample_labels(label: str | None, rows: range, prior: Opened[CodePrior]) -> Tensor | None:
+    """Return the classes of some rows of a set of samples, int64 [len(rows)].
+
+    All rows have the class that is named. Without a name, classes take turns by ``labels_in_turn``.
+
+    Raises:
+        ArgumentError: as ``class_named``.
     """
     if label is None:
-        return None
-    if num_classes == 0:
-        raise UserError(f"--label {label}: this prior was trained without classes")
-    if label in classes:
-        return torch.full((num,), classes.index(label))
-    if label.isdigit() and int(label) < num_classes:
-        return torch.full((num,), int(label))
-    raise UserError(f"--label {label}: no such class{did_you_mean(label, classes)}")
+        return labels_in_turn(rows, prior.model.num_classes)
+    return same_label(label, len(rows), prior)
 
 
-def check_flags(controls: Controls, labels: torch.Tensor | None, candidates: int = 1) -> None:
-    """Raise UserError, naming the flag, for a control of sampling out of its range."""
+def check_at_least_1(**values: int) -> None:
+    """Raise ArgumentError for a value below 1."""
+    for name, value in values.items():
+        if value < 1:
+            raise ArgumentError(name, f"{value}: must be 1 or more")
+
+
+def check_controls(controls: Controls, labels: Tensor | None, candidates: int = 1) -> None:
+    """Raise ArgumentError for a control of sampling out of its range."""
     try:
         controls.check(classes=labels is not None)
         check_candidates(candidates, classes=labels is not None)
     except ValueError as error:
-        raise UserError(f"--{error}") from None
+        name, _, problem = str(error).partition(" ")
+        raise ArgumentError(name, problem) from None
 
 
-def data_config(path: str) -> DataConfig:
-    """Return how a run's own images were read; the defaults for a model file by itself."""
-    run = RunDirectory(Path(path))
-    if not run.exists:
-        return DataConfig()
-    return config_from(read_yaml(run.config), str(run.config)).data
+def load_for(run: TokenizerRun, spec: str, split: str) -> tuple[ImageSet, str]:
+    """Load images as a run's own were: for its tokenizer and, where its config says so, its size and crop.
 
-
-def own_spec(path: str) -> str:
-    """Return the spec of the data that a run was trained on.
-
-    Raises:
-        UserError: for a model by itself, which does not know.
+    Returns:
+        The images, and how they were made to fit: ``strict`` or ``crop``.
     """
-    if not RunDirectory(Path(path)).exists:
-        raise UserError(f"{path}: has no config.yaml that says what it was trained on; pass --data SPEC")
-    return data_config(path).spec
-
-
-def load_for(path: str, tokenizer: VQVAE, spec: str, split: str) -> tuple[ImageSet, str]:
-    """Load images as a run's own were: for its tokenizer and, where its config says so, its size and crop."""
-    data = data_config(path)
+    data, tokenizer = run.data or DataConfig(), run.tokenizer.model
     images = DataConfig(
         spec=spec,
         size=data.size,
@@ -106,22 +161,31 @@ def load_for(path: str, tokenizer: VQVAE, spec: str, split: str) -> tuple[ImageS
     return images, data.fit
 
 
-def images_named(path: str, tokenizer: VQVAE, names: Sequence[str]) -> torch.Tensor:
-    """Read image files, or the first 32 test images of one data spec, as a run's own were, uint8 [N, C, H, W].
+def images_named(run: TokenizerRun, names: Sequence[str]) -> Tensor:
+    """Read image files, or the first 32 test images of one data set, as a run's own images, uint8 [N, C, H, W].
 
     Raises:
         UserError: for names of neither, and images that do not fit.
     """
     if all(Path(name).is_file() for name in names):
-        data = data_config(path)
-        return load_files(
-            [Path(name) for name in names],
-            size=data.size,
-            fit=data.fit,
-            channels=tokenizer.channels,
-            multiple_of=tokenizer.factor,
-        ).pixels
+        return image_files(run, names)
     if len(names) == 1:
-        return load_for(path, tokenizer, names[0], "test")[0].pixels[:32]
+        return load_for(run, names[0], "test")[0].pixels[:MOST_SHOWN]
     missing = next(name for name in names if not Path(name).is_file())
     raise UserError(f"{missing}: no such image file")
+
+
+def image_files(run: TokenizerRun, names: Sequence[str]) -> Tensor:
+    """Read image files as a run's own images, uint8 [N, C, H, W].
+
+    Raises:
+        UserError: for a file that is no image, or that does not fit.
+    """
+    data, tokenizer = run.data or DataConfig(), run.tokenizer.model
+    return load_files(
+        [Path(name) for name in names],
+        size=data.size,
+        fit=data.fit,
+        channels=tokenizer.channels,
+        multiple_of=tokenizer.factor,
+    ).pixels

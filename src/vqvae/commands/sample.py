@@ -2,57 +2,60 @@
 
 import torch
 from PIL import Image
-from tqdm import tqdm
+from torch import Tensor
 
-from vqvae.commands.resolve import check_flags, open_prior_run
-from vqvae.errors import UserError
+from vqvae.commands.resolve import PriorRun, check_at_least_1, check_controls, sample_labels
+from vqvae.progress import Progress, advancing, silent
 from vqvae.report.pictures import grid
 from vqvae.sampling import PLAIN, Controls, sample
 from vqvae.tensors import pixels_from_images
 
+_BATCH = 256
+_COLUMNS = 8
+
 
 def sample_picture(
-    path: str,
+    run: PriorRun,
     *,
     num: int,
-    label: str | None,
+    label: str | None = None,
     seed: int = 0,
     controls: Controls = PLAIN,
     candidates: int = 1,
-    device: str = "auto",
+    progress: Progress = silent,
 ) -> Image.Image:
-    """Draw images from a prior's run and lay them out in a grid.
+    """Draw images from a prior and lay them out in a grid.
 
     Args:
-        path: the prior's run directory.
-        num: how many.
-        label: a class's name or number; None takes all classes in turn.
-        seed: of ``vqvae.sampling.sample``.
-        controls: of the same.
-        candidates: of the same.
-        device: where to run.
+        run: the prior and its tokenizer.
+        num: number of images.
+        label: a class's name or number; None takes all classes in turn, see ``labels_in_turn``.
+        seed: of the whole set: image i is a function of (seed, i, its class).
+        controls: temperature, top_k, top_p, guidance.
+        candidates: samples per image, of which the one with the highest likelihood ratio for its class is kept.
+        progress: called with the number of codes drawn and of all codes.
 
     Raises:
-        UserError: for a path that is no prior's run, an unknown class, or a control out of its range.
+        ArgumentError: for an unknown class, or a value out of its range.
     """
-    if num < 1:
-        raise UserError(f"--num {num}: must be 1 or more")
-    run = open_prior_run(path, device)
-    prior, labels = run.prior, run.label_rows(num, label)
-    if labels is None and prior.num_classes:
-        labels = torch.arange(num) // 8 % prior.num_classes
-    check_flags(controls, labels, candidates)
-    total = candidates * num * prior.spec.codes_per_image
-    with tqdm(total=total, desc="sample", unit="code", leave=False, disable=None) as bar:
-        codes = sample(
-            prior,
-            num,
-            seed=seed,
-            controls=controls,
-            candidates=candidates,
-            labels=labels,
-            device=run.device,
-            progress=bar.update,
-        )
-    pixels = [pixels_from_images(run.tokenizer.decode(part)).cpu() for part in codes.split(256)]
-    return grid(torch.cat(pixels), columns=8 if num % 8 == 0 and num <= 64 else None)
+    check_at_least_1(num=num)
+    labels = sample_labels(label, range(num), run.prior)
+    check_controls(controls, labels, candidates)
+    prior = run.prior.model
+    codes = sample(
+        prior,
+        num,
+        seed=seed,
+        controls=controls,
+        candidates=candidates,
+        labels=labels,
+        device=run.device,
+        progress=advancing(progress, candidates * num * prior.spec.codes_per_image),
+    )
+    columns = _COLUMNS if num % _COLUMNS == 0 and num <= _COLUMNS**2 else None
+    return grid(_decoded(run, codes), columns=columns)
+
+
+def _decoded(run: PriorRun, codes: Tensor) -> Tensor:
+    """Return the pixels of codes, uint8 [N, C, H, W]."""
+    return torch.cat([pixels_from_images(run.tokenizer.model.decode(part)).cpu() for part in codes.split(_BATCH)])

@@ -1,26 +1,25 @@
-"""New codes of a prior into a store."""
+"""Draw codes from a prior into a store."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from vqvae.commands.resolve import check_flags, label_rows
-from vqvae.errors import UserError
-from vqvae.model_card import ModelCard
-from vqvae.model_io import choose_device, open_prior
+from vqvae.commands.resolve import check_at_least_1, check_controls, sample_labels
+from vqvae.model_io import Opened
 from vqvae.priors import CodePrior
+from vqvae.progress import Progress, silent
 from vqvae.sampling import PLAIN, Controls, sample
-from vqvae.tokens.shards import each_shard, writes
-from vqvae.tokens.store import LOCK_FILE, Shard, Store, StoreHeader
+from vqvae.tokens import Shard, Store, StoreHeader
+from vqvae.tokens.shards import each_shard, report_write_errors
+from vqvae.tokens.store import LOCK_FILE
 
 SHARD_ROWS = 4096
 
 
 def sample_to_store(
-    path: str,
+    prior: Opened[CodePrior],
     out: str,
     *,
     num: int,
@@ -29,42 +28,39 @@ def sample_to_store(
     controls: Controls = PLAIN,
     candidates: int = 1,
     shard_rows: int = SHARD_ROWS,
-    device: str = "auto",
+    progress: Progress = silent,
 ) -> Store:
-    """Draw codes into a store, or go on where it stopped; ``vqvae decode`` makes images of them.
+    """Draw codes into a store, or go on where an earlier call stopped. ``vqvae decode`` makes images of the codes.
 
-    Image i is a function of (seed, i, its label), so that shards are independent.
+    Row i is image i of ``sample_picture`` with the same arguments: a function of (seed, i, its class). So shards
+    are independent of each other.
 
     Args:
-        path: the prior's run directory.
+        prior: the prior.
         out: the store's directory.
-        num: how many images.
-        label: a class's name or number; None takes all classes in turn: image i is of class i % classes.
+        num: number of images.
+        label: a class's name or number; None takes all classes in turn, see ``labels_in_turn``.
         seed: of the whole set.
-        controls: of the drawing.
-        candidates: drawn for each image, of which the one is kept that tells its class best.
-        shard_rows: images a shard.
-        device: where to run.
+        controls: temperature, top_k, top_p, guidance.
+        candidates: samples per image, of which the one with the highest likelihood ratio for its class is kept.
+        shard_rows: images per shard.
+        progress: called with the number of images done and of all images.
 
     Raises:
-        UserError: for a path that is no prior's run, an unknown class, a control out of its range, or a store of
-            something else at ``out``.
+        ArgumentError: for an unknown class, or a value out of its range.
+        UserError: when ``out`` holds something else.
     """
-    for name, value in (("num", num), ("shard-rows", shard_rows)):
-        if value < 1:
-            raise UserError(f"--{name} {value}: must be 1 or more")
-    opened = open_prior(path, device=choose_device(device))
-    prior, card = opened.model, opened.card
-    check_flags(controls, _labels_of(range(1), label, prior, card), candidates)
+    check_at_least_1(num=num, shard_rows=shard_rows)
+    check_controls(controls, sample_labels(label, range(1), prior), candidates)
     drawing = {"seed": seed, "candidates": candidates, **asdict(controls)}
-    origin = {"prior": opened.hash, "label": label, **drawing}
-    store = Store.create(Path(out), _header(prior, card, num, shard_rows, origin))
+    origin = {"prior": prior.hash, "label": label, **drawing}
+    store = Store.create(Path(out), _header(prior, num, shard_rows, origin))
 
     def make(shard: int) -> None:
         rows = store.header.rows_of(shard)
-        labels = _labels_of(rows, label, prior, card)
+        labels = sample_labels(label, rows, prior)
         codes = sample(
-            prior,
+            prior.model,
             len(rows),
             first=rows.start,
             seed=seed,
@@ -75,27 +71,22 @@ def sample_to_store(
         )
         store.write(shard, Shard(torch.arange(rows.start, rows.stop), codes, labels))
 
-    with writes("the store", out):
-        each_shard(store.header, store.path / LOCK_FILE, "sample", done=store.is_whole, make=make)
+    with report_write_errors("the store", out):
+        each_shard(store.header, store.path / LOCK_FILE, done=store.is_whole, make=make, progress=progress)
     return store
 
 
-def _labels_of(rows: range, label: str | None, prior: CodePrior, card: ModelCard) -> Tensor | None:
-    """Return the classes of rows, int64 [len(rows)]: the one that is named, else all in turn."""
-    if label or not prior.num_classes:
-        return label_rows(len(rows), label, card.classes, prior.num_classes)
-    return torch.arange(rows.start, rows.stop) % prior.num_classes
-
-
-def _header(prior: CodePrior, card: ModelCard, num: int, shard_rows: int, origin: dict[str, Any]) -> StoreHeader:
+def _header(prior: Opened[CodePrior], num: int, shard_rows: int, origin: dict[str, Any]) -> StoreHeader:
+    spec, card = prior.model.spec, prior.card
+    has_classes = prior.model.num_classes > 0
     return StoreHeader(
         tokenizer=card.tokenizer or "",
-        shape=prior.spec.shape,
-        num_codes=prior.spec.num_codes,
+        shape=spec.shape,
+        num_codes=spec.num_codes,
         image_shape=card.image_shape,
         rows=num,
         rows_per_shard=shard_rows,
-        classes=card.classes if prior.num_classes else (),
-        labelled=prior.num_classes > 0,
+        classes=card.classes if has_classes else (),
+        labelled=has_classes,
         origin=origin,
     )

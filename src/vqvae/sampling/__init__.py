@@ -1,5 +1,6 @@
 """Sampling from any prior that meets the protocol."""
 
+from vqvae.sampling.classes import labels_in_turn as labels_in_turn
 from vqvae.sampling.inpaint import inpaint as inpaint
 from vqvae.sampling.inpaint import outpaint as outpaint
 from vqvae.sampling.inpaint import vary as vary

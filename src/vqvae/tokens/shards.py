@@ -1,32 +1,42 @@
-"""Every shard of a store done once, with a bar that counts its images, and one line where it cannot be written."""
+"""Make every shard of a store once, together with other processes."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
-
 from vqvae.errors import UserError
+from vqvae.progress import Progress, advancing
 from vqvae.tokens.store import StoreHeader
 from vqvae.tokens.work_queue import work_through
 
 
 def each_shard(
-    header: StoreHeader, locks: Path, verb: str, *, done: Callable[[int], bool], make: Callable[[int], None]
+    header: StoreHeader,
+    locks: Path,
+    *,
+    done: Callable[[int], bool],
+    make: Callable[[int], None],
+    progress: Progress,
 ) -> None:
-    """Do every shard that is not done, as ``work_through`` does pieces; ``verb`` names the bar."""
-    with tqdm(total=header.rows, desc=verb, unit="image", leave=False, disable=None) as bar:
+    """Make every shard that is not done, as ``work_through`` makes pieces.
 
-        def tick(shard: int) -> None:
-            bar.update(len(header.rows_of(shard)))
-
-        work_through(locks, header.num_shards, done=done, make=make, tick=tick)
+    Args:
+        header: of the store.
+        locks: the file of locks.
+        done: whether a shard is done.
+        make: makes a shard.
+        progress: called with the number of images in shards that are done, and of all images.
+    """
+    advance = advancing(progress, header.rows)
+    work_through(
+        locks, header.num_shards, done=done, make=make, tick=lambda shard: advance(len(header.rows_of(shard)))
+    )
 
 
 @contextmanager
-def writes(what: str, out: str) -> Generator[None, None, None]:
-    """Raise UserError for an OSError of what is written to ``out``."""
+def report_write_errors(what: str, out: str) -> Generator[None, None, None]:
+    """Turn an OSError in the block into a UserError that names what was written and where."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{out}: cannot write {what}: {error.strerror}; what is whole is kept") from None
+        raise UserError(f"{out}: cannot write {what}: {error.strerror}; shards that are whole are kept") from None

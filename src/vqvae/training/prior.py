@@ -19,7 +19,7 @@ from vqvae.model_io import ModelFile, Opened, build_prior, save_model
 from vqvae.models import VQVAE
 from vqvae.priors import CodePrior
 from vqvae.report.pictures import grid, save_png
-from vqvae.sampling import sample
+from vqvae.sampling import labels_in_turn, sample
 from vqvae.tensors import CodeSpec, pixels_from_images
 from vqvae.training.code_cache import CodeSet
 from vqvae.training.engine import Engine
@@ -146,7 +146,7 @@ class PriorStage:
 
     def draw(self, run: Run, step: int) -> None:
         """Save decoded samples, one class a row where there are classes."""
-        labels = torch.arange(SAMPLES) // 8 % self.prior.num_classes if self.prior.num_classes else None
+        labels = labels_in_turn(range(SAMPLES), self.prior.num_classes)
         codes = sample(self.prior, SAMPLES, labels=labels, device=self.engine.device)
         pixels = pixels_from_images(self.tokenizer.model.decode(codes)).cpu()
         save_png(grid(pixels, columns=8), run.samples / f"samples-{step:08d}.png")

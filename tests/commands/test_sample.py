@@ -1,0 +1,66 @@
+"""Samples: a picture and a store hold the same images, in the same order, of the same classes."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vqvae.cli import main
+from vqvae.commands.resolve import open_prior_run
+from vqvae.commands.sample import sample_picture
+from vqvae.commands.sample_to_store import sample_to_store
+from vqvae.report.pictures import grid
+from vqvae.sampling import labels_in_turn
+from vqvae.tensors import pixels_from_images
+from vqvae.tokens import Store
+from vqvae.training import Run
+
+
+def images_of(store: Store, run: Run) -> torch.Tensor:
+    """Decode a store's rows, uint8 [N, C, H, W]."""
+    codes = torch.cat([shard.codes for shard in store.shards()])
+    return pixels_from_images(open_prior_run(run.path).tokenizer.model.decode(codes))
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--label", "star"], ["--guidance", "2", "--candidates", "2", "--seed", "5"]]
+)
+def test_image_i_of_the_picture_is_row_i_of_the_store(prior_run: Run, tmp_path: Path, flags: list[str]) -> None:
+    command = ["sample", str(prior_run.path), "--num", "20", *flags]
+    main([*command, "--out", str(tmp_path / "a.png")])
+    main([*command, "--store", str(tmp_path / "store")])
+    rows = images_of(Store.open(tmp_path / "store"), prior_run)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(grid(rows)))
+
+
+def test_classes_take_turns_eight_images_each_wherever_a_shard_begins() -> None:
+    whole = labels_in_turn(range(100), 3)
+    assert whole is not None and whole[:25].tolist() == [0] * 8 + [1] * 8 + [2] * 8 + [0]
+    parts = [labels_in_turn(range(start, min(start + 7, 100)), 3) for start in range(0, 100, 7)]
+    assert torch.equal(torch.cat([part for part in parts if part is not None]), whole)
+    assert max(Counter(whole.tolist()).values()) - min(Counter(whole.tolist()).values()) <= 8
+    assert labels_in_turn(range(100), 0) is None
+
+
+def test_a_picture_of_64_shows_one_class_a_row(prior_run: Run, tmp_path: Path) -> None:
+    run = open_prior_run(prior_run.path)
+    pictures = [
+        np.asarray(sample_picture(run, num=64, label=label)) for label in (None, run.prior.card.classes[2])
+    ]
+    third_row = slice(2 * 66, 2 * 66 + 64)
+    assert np.array_equal(pictures[0][third_row], pictures[1][third_row])
+    assert not np.array_equal(pictures[0][:64], pictures[1][:64])
+
+
+def test_progress_counts_codes_of_a_picture_and_images_of_a_store(prior_run: Run, tmp_path: Path) -> None:
+    run = open_prior_run(prior_run.path)
+    told: list[tuple[int, int]] = []
+    sample_picture(run, num=3, candidates=2, label="star", progress=lambda *at: told.append(at))
+    assert told[0] == (6, 3 * 2 * 64) and told[-1] == (3 * 2 * 64, 3 * 2 * 64)
+    told.clear()
+    sample_to_store(run.prior, str(tmp_path / "store"), num=5, shard_rows=2, progress=lambda *at: told.append(at))
+    assert told == [(2, 5), (4, 5), (5, 5)]
