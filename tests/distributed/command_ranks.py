@@ -5,16 +5,19 @@ python command_ranks.py JOBS.json: a list of {"world", "argv"}, and perhaps
 - "signal": [RANK, STEP], which sends that rank SIGTERM during that step;
 - "nan": [RANK, STEP], which breaks its gradients there;
 - "exit": [RANK, STEP], which ends it between that step's forward and backward passes;
+- "plugin": FILE.py, which each rank imports first;
 - "dump": FOLDER, where each rank writes the whole model when training ends, and under ``held.`` how many numbers
   it holds itself.
 
 Prints the exit codes of each job's ranks as JSON.
 """
 
+import importlib
 import json
 import os
 import signal
 import sys
+from collections import ChainMap
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,15 +31,17 @@ import vqvae.cli.command
 import vqvae.commands.evaluate
 import vqvae.training.sharding
 from vqvae.distributed import rank
+from vqvae.training.group import Group
 from vqvae.training.loop import Trainer
 
 
 def held(trainer: Trainer) -> dict[str, torch.Tensor]:
-    moments = [tensor for state in trainer.optimizer.state.values() for tensor in state.values() if tensor.ndim]
+    group = trainer.groups["model"]
+    moments = [tensor for state in group.optimizer.state.values() for tensor in state.values() if tensor.ndim]
     held = {
-        "model": trainer.stage.model.parameters(),
-        "parameters": trainer.weights.parameters.values(),
-        "average": trainer.weight_ema.weights.values(),
+        "model": group.module.parameters(),
+        "parameters": group.weights.parameters.values(),
+        "average": group.weight_ema.weights.values(),
         "moments": moments,
     }
     return {
@@ -44,18 +49,28 @@ def held(trainer: Trainer) -> dict[str, torch.Tensor]:
     }
 
 
+def whole_state(group: Group) -> dict[str, torch.Tensor]:
+    prefix = "" if group.name == "model" else f"{group.name}."
+    state = group.module.state_dict() | group.weights.parameters
+    return {
+        f"{prefix}{name}": group.weights.whole(name, tensor).detach().contiguous()
+        for name, tensor in state.items()
+    }
+
+
 def work(job: dict[str, Any]) -> None:
     torch.set_num_threads(1)
+    if "plugin" in job:
+        sys.path.insert(0, str(Path(job["plugin"]).parent))
+        importlib.import_module(Path(job["plugin"]).stem)
     train, step = Trainer.train, Trainer._step
 
     def dumped(trainer: Trainer) -> None:
         try:
             train(trainer)
         finally:
-            weights = trainer.weights
-            state = trainer.stage.model.state_dict() | weights.parameters
-            state = {name: weights.whole(name, tensor).detach().contiguous() for name, tensor in state.items()}
-            save_file(state | held(trainer), Path(job["dump"]) / f"{rank()}.safetensors")
+            states = [whole_state(group) for group in trainer.groups.values()]
+            save_file(held(trainer) | dict(ChainMap(*states)), Path(job["dump"]) / f"{rank()}.safetensors")
 
     def signalled(trainer: Trainer) -> Any:
         if [rank(), trainer.step + 1] == job["signal"]:
@@ -63,21 +78,21 @@ def work(job: dict[str, Any]) -> None:
         return step(trainer)
 
     def broken(trainer: Trainer) -> Any:
-        stage, loss = trainer.stage, trainer.stage.loss
+        stage, losses = trainer.stage, trainer.stage.losses
 
-        def broken_loss(*batch: torch.Tensor) -> Any:
-            value, metrics = loss(*batch)
+        def broken_losses(*batch: Any) -> Any:
+            found = losses(*batch)
             if job.get("exit") == [rank(), trainer.step + 1]:
                 os._exit(9)
             if job.get("nan") == [rank(), trainer.step + 1]:
-                value.register_hook(lambda gradient: gradient * torch.nan)
-            return value, metrics
+                found.by_group["model"].register_hook(lambda gradient: gradient * torch.nan)
+            return found
 
-        stage.loss = broken_loss
+        stage.losses = broken_losses
         try:
             return step(trainer)
         finally:
-            stage.loss = loss
+            stage.losses = losses
 
     if "nan" in job or "exit" in job:
         Trainer._step = broken

@@ -25,7 +25,8 @@ from vqvae.tokens import Shard, Store, StoreHeader
 from vqvae.tokens.store import read_shard
 from vqvae.training import Run
 from vqvae.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
-from vqvae.training.weight_ema import WeightEMA
+from vqvae.training.group import Group
+from vqvae.training.stage import Trainable
 from vqvae.training.weights import WholeWeights
 
 COUNT = 100_000  # mutated files
@@ -59,13 +60,11 @@ def originals(folder: Path) -> dict[str, Callable[[Path], object]]:
     save_model(folder / "tokenizer.safetensors", first.state_dict(), card)
     described = prior_card(prior.model, second, card, "ab" * 32, 7)
     save_model(folder / "prior.safetensors", second.state_dict(), described)
-    optimizer = torch.optim.AdamW(first.parameters())
     for parameter in first.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    weights = WholeWeights(first)
-    average = WeightEMA(weights.parameters, decay=0.9)
-    save_checkpoint(folder, {"step": 7}, weights, average, optimizer, keep=1)
+    groups = {"model": Group("model", Trainable(first), WholeWeights(first), tokenizer.training)}
+    groups["model"].step(1e-3)
+    save_checkpoint(folder, {"step": 7}, groups, keep=1)
     checkpoint_path(folder, 7).rename(folder / "checkpoint.safetensors")
     header = StoreHeader(tokenizer="ab" * 32, shape=(2, 2, 1), num_codes=16, image_shape=(3, 8, 8), rows=5,
         rows_per_shard=3, classes=("a", "b"), labelled=True)  # fmt: skip
@@ -84,7 +83,7 @@ def originals(folder: Path) -> dict[str, Callable[[Path], object]]:
     return {
         "tokenizer.safetensors": load_tokenizer,
         "prior.safetensors": load_prior,
-        "checkpoint.safetensors": partial(load_checkpoint, weights=weights, average=average, optimizer=optimizer),
+        "checkpoint.safetensors": partial(load_checkpoint, groups=groups),
         "shard.safetensors": read_shard,
         "store/store.json": lambda file: Store.open(file.parent),
         "run/config.yaml": lambda file: (Run(file.parent).read_config(), read_run(file.parent)),

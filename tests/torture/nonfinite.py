@@ -10,6 +10,7 @@ from tests.torture._trials import STEPS, TwoStages, scratch
 from vqvae.files import read_records
 from vqvae.quantizers.tracker import CodebookTracker
 from vqvae.training.loop import Trainer
+from vqvae.training.stage import StepLosses
 
 COUNT = 20  # injections into each of the three
 HOW = ("stop", "skip", "back_off")
@@ -52,37 +53,36 @@ def _at(step: int, inject: Callable[[Trainer], Any]) -> None:
     """In this process, inject while the step's gradients are made."""
     gradients = Trainer._gradients
 
-    def injected(trainer: Trainer) -> dict[str, torch.Tensor]:
+    def injected(trainer: Trainer) -> Any:
         if trainer.step != step:
             return gradients(trainer)
         undo = inject(trainer)
-        metrics = gradients(trainer)
+        found = gradients(trainer)
         undo()
-        return metrics
+        return found
 
     Trainer._gradients = injected
 
 
 def _loss(step: int, choice: int) -> None:
     def inject(trainer: Trainer) -> Callable[[], None]:
-        loss = trainer.stage.loss
+        losses = trainer.stage.losses
 
         def broken(*batch: Any) -> Any:
-            value, metrics = loss(*batch)
-            return value * torch.nan, metrics
+            by_group, metrics = losses(*batch)
+            return StepLosses({name: loss * torch.nan for name, loss in by_group.items()}, metrics)
 
-        trainer.stage.loss = broken
-        return lambda: setattr(trainer.stage, "loss", loss)
+        trainer.stage.losses = broken
+        return lambda: setattr(trainer.stage, "losses", losses)
 
     _at(step, inject)
 
 
 def _gradient(step: int, choice: int) -> None:
     def inject(trainer: Trainer) -> Callable[[], None]:
-        weights = [
-            p for name, p in trainer.stage.model.named_parameters() if name.startswith(("encoder", "decoder"))
-        ]
-        weights = weights or list(trainer.stage.model.parameters())
+        model = trainer.groups["model"].module
+        weights = [p for name, p in model.named_parameters() if name.startswith(("encoder", "decoder"))]
+        weights = weights or list(model.parameters())
         weight = weights[choice % len(weights)]
 
         def broken(gradient: torch.Tensor) -> torch.Tensor:
@@ -99,7 +99,7 @@ def _statistic(step: int, choice: int) -> None:
     """Break what a batch noted for the codebook, or one of the codebook's own running means."""
 
     def inject(trainer: Trainer) -> Callable[[], None]:
-        quantizer = trainer.stage.model.quantizer
+        quantizer = trainer.groups["model"].module.quantizer
         if choice % 2:
             name = ("sums", "counts", "codebook")[choice // 2 % 3]
             return lambda: getattr(quantizer, name).view(-1)[choice % 7].fill_(torch.nan)

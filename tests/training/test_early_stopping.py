@@ -71,7 +71,7 @@ def test_a_run_out_of_patience_is_saved_and_complete(
     last = 3 * len(bits)
     assert [path.stem for path in checkpoints(run.checkpoints)] == [f"step-{last:08d}"]
     assert read_model(run.path).card.step == last
-    assert f"ended at step {last}: out of training.early_stopping" in caplog.text
+    assert f"ended at step {last} by training.early_stopping" in caplog.text
     before = run.metrics.read_bytes(), run.model.read_bytes()
     resume(str(run.path))
     assert (run.metrics.read_bytes(), run.model.read_bytes()) == before

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from pydantic_core import ErrorDetails
 
@@ -54,6 +54,8 @@ def _locate(loc: Sequence[str | int]) -> tuple[str, Any, list[str]]:
             here = plain_type(here) if _is_group(here) else here
         elif isinstance(part, int):
             key.append(str(part))
+            parts = get_args(plain_type(here))
+            here = plain_type(parts[0]) if parts and _is_group(parts[0]) else here  # an entry of a list of groups
     return ".".join(key)[:100], here, siblings
 
 

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from vqvae.component import STRICT, Count, CountOrZero, Fraction, NotNegative, Positive, Whole
 from vqvae.data import Augmentation, Images, ImageSet, load, open_stream
+from vqvae.losses import LossConfig
 from vqvae.models import VQVAE
 from vqvae.priors import PixelCNN, PriorModelConfig
 
@@ -168,6 +169,7 @@ class TokenizerConfig:
         data: the images.
         model: the VQ-VAE.
         beta: weight of the commitment loss (arXiv 1711.00937, equation 3).
+        losses: terms added to the objective, such as ``[{kind: l1, weight: 0.1}]``.
         revive_until: fraction of the training during which dead codes are revived; afterwards the codebook only
             converges.
         training: the loop.
@@ -179,6 +181,7 @@ class TokenizerConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: VQVAE.Config = field(default_factory=VQVAE.Config)
     beta: NotNegative = 0.25
+    losses: tuple[LossConfig, ...] = ()
     revive_until: Annotated[float, Field(ge=0, le=1)] = 0.8
     training: TrainingConfig = field(default_factory=TrainingConfig)
 

@@ -1,6 +1,6 @@
 """The tokenizer, and what it is trained for."""
 
-from vqvae.models.objective import Loss as Loss
+from vqvae.models.objective import Objective as Objective
 from vqvae.models.objective import objective as objective
 from vqvae.models.objective import uniform_prior_bits as uniform_prior_bits
 from vqvae.models.vqvae import VQVAE as VQVAE

@@ -1,5 +1,6 @@
 """What training minimises (arXiv 1711.00937, equation 3), and the constant that it leaves out."""
 
+from collections.abc import Iterable
 from math import log2, prod
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 from vqvae.tensors import CodeSpec, Quantized
 
 
-class Loss(NamedTuple):
+class Objective(NamedTuple):
     """The objective and its three terms, scalars; ``commitment`` without its beta."""
 
     total: Tensor
@@ -19,9 +20,15 @@ class Loss(NamedTuple):
 
 
 def objective(
-    images: Tensor, reconstruction: Tensor, quantized: Quantized, *, pixel_variance: Tensor | float, beta: float
-) -> Loss:
-    """Return equation 3 for a batch.
+    images: Tensor,
+    reconstruction: Tensor,
+    quantized: Quantized,
+    *,
+    pixel_variance: Tensor | float,
+    beta: float,
+    others: Iterable[tuple[float, Tensor]] = (),
+) -> Objective:
+    """Return equation 3 for a batch, plus the terms that a run adds to it.
 
     The paper writes sums of squares, ``-log p(x | z_q) + |sg[z_e] - e|^2 + beta |z_e - sg[e]|^2``; here each
     term is a mean over its elements, and the reconstruction is divided by the variance of the training images,
@@ -35,11 +42,13 @@ def objective(
         quantized: what the quantizer returned.
         pixel_variance: of the training images.
         beta: the weight of the commitment term, 0.25 in the paper.
+        others: (weight, scalar) of each further term.
     """
     squares = F.mse_loss(reconstruction.float(), images, reduction="sum")
     error = squares / max(1, images.numel()) / pixel_variance
     total = error + quantized.codebook_loss + beta * quantized.commitment_loss
-    return Loss(total, error, quantized.codebook_loss, quantized.commitment_loss)
+    total = sum((weight * term for weight, term in others), start=total)
+    return Objective(total, error, quantized.codebook_loss, quantized.commitment_loss)
 
 
 def uniform_prior_bits(spec: CodeSpec, image_shape: tuple[int, ...]) -> float:

@@ -117,6 +117,10 @@ class VQVAE(nn.Module):
         grid = height // self.factor, width // self.factor
         return CodeSpec(grid, self.codes_per_position, self.num_codes)
 
+    def sharding_units(self) -> list[nn.Module]:
+        """Return the modules whose weights are gathered at once in sharded training; the quantizer stays whole."""
+        return [self.encoder, self.decoder]
+
     def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
         """Return the reconstruction of images, float [B, C, H, W] in [-1, 1], and what was quantized."""
         quantized = self.quantizer(self.encoder(images))

@@ -140,6 +140,10 @@ class PixelCNN(nn.Module):
         )
         self.head = CodeHead(num_codes, codes_per_position, width, head_width)
 
+    def sharding_units(self) -> list[nn.Module]:
+        """Return the modules whose weights are gathered at once in sharded training, inner ones first."""
+        return [*self.layers, self]
+
     def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return logits, float [B, h, w, n, K], for codes, int64 [B, h, w, n], and labels, int64 [B].
 

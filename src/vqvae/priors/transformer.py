@@ -176,6 +176,10 @@ class CodeTransformer(nn.Module):
             if name.endswith("_out.weight"):  # so that the sum over blocks starts no larger than a token
                 parameter.data.div_((2 * layers) ** 0.5)
 
+    def sharding_units(self) -> list[nn.Module]:
+        """Return the modules whose weights are gathered at once in sharded training, inner ones first."""
+        return [*self.blocks, self]
+
     def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return logits, float [B, h, w, n, K], for codes, int64 [B, h, w, n], and labels, int64 [B].
 

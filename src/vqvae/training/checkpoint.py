@@ -1,27 +1,25 @@
-"""A run's state at a step: model, averaged weights and optimizer, in one safetensors file."""
+"""A run's state after a step in one safetensors file: every group's weights, averaged weights and optimizer."""
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from vqvae.distributed import rank
 from vqvae.errors import FormatError, UserError
 from vqvae.tensorfile import load_tensors, save_tensors
-from vqvae.training.weight_ema import WeightEMA
-from vqvae.training.weights import Weights
+from vqvae.training.group import Group
 
 KIND, VERSION = "vqvae-checkpoint", 3
 _LOG = logging.getLogger(__name__)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Return the name of the checkpoint after ``step`` optimizer steps."""
+    """Return the path of the checkpoint after ``step`` optimizer steps."""
     return folder / f"step-{step:08d}.safetensors"
 
 
@@ -30,27 +28,20 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-????????.safetensors"))
 
 
-def save_checkpoint(
-    folder: Path,
-    counts: dict[str, int],
-    weights: Weights,
-    average: WeightEMA,
-    optimizer: Optimizer,
-    *,
-    keep: int,
-) -> None:
-    """Write the state after ``counts["step"]`` steps, then remove all but the newest ``keep``.
+def save_checkpoint(folder: Path, counts: dict[str, int], groups: Mapping[str, Group], *, keep: int) -> None:
+    """Write the state after ``counts["step"]`` steps, then remove all but the newest ``keep`` checkpoints.
 
-    Rank 0 writes, but every rank must call. What is written is whole, however it lies over ranks.
+    Rank 0 writes, but every rank must call. The file holds whole tensors, sharded over ranks or not.
 
     Raises:
-        UserError: when something in it is not finite; nothing is written or removed.
+        UserError: when a tensor is not finite; nothing is written or removed.
     """
     tensors: dict[str, Tensor] = {}
-    for key, name, part in _parts(weights, average, optimizer):
-        whole = weights.whole(name, part)
-        if rank() == 0:
-            tensors[key] = whole
+    for group in groups.values():
+        for key, name, part in _parts(group):
+            whole = group.weights.whole(name, part)
+            if rank() == 0:
+                tensors[key] = whole
     if rank():
         return
     save_tensors(checkpoint_path(folder, counts["step"]), KIND, VERSION, counts, tensors)
@@ -58,24 +49,34 @@ def save_checkpoint(
         old.unlink()
 
 
-def _parts(weights: Weights, average: WeightEMA, optimizer: Optimizer) -> Iterator[tuple[str, str, Tensor]]:
-    """Yield a state's tensors as this rank has them: the key in the file, the parameter or buffer, the tensor."""
-    for name, tensor in weights.model.state_dict().items():
-        yield f"model.{name}", name, weights.parameters[name] if name in weights.parameters else tensor
-    for name, tensor in average.weights.items():
-        yield f"average.{name}", name, tensor
+def _parts(group: Group) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield what this rank holds of a group's state: the key in the file, the parameter or buffer, the tensor."""
+    weights = group.weights
+    for name, tensor in weights.module.state_dict().items():
+        yield (
+            f"{group.name}/weights/{name}",
+            name,
+            weights.parameters[name] if name in weights.parameters else tensor,
+        )
+    for name, tensor in group.weight_ema.weights.items():
+        yield f"{group.name}/average/{name}", name, tensor
     names = list(weights.parameters)
-    for index, state in optimizer.state_dict()["state"].items():
+    for index, state in group.optimizer.state_dict()["state"].items():
         for what, value in state.items():
-            yield f"optimizer.{index}.{what}", names[index], torch.as_tensor(value)
+            yield f"{group.name}/optimizer/{what}/{names[index]}", names[index], torch.as_tensor(value)
 
 
-def check_space(folder: Path, weights: Weights, *, keep: int) -> None:
-    """Raise UserError where the disk has no room for a run's checkpoints and models, with one more of each."""
-    state = weights.nbytes + sum(buffer.nbytes for buffer in weights.model.buffers())
-    one = state + 3 * weights.nbytes  # the average and Adam's two moments are as large as the parameters
+def check_space(folder: Path, groups: Mapping[str, Group], *, keep: int) -> None:
+    """Check that the disk has room for a run's checkpoints and models, and for one more of each.
+
+    Raises:
+        UserError: when it has not.
+    """
+    # beside its weights and buffers, a checkpoint holds the average and Adam's two moments of every parameter
+    one = sum(_nbytes(group) + 3 * group.weights.nbytes for group in groups.values())
+    model = _nbytes(next(iter(groups.values())))
     taken = sum(path.stat().st_size for path in checkpoints(folder))
-    needed, free = (keep + 1) * one + 3 * state - taken, shutil.disk_usage(folder).free
+    needed, free = (keep + 1) * one + 3 * model - taken, shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"{folder}: its checkpoints need {needed / 1e6:,.0f} MB, and its disk has {free / 1e6:,.0f} MB free: "
@@ -83,10 +84,14 @@ def check_space(folder: Path, weights: Weights, *, keep: int) -> None:
         )
 
 
-def load_newest(folder: Path, weights: Weights, average: WeightEMA, optimizer: Optimizer) -> dict[str, int]:
-    """Put the newest checkpoint's state in place; return its counts, none where there is no checkpoint.
+def _nbytes(group: Group) -> int:
+    return group.weights.nbytes + sum(buffer.nbytes for buffer in group.module.buffers())
 
-    A damaged one is set aside, as ``NAME.damaged``, with a warning, for the one before it.
+
+def load_newest(folder: Path, groups: Mapping[str, Group]) -> dict[str, int]:
+    """Load the newest checkpoint's state; return its counts, an empty mapping where there is no checkpoint.
+
+    A damaged checkpoint is renamed to ``NAME.damaged``, with a warning, and the one before it is loaded.
 
     Raises:
         UserError: when all are damaged, or of another model than the run's config describes.
@@ -94,7 +99,7 @@ def load_newest(folder: Path, weights: Weights, average: WeightEMA, optimizer: O
     found = checkpoints(folder)
     for path in reversed(found):
         try:
-            header = load_checkpoint(path, weights, average, optimizer)
+            header = load_checkpoint(path, groups)
         except FormatError as error:
             if path == found[0]:
                 raise UserError(f"{error}; and no other checkpoint is left: start a new run") from None
@@ -105,8 +110,8 @@ def load_newest(folder: Path, weights: Weights, average: WeightEMA, optimizer: O
     return {}
 
 
-def load_checkpoint(path: Path, weights: Weights, average: WeightEMA, optimizer: Optimizer) -> dict[str, Any]:
-    """Put a checkpoint's state in place; return its header.
+def load_checkpoint(path: Path, groups: Mapping[str, Group]) -> dict[str, Any]:
+    """Load a checkpoint's state; return its header.
 
     Raises:
         FormatError: when the file is damaged.
@@ -116,9 +121,14 @@ def load_checkpoint(path: Path, weights: Weights, average: WeightEMA, optimizer:
     if not isinstance(header.get("step"), int) or header["step"] < 0:
         raise FormatError(f"{path}: damaged: it does not say its step")
     try:
-        weights.load(_under(tensors, "model."))
-        average.load({name: weights.part(name, t) for name, t in _under(tensors, "average.").items()})
-        _load_optimizer(optimizer, weights, _under(tensors, "optimizer."))
+        if unknown := {name.split("/")[0] for name in tensors} - groups.keys():
+            raise LookupError(f"it also holds {', '.join(sorted(unknown))}")
+        for group in groups.values():
+            weights = group.weights
+            weights.load(_under(tensors, f"{group.name}/weights/"))
+            averages = _under(tensors, f"{group.name}/average/")
+            group.weight_ema.load({name: weights.part(name, whole) for name, whole in averages.items()})
+            _load_optimizer(group, _under(tensors, f"{group.name}/optimizer/"))
         return header
     except (RuntimeError, LookupError, ValueError, TypeError) as error:
         problem = " ".join(str(error).split())[:200]
@@ -129,15 +139,15 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _load_optimizer(optimizer: Optimizer, weights: Weights, tensors: dict[str, Tensor]) -> None:
-    parameters = list(weights.parameters.items())  # in the optimizer's order
+def _load_optimizer(group: Group, tensors: dict[str, Tensor]) -> None:
+    indices = {name: index for index, name in enumerate(group.weights.parameters)}  # in the optimizer's order
     state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, name = key.split(".")
-        owner, like = parameters[int(index)]
-        tensor = weights.part(owner, tensor)
+    for key, whole in tensors.items():
+        what, name = key.split("/")
+        like, tensor = group.weights.parameters[name], group.weights.part(name, whole)
         if tensor.shape == like.shape:
-            # the fused kernels walk memory, not indices: moments must lie as their (channels-last) weights do
+            # the fused kernels walk memory, not indices: moments need the (channels-last) strides of their weights
             tensor = torch.empty_like(like).copy_(tensor)
-        state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        state.setdefault(indices[name], {})[what] = tensor
+    param_groups = group.optimizer.state_dict()["param_groups"]
+    group.optimizer.load_state_dict({"state": state, "param_groups": param_groups})

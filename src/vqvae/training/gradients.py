@@ -1,4 +1,4 @@
-"""The gradient of a whole batch from the shards of all ranks."""
+"""The gradient of a whole batch from the gradients of all ranks."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,12 +10,12 @@ from vqvae.distributed import sum_over_ranks_, world_size
 
 @torch.no_grad()
 def sum_gradients(parameters: Iterable[nn.Parameter], scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Sum gradients over ranks in place, in one collective with the scalars, which are returned summed.
+    """Sum gradients over ranks in place, and scalars with them in the same collective; return the summed scalars.
 
-    What ``DistributedDataParallel`` does, but for the overlap with the backward pass; and it needs no single
-    forward that wraps all networks (the quantizer runs between them), works with any number of micro-batches and
-    with empty shards. A parameter without a gradient on some ranks counts as 0 there; without one on any, it
-    keeps none, as in one process.
+    It replaces ``DistributedDataParallel``, whose communication also overlaps with the backward pass.
+    ``DistributedDataParallel`` needs one forward around all networks, but here the quantizer runs between them.
+    Any number of micro-batches is allowed, and so are ranks without rows. A parameter without a gradient on some
+    ranks counts as 0 there; a parameter without a gradient on every rank keeps none, as in one process.
     """
     if world_size() == 1:
         return dict(scalars)

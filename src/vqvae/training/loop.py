@@ -1,20 +1,16 @@
 """The one loop, for both stages.
 
-Its state is model, averaged weights, optimizer and step, the same on every rank; everything else is a function of
-the step. Rank 0 alone measures, draws, logs and writes.
+A run's state is the step and each group's weights, averaged weights and optimizer, the same on every rank.
+Everything else is a function of the step. Only rank 0 measures, draws, logs and writes.
 """
 
 import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Protocol
+from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import Tensor, nn
-from torch.optim import AdamW
 
 from vqvae import noise
 from vqvae.config import TrainingConfig
@@ -26,69 +22,17 @@ from vqvae.model_io import best_so_far
 from vqvae.training.checkpoint import check_space, load_newest, save_checkpoint
 from vqvae.training.early_stopping import EarlyStopping
 from vqvae.training.engine import Engine
+from vqvae.training.group import make_groups
 from vqvae.training.metrics import JsonLines, Progress, Sink, TensorBoard
 from vqvae.training.non_finite import NonFiniteGuard, all_finite
 from vqvae.training.run import Run
-from vqvae.training.weight_ema import WeightEMA
-from vqvae.training.weights import Weights, WholeWeights
+from vqvae.training.stage import Metrics, Stage
 
 _LOG = logging.getLogger(__name__)
-Metrics = dict[str, Tensor]
-
-
-class Stage(Protocol):
-    """What is trained: a tokenizer or a prior.
-
-    Attributes:
-        model: whose parameters the loop trains.
-        criterion: what ``evaluate`` returns that is lowest in the best model.
-    """
-
-    model: nn.Module
-    criterion: str
-
-    def train_on(self, model: nn.Module) -> None:
-        """Run the networks of a copy of ``model`` in ``loss``: ``model`` itself is no longer whole."""
-        ...
-
-    def rows_at_step(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return the rows of a step's batch, over all ranks, and their epochs, both int64 [B]."""
-        ...
-
-    def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
-        """Return the scalar to minimise for the rows of a batch, int64 [B], in their epochs, and metrics.
-
-        All are means over the rows, finite where there are none.
-        """
-        ...
-
-    def statistic(self) -> Tensor:
-        """Return a scalar that is finite if all is that ``after_step`` is about to learn from and to change."""
-        ...
-
-    def drop_step(self) -> None:
-        """Forget what the step's forwards noted for ``after_step``."""
-        ...
-
-    def after_step(self, step: int) -> Metrics:
-        """Do what follows an optimizer step, such as the codebook's update."""
-        ...
-
-    def evaluate(self) -> dict[str, float]:
-        """Measure the model as it stands on held-out rows."""
-        ...
-
-    def draw(self, run: Run, step: int) -> None:
-        """Save pictures of what the model does."""
-        ...
-
-    def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
-        """Write the model as it stands to a file, with the criterion's value where it was measured for it."""
-        ...
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Return the rate of step ``step`` (from 0): a linear rise, then a cosine to ``final_rate`` of the peak."""
+    """Return the learning rate of a step (from 0): a linear rise, then a cosine to ``final_rate`` of the peak."""
     rise = min(1.0, (step + 1) / (config.warmup + 1))
     progress = max(0, step - config.warmup) / max(1, config.steps - 1 - config.warmup)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
@@ -96,22 +40,14 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
 
 
 class Speed:
-    """Steps a second from now on, after ``step`` steps."""
+    """Steps a second, from the moment after ``step`` steps."""
 
     def __init__(self, step: int) -> None:
         self.step, self.started = step, time.perf_counter()
 
     def since(self, step: int) -> float:
-        """Return the steps a second up to now, after ``step`` steps."""
+        """Return the mean steps a second since then, after ``step`` steps."""
         return (step - self.step) / (time.perf_counter() - self.started)
-
-
-def _sharded(stage: Stage) -> Weights:
-    from vqvae.training.sharding import ShardedWeights  # a second of imports that other trainings do without
-
-    weights = ShardedWeights(stage.model)
-    stage.train_on(weights.trained)
-    return weights
 
 
 class Trainer:
@@ -125,16 +61,10 @@ class Trainer:
     """
 
     def __init__(self, stage: Stage, config: TrainingConfig, engine: Engine, run: Run) -> None:
-        self.stage, self.config, self.engine, self.run = stage, config, engine, run
-        self.weights: Weights = _sharded(stage) if engine.sharded else WholeWeights(stage.model)
-        parameters = list(self.weights.parameters.values())
-        fused = engine.device.type in ("cpu", "cuda")
-        self.optimizer = AdamW(
-            parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused, eps=1e-8
-        )
-        self.weight_ema = WeightEMA(self.weights.parameters, config.weight_ema)
-        with in_turn(rank() == 0):  # which sets damaged checkpoints aside
-            counts = load_newest(run.checkpoints, self.weights, self.weight_ema, self.optimizer)
+        self.stage, self.config, self.run = stage, config, run
+        self.groups = make_groups(stage, config, engine)
+        with in_turn(rank() == 0):  # rank 0 renames damaged checkpoints
+            counts = load_newest(run.checkpoints, self.groups)
         self.step = counts.get("step", 0)
         if max_over_ranks(self.step) != -max_over_ranks(-self.step):
             raise UserError(f"{run.path}: not the same on all ranks: put it on a disk that all hosts share")
@@ -144,7 +74,7 @@ class Trainer:
         self.best = best_so_far(run.best)
         if rank() == 0:
             run.keep_metrics_until(self.step)
-            check_space(run.checkpoints, self.weights, keep=config.keep)
+            check_space(run.checkpoints, self.groups, keep=config.keep)
         records = read_records(run.metrics) if rank() == 0 else []
         self.early_stopping = EarlyStopping(config.early_stopping, stage.criterion, records)
 
@@ -162,22 +92,22 @@ class Trainer:
             sinks.append(TensorBoard(self.run.tensorboard))
         try:
             with stop_on_signals() as stop:
-                over = self._steps(stop, progress, lines, sinks)
-                signum = max_over_ranks(stop.signum)  # here the others wait for rank 0 to save
+                stopped_early = self._steps(stop, progress, lines, sinks)
+                signum = max_over_ranks(stop.signum)  # the other ranks wait here until rank 0 has saved
                 if signum:
                     raise Interrupted(signum, f"stopped and saved at step {self.step}")
-            if over:
-                _LOG.warning("%s: ended at step %d: out of training.early_stopping", self.run.path, self.step)
+            if stopped_early:
+                _LOG.warning("%s: ended at step %d by training.early_stopping", self.run.path, self.step)
         finally:
             for sink in sinks:
                 sink.close()
 
     def _steps(self, stop: StopRequest, progress: Progress, lines: JsonLines | None, sinks: list[Sink]) -> bool:
-        """Run steps to the last, a stop, or the end of patience, with all that is due; say whether it was that."""
-        if self._unmeasured():
-            self._evaluate(sinks, stop)  # what a signal had cut short
+        """Run steps until the last one, a signal or early stopping; say whether early stopping ended the run."""
+        if self._evaluation_missing():
+            self._evaluate(sinks, stop)  # a signal had cut it short
         speed = Speed(self.step)
-        signum, over = max_over_ranks(stop.signum), self._out_of_patience()  # all ranks leave at one step
+        signum, over = max_over_ranks(stop.signum), self._early_stop()  # all ranks leave at the same step
         while self.step < self.config.steps and not over and not signum:
             metrics = self._step()
             progress.advance()
@@ -186,9 +116,9 @@ class Trainer:
                 speed = Speed(self.step)
             if self._due(self.config.evaluate_every):
                 self._evaluate(sinks, stop)
-                over = self._out_of_patience()
-                speed = Speed(self.step)  # of training alone
-            signum = max_over_ranks(stop.signum)  # asked once: one from here on is for the next step
+                over = self._early_stop()
+                speed = Speed(self.step)  # speed is of training alone
+            signum = max_over_ranks(stop.signum)  # asked once a step: a later signal ends the next step
             if self._due(self.config.checkpoint_every) or signum or over:
                 if lines:
                     lines.sync()
@@ -196,57 +126,65 @@ class Trainer:
         return over
 
     def _step(self) -> Metrics:
-        """Run one optimizer step, or drop it where something of it is not finite; nothing has changed then."""
-        metrics = self._gradients()
-        judged = {
-            "loss": metrics["loss"],
-            "gradient": metrics["gradient_norm"],
-            "statistic": sum_over_ranks(self.stage.statistic()),
-        }
+        """Run one optimizer step, or drop it where a loss, gradient or statistic is not finite."""
+        metrics, active = self._gradients()
+        judged = {said: value for name in active for said, value in self.groups[name].judged(metrics).items()}
+        judged["statistic"] = sum_over_ranks(self.stage.statistic())
         if all_finite(*judged.values()):
             self.dropped.in_a_row = 0
-            metrics |= self._apply()
+            metrics |= self._apply(active)
         else:
-            self.dropped.drop(self.step + 1, judged)
-            self.optimizer.zero_grad(set_to_none=True)
+            self.dropped.drop(self.step + 1, judged | self._terms(metrics))
+            for group in self.groups.values():
+                group.forget()
             self.stage.drop_step()
         if self.dropped.all:
             metrics["dropped"] = torch.tensor(float(self.dropped.all))
         self.step += 1
         return metrics
 
-    def _gradients(self) -> Metrics:
-        """Add up the gradients of a step's micro-batches."""
-        config = self.config
+    def _gradients(self) -> tuple[Metrics, list[str]]:
+        """Sum the gradients of a step's micro-batches; return the metrics and the groups that have a loss."""
+        config, sums = self.config, dict[str, Metrics]()
         drawn = int(noise.random_bits(config.seed, self.step))
-        torch.manual_seed(drawn + rank())  # dropout: of (seed, step, rank)
+        torch.manual_seed(drawn + rank())  # dropout is a function of (seed, step, rank)
         rows, epochs = self.stage.rows_at_step(self.step)
-        metrics: Metrics = {}
         for part, when in zip(rows.chunk(config.accumulate), epochs.chunk(config.accumulate), strict=True):
             part, when = rank_slice(part), rank_slice(when)
             share = len(part) / len(rows)
             with translate_comm_errors():
-                loss, found = self.stage.loss(part, when)
-                (loss * share).backward()
-            for name, value in {"loss": loss, **found}.items():
-                metrics[name] = metrics.get(name, 0.0) + value.detach() * share
-        return self.weights.reduce(metrics, config.clip)
+                losses, found = self.stage.losses(self.step, part, when)
+                for loss in losses.values():
+                    (loss * share).backward()
+            for name, loss in losses.items():
+                group, total = self.groups[name], sums.setdefault(name, {})
+                for metric, value in {group.metric("loss"): loss, **found}.items():
+                    total[metric] = total.get(metric, 0.0) + value.detach() * share
+                found = {}  # metrics are summed over ranks with the first group's loss
+        metrics: Metrics = {}
+        for name, scalars in sums.items():
+            metrics |= self.groups[name].reduce(scalars)
+        return metrics, list(sums)
 
-    def _apply(self) -> Metrics:
+    def _apply(self, active: list[str]) -> Metrics:
         """Change weights, codebook and averages by a step's gradients and statistics."""
         rate = learning_rate(self.step, self.config) * self.dropped.back_off
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for name in active:
+            self.groups[name].step(rate)
         metrics = self.stage.after_step(self.step)
-        self.weight_ema.update(self.step)
+        for name in active:
+            self.groups[name].weight_ema.update(self.step)
         return metrics | {"learning_rate": torch.tensor(rate)}
 
-    def _out_of_patience(self) -> bool:
-        return bool(max_over_ranks(int(self.early_stopping.over)))  # rank 0 measures
+    def _terms(self, metrics: Metrics) -> Metrics:
+        """Return the terms of the losses."""
+        of_groups = {group.metric(name) for group in self.groups.values() for name in ("loss", "gradient_norm")}
+        return {name: value for name, value in metrics.items() if name not in of_groups}
 
-    def _unmeasured(self) -> bool:
+    def _early_stop(self) -> bool:
+        return bool(max_over_ranks(int(self.early_stopping.over)))  # only rank 0 measures
+
+    def _evaluation_missing(self) -> bool:
         due = self.step and self._due(self.config.evaluate_every) and rank() == 0
         return bool(max_over_ranks(int(due and not self.run.measured_at(self.step))))
 
@@ -255,22 +193,22 @@ class Trainer:
 
     def _log(self, sinks: list[Sink], metrics: Metrics, images_per_second: float) -> None:
         values = {name: float(value) for name, value in metrics.items()}
-        values = {name: value for name, value in values.items() if math.isfinite(value)}  # of a dropped step
+        values = {
+            name: value for name, value in values.items() if math.isfinite(value)
+        }  # not so in a dropped step
         for sink in sinks:
             sink.write(self.step, "train", values | {"images_per_second": images_per_second})
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Have the averaged weights in rank 0's model, in eval mode; every rank must call."""
-        with self.weight_ema.in_place(), self.weights.in_model(), torch.no_grad():
-            self.stage.model.eval()
-            try:
-                yield
-            finally:
-                self.stage.model.train()
+        """Hold the averaged weights in rank 0's modules, in eval mode, for the duration; every rank must call."""
+        with ExitStack() as stack, torch.no_grad():
+            for group in self.groups.values():
+                stack.enter_context(group.averaged())
+            yield
 
     def _evaluate(self, sinks: list[Sink], stop: StopRequest) -> None:
-        """Measure and draw, and keep the model where it is the best so far; a signal puts all that off."""
+        """Measure, draw, and save the model if it is the best so far; after a signal, leave it to ``resume``."""
         with self._averaged():
             if rank() or stop:
                 return
@@ -289,11 +227,9 @@ class Trainer:
             sink.write(self.step, "validation", values)
 
     def _save(self) -> None:
-        """Write the model and then the checkpoint: a run goes on from it, so what belongs to it comes first."""
+        """Write the model, then the checkpoint: a run resumes from the checkpoint, so its model must be there."""
         with self._averaged():
             if rank() == 0:
                 self.stage.save(self.run.model, self.step)
         counts = {"step": self.step, "dropped": self.dropped.all, "dropped_in_a_row": self.dropped.in_a_row}
-        save_checkpoint(
-            self.run.checkpoints, counts, self.weights, self.weight_ema, self.optimizer, keep=self.config.keep
-        )
+        save_checkpoint(self.run.checkpoints, counts, self.groups, keep=self.config.keep)

@@ -1,5 +1,6 @@
 """Steps whose loss, gradient or statistic is not finite: what happens to them, and how many there were."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,17 +9,23 @@ from torch import Tensor
 
 from vqvae.errors import UserError
 
-GIVE_UP_AFTER = 20  # dropped steps in a row: whatever is wrong, it does not pass
+GIVE_UP_AFTER = 20  # dropped steps in a row: the cause does not pass by itself
 
 
 def all_finite(*values: Tensor) -> bool:
-    """Say whether scalars of one device are all finite, with one wait for the device."""
+    """Say whether scalars on one device are all finite; waits for the device once."""
     return bool(torch.stack([value.detach().float() for value in values]).isfinite().all())
 
 
 @dataclass
 class NonFiniteGuard:
-    """What ``training.non_finite`` says, and the count of steps dropped: all, and those just now in a row."""
+    """Counts the steps that were dropped because a value was not finite.
+
+    Attributes:
+        how: the run's ``training.non_finite``.
+        all: number of dropped steps.
+        in_a_row: number of dropped steps since the last step that was not dropped.
+    """
 
     how: Literal["stop", "skip", "back_off"]
     all: int = 0
@@ -26,25 +33,29 @@ class NonFiniteGuard:
 
     @property
     def back_off(self) -> float:
-        """The factor on the learning rate: halved for the rest of the run at each step dropped."""
+        """The factor on the learning rate: under ``back_off``, every dropped step halves it for the whole run."""
         return 0.5**self.all if self.how == "back_off" else 1.0
 
-    def drop(self, step: int, values: dict[str, Tensor]) -> None:
+    def drop(self, step: int, values: Mapping[str, Tensor]) -> None:
         """Count the step ``step`` (from 1) as dropped.
 
+        Args:
+            step: that is dropped.
+            values: scalars of the step by name; the message names those that are not finite.
+
         Raises:
-            UserError: when a run is to stop at the first, or too many come in a row.
+            UserError: under ``stop``, or at the twentieth dropped step in a row.
         """
         self.all += 1
         self.in_a_row += 1
-        named = " and ".join(name for name, value in values.items() if not all_finite(value))
+        named = ", ".join(name for name, value in values.items() if not all_finite(value))
         if self.how == "stop":
             raise UserError(
-                f"the {named} is no longer finite at step {step}; nothing of it was kept: train again with "
-                "a lower --training.learning_rate, or with --training.non_finite skip"
+                f"no longer finite at step {step}: {named}; the step changed nothing: train again with a lower "
+                "--training.learning_rate, or with --training.non_finite skip"
             )
         if self.in_a_row == GIVE_UP_AFTER:
             raise UserError(
-                f"the {named} is no longer finite: {GIVE_UP_AFTER} steps in a row were dropped up to step {step}; "
+                f"no longer finite: {named}; {GIVE_UP_AFTER} steps in a row were dropped up to step {step}: "
                 "train again with a lower --training.learning_rate"
             )

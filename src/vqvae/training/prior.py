@@ -1,5 +1,6 @@
 """The second stage: a prior over the codes of a trained tokenizer."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import log
 from pathlib import Path
@@ -23,8 +24,8 @@ from vqvae.sampling import labels_in_turn, sample
 from vqvae.tensors import CodeSpec, pixels_from_images
 from vqvae.training.code_cache import CodeSet
 from vqvae.training.engine import Engine
-from vqvae.training.loop import Metrics
 from vqvae.training.run import Run
+from vqvae.training.stage import MODEL, Metrics, StepLosses, Trainable
 
 SAMPLES = 64
 _BATCH = 256
@@ -69,7 +70,7 @@ class PriorStage:
             seed=config.training.seed,
             num_classes=len(tokenizer.card.classes) if config.classes else 0,
         ).to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.model: nn.Module = self.prior
+        self.groups = {MODEL: Trainable(self.prior)}
         self.counts = count_codes(train.codes, self.prior.spec.num_codes)
         self.baselines = {
             "bits_per_code_unigram": self._floor(pooled(self.counts)),
@@ -80,9 +81,9 @@ class PriorStage:
         labels = [torch.zeros(batch, dtype=torch.int64, device=engine.device)] if config.classes else []
         self.network = engine.compile(self.prior, example, *labels)
 
-    def train_on(self, model: nn.Module) -> None:
-        """Run a copy of the prior in ``loss``."""
-        self.network = model
+    def train_on(self, modules: Mapping[str, nn.Module]) -> None:
+        """Run this copy of the prior in ``losses``."""
+        self.network = modules[MODEL]
 
     def _floor(self, counts: Tensor) -> float:
         return float(unigram_nats(self.validation.codes[0, :MEASURED_ROWS].long(), counts).mean()) / log(2)
@@ -92,7 +93,7 @@ class PriorStage:
         training = self.config.training
         return rows_at_step(step, batch_size=training.batch_size, num_rows=len(self.train), seed=training.seed)
 
-    def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
+    def losses(self, step: int, rows: Tensor, epochs: Tensor) -> StepLosses:
         """Return the mean negative log-likelihood of a code, in nats, on the rows of a batch."""
         seed = self.config.training.seed
         codes = (
@@ -108,7 +109,7 @@ class PriorStage:
             logits = self.network(codes) if labels is None else self.network(codes, labels)
         nats = F.cross_entropy(logits.float().flatten(0, 3), codes.flatten(), reduction="sum")
         loss = nats / max(1, codes.numel())
-        return loss, {"bits_per_code_prior": loss / log(2)}
+        return StepLosses({MODEL: loss}, {"bits_per_code_prior": loss / log(2)})
 
     def _labels(self, codes: CodeSet, rows: Tensor) -> Tensor | None:
         if not self.prior.num_classes or codes.labels is None:

@@ -23,6 +23,7 @@ from vqvae.training.engine import Engine
 from vqvae.training.loop import Trainer
 from vqvae.training.prior import PriorStage, keep_tokenizer
 from vqvae.training.run import Run
+from vqvae.training.stage import MODEL
 from vqvae.training.tokenizer import TokenizerStage
 
 _LOG = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ def _train(
         stage: Any = TokenizerStage(config, train, validation, engine)
     else:
         stage = _prior_stage(run, config, train, validation, engine, _given(tokenizer))
-    size = sum(p.numel() for p in stage.model.parameters())
+    size = sum(p.numel() for p in stage.groups[MODEL].module.parameters())
     where = f"{world_size()} x {engine.device.type}" if world_size() > 1 else str(engine.device)
     where += " sharded" if engine.sharded else ""
     if rank() == 0:

@@ -1,5 +1,6 @@
 """The first stage: images to codes and back."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,15 +19,16 @@ from vqvae.quantizers.tracker import forget, statistic_of
 from vqvae.report.pictures import pairs, save_png
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.training.engine import Engine, Network
-from vqvae.training.loop import Metrics
+from vqvae.training.extra_losses import ExtraLosses
 from vqvae.training.run import Run
+from vqvae.training.stage import MODEL, Metrics, StepLosses, Trainable
 
 NOISE_ROWS = 2048  # training rows that the decoder's noise variance is estimated on
 _BATCH = 256
 
 
 class TokenizerStage:
-    """Equation 3 of arXiv 1711.00937 on batches of images.
+    """Equation 3 of arXiv 1711.00937 on batches of images, plus the terms that the run's ``losses`` add to it.
 
     Args:
         config: of the run.
@@ -51,7 +53,8 @@ class TokenizerStage:
             device=engine.device,
             memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
         )
-        self.model: nn.Module = self.tokenizer
+        self.extra = ExtraLosses(config.losses, image_shape=train.shape, seed=training.seed, engine=engine)
+        self.groups = {MODEL: Trainable(self.tokenizer), **self.extra.groups}
         self._noise = -1, 0.0  # the step that the noise variance was last estimated at, and its value
         batch = rank_slice(torch.arange(training.batch_size // training.accumulate))
         self.encoder, self.decoder = self._compiled(len(batch))
@@ -68,10 +71,12 @@ class TokenizerStage:
             self.engine.compile(self.tokenizer.decoder, z_q),
         )
 
-    def train_on(self, model: nn.Module) -> None:
-        """Run the networks of a copy of the tokenizer in ``loss``, between them the quantizer as it is."""
-        assert isinstance(model, VQVAE)
-        self.encoder, self.decoder = model.encoder, model.decoder
+    def train_on(self, modules: Mapping[str, nn.Module]) -> None:
+        """Run the networks of these copies in ``losses``; the quantizer stays the tokenizer's own."""
+        tokenizer = modules[MODEL]
+        assert isinstance(tokenizer, VQVAE)
+        self.encoder, self.decoder = tokenizer.encoder, tokenizer.decoder
+        self.extra.train_on(modules)
 
     def _images(self, pixels: Tensor) -> Tensor:
         moved = pixels.to(self.engine.device, non_blocking=True)
@@ -93,23 +98,26 @@ class TokenizerStage:
         """Return what this rank will be given of a batch, all micro-batches together."""
         return torch.cat([rank_slice(part) for part in rows.chunk(self.config.training.accumulate)])
 
-    def loss(self, rows: Tensor, epochs: Tensor) -> tuple[Tensor, Metrics]:
-        """Return the objective on the rows of a batch and its three terms."""
+    def losses(self, step: int, rows: Tensor, epochs: Tensor) -> StepLosses:
+        """Return the objective on the rows of a batch and the losses of other groups; the terms are metrics."""
         views = self.config.data.augmentation(self.config.training.seed)
         images = self._images(views.of(self.train.pixels_of(rows), rows, views.choose(rows, epochs)))
         with self.engine.autocast():
             z_e = self.encoder(images)
             quantized = self.tokenizer.quantizer(z_e)
             reconstruction = self.decoder(quantized.z_q)
+        terms = self.extra.terms(step, images, reconstruction)
         loss = objective(
             images,
             reconstruction,
             quantized,
             pixel_variance=self.tokenizer.pixel_variance,
             beta=self.config.beta,
+            others=terms.values(),
         )
-        terms = loss._asdict()
-        return terms.pop("total"), terms
+        own = self.extra.own(step, images, reconstruction)
+        metrics = {name: term for name, (_, term) in terms.items()} | loss._asdict()
+        return StepLosses({MODEL: metrics.pop("total"), **own}, metrics)
 
     def statistic(self) -> Tensor:
         """Return a scalar that is finite if the codebook and all that it is about to learn from are."""

@@ -1,4 +1,4 @@
-"""Averaged weights: what is evaluated, sampled from and kept."""
+"""Averaged weights: the weights that are evaluated, sampled from and saved in model files."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 class WeightEMA:
     """An exponential moving average of parameters (Polyak averaging).
 
-    The decay grows from 0.1 to its final value, ``min(decay, (1 + t) / (10 + t))``, so that the average is of
-    recent weights from the first step on. Buffers are not averaged.
+    The decay grows from 0.1 to its final value, ``min(decay, (1 + t) / (10 + t))``, so the average forgets the
+    starting weights early in training. Buffers are not averaged.
 
     Args:
-        parameters: what is averaged, by name.
-        decay: the share that stays at each step, in [0, 1); 0 keeps the latest weights.
+        parameters: to average, by name.
+        decay: the share of the average that is kept at each step, in [0, 1); 0 keeps the latest weights.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -25,20 +25,20 @@ class WeightEMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take the parameters after optimizer step ``step`` (from 0) into the average."""
+        """Add the parameters after optimizer step ``step`` (from 0) to the average."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = [p.detach() for p in self.parameters.values()]
         torch._foreach_lerp_(list(self.weights.values()), current, 1 - decay)  # pyright: ignore
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Continue from saved averages; KeyError and RuntimeError where they are of another model."""
+        """Continue from saved averages; KeyError or RuntimeError where they are another module's."""
         for name, own in self.weights.items():
             own.copy_(weights[name])
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Put the averages in the parameters' place for the duration."""
+        """Hold the averages in the parameters for the duration."""
         self._swap()
         try:
             yield

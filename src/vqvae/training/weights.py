@@ -1,7 +1,7 @@
-"""The weights that a rank trains: all of the model's, or its part of them; and how gradients come together.
+"""The weights of a module that this rank holds, all of them or a slice; and how the ranks' gradients are summed.
 
-The loop, the averages and the checkpoints know ``Weights`` alone. Here is the plain way, where every rank holds
-the whole model; ``sharding.py`` has the other.
+The loop, the averages and the checkpoints use ``Weights`` alone. In this file every rank holds the whole module;
+in ``sharding.py`` every rank holds a slice of each parameter.
 """
 
 import math
@@ -15,70 +15,67 @@ from vqvae.training.gradients import sum_gradients
 
 
 class Weights(Protocol):
-    """The weights that a rank trains.
+    """The weights of a module that this rank trains.
 
     Attributes:
-        model: what is measured and written.
-        parameters: what this rank trains, by its names in the model and in their order.
-        nbytes: of the model's parameters, whole.
+        module: the module that is measured and written.
+        parameters: what this rank holds of each parameter, by the parameter's name in the module, in order.
+        nbytes: of the whole module's parameters.
     """
 
-    model: nn.Module
+    module: nn.Module
     parameters: dict[str, nn.Parameter]
     nbytes: int
 
-    def reduce(self, scalars: Mapping[str, Tensor], limit: float) -> dict[str, Tensor]:
-        """Leave in the parameters the gradient of the whole batch; every rank must call.
+    def reduce(self, scalars: Mapping[str, Tensor], limit: float, *, norm: str) -> dict[str, Tensor]:
+        """Leave the gradient of the whole batch in the parameters; every rank must call.
 
         Args:
-            scalars: this rank's shares of sums over ranks.
-            limit: the largest norm of the gradient; it is shortened to that. 0 for no limit.
+            scalars: what this rank adds to each sum over ranks, one scalar at least.
+            limit: the gradient is scaled down where its norm is larger; 0 for no limit.
+            norm: the name for the gradient's norm.
 
         Returns:
-            The sums of the scalars, and ``gradient_norm``, before it was shortened.
+            The sums of the scalars, and the gradient's norm before it was scaled down.
         """
         ...
 
     def part(self, name: str, whole: Tensor) -> Tensor:
-        """Return this rank's part of a tensor that belongs to a parameter or buffer, such as its average."""
+        """Return this rank's slice of a tensor of a parameter or buffer, such as the parameter's average."""
         ...
 
     def whole(self, name: str, part: Tensor) -> Tensor:
-        """Return what all ranks' parts make up, the inverse of ``part``; every rank must call."""
+        """Return the whole tensor from the slices of all ranks, the inverse of ``part``; every rank must call."""
         ...
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take the state of a whole model; RuntimeError where it is of another model."""
+        """Load the state of a whole module; RuntimeError where it is another module's."""
         ...
 
-    def in_model(self) -> AbstractContextManager[None]:
-        """Have ``model`` whole on rank 0 for the duration, with the parameters' present values.
-
-        Every rank must call.
-        """
+    def in_module(self) -> AbstractContextManager[None]:
+        """Hold the whole weights in rank 0's ``module`` for the duration; every rank must call."""
         ...
 
 
 class WholeWeights:
-    """All weights of a model, the same on every rank.
+    """All weights of a module, the same on every rank.
 
     Args:
-        model: whose parameters are trained, in place.
+        module: the module whose parameters are trained, in place.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self.parameters = dict(model.named_parameters())
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.parameters = dict(module.named_parameters())
         self.nbytes = sum(p.nbytes for p in self.parameters.values())
 
-    def reduce(self, scalars: Mapping[str, Tensor], limit: float) -> dict[str, Tensor]:
-        """Sum gradients and scalars over ranks, then shorten the gradient."""
+    def reduce(self, scalars: Mapping[str, Tensor], limit: float, *, norm: str) -> dict[str, Tensor]:
+        """Sum gradients and scalars over ranks, then clip the gradient."""
         summed = sum_gradients(self.parameters.values(), scalars)
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), limit or math.inf)
-        return summed | {"gradient_norm": norm}
+        return summed | {norm: nn.utils.clip_grad_norm_(self.parameters.values(), limit or math.inf)}
 
     def part(self, name: str, whole: Tensor) -> Tensor:
-        """Return the tensor: each rank has all of it."""
+        """Return the tensor: each rank holds the whole of it."""
         return whole
 
     def whole(self, name: str, part: Tensor) -> Tensor:
@@ -86,9 +83,9 @@ class WholeWeights:
         return part
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Put a model's state in place."""
-        self.model.load_state_dict(state)
+        """Load the module's state."""
+        self.module.load_state_dict(state)
 
-    def in_model(self) -> AbstractContextManager[None]:
-        """Do nothing: the model's parameters are these."""
+    def in_module(self) -> AbstractContextManager[None]:
+        """Do nothing: the parameters are the module's own."""
         return nullcontext()

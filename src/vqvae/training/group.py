@@ -1,0 +1,87 @@
+"""Parameters that one loss trains: their weights on this rank, their optimizer and their moving average."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import Tensor
+from torch.optim import AdamW
+
+from vqvae.config import TrainingConfig
+from vqvae.training.engine import Engine
+from vqvae.training.stage import MODEL, Stage, Trainable
+from vqvae.training.weight_ema import WeightEMA
+from vqvae.training.weights import Weights, WholeWeights
+
+
+class Group:
+    """One group of a stage.
+
+    Args:
+        name: in checkpoints; also before the group's metrics and in messages, except for the model's.
+        trainable: the module, and how its parameters learn.
+        weights: this rank's weights of the module.
+        config: of the loop.
+    """
+
+    def __init__(self, name: str, trainable: Trainable, weights: Weights, config: TrainingConfig) -> None:
+        self.name, self.module, self.weights = name, trainable.module, weights
+        self.learning_rate, self.clip = trainable.learning_rate, config.clip
+        parameters = list(weights.parameters.values())
+        self.optimizer = AdamW(
+            parameters,
+            lr=config.learning_rate,
+            betas=trainable.betas,
+            weight_decay=config.weight_decay,
+            fused=parameters[0].device.type in ("cpu", "cuda"),
+            eps=1e-8,
+        )
+        self.weight_ema = WeightEMA(weights.parameters, config.weight_ema)
+
+    def metric(self, name: str) -> str:
+        """Return the name of a metric of this group."""
+        return name if self.name == MODEL else f"{self.name}_{name}"
+
+    def reduce(self, scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Sum gradients and scalars over ranks and clip the gradient; return the sums and the gradient's norm."""
+        return self.weights.reduce(scalars, self.clip, norm=self.metric("gradient_norm"))
+
+    def judged(self, metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return which of a step's metrics must be finite, by the words that name them."""
+        words = "" if self.name == MODEL else f"{self.name} "
+        named = {f"{words}loss": "loss", f"{words}gradient": "gradient_norm"}
+        return {said: metrics[self.metric(name)] for said, name in named.items()}
+
+    def step(self, rate: float) -> None:
+        """Change the weights by their gradients, at a learning rate before the group's own factor."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * self.learning_rate
+        self.optimizer.step()
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Hold the averaged weights in rank 0's module, in eval mode, for the duration; every rank must call."""
+        with self.weight_ema.in_place(), self.weights.in_module():
+            self.module.eval()
+            try:
+                yield
+            finally:
+                self.module.train()
+
+
+def make_groups(stage: Stage, config: TrainingConfig, engine: Engine) -> dict[str, Group]:
+    """Return the groups of a stage, by name; where weights are sharded, the stage trains on the sharded copies."""
+    weights: dict[str, Weights] = {}
+    if engine.sharded:
+        from vqvae.training.sharding import ShardedWeights  # a second of imports that other trainings do without
+
+        sharded = {name: ShardedWeights(group.module) for name, group in stage.groups.items()}
+        stage.train_on({name: own.trained for name, own in sharded.items()})
+        weights |= sharded
+    else:
+        weights |= {name: WholeWeights(group.module) for name, group in stage.groups.items()}
+    return {name: Group(name, group, weights[name], config) for name, group in stage.groups.items()}
