@@ -22,7 +22,7 @@ from vqvae.training import Run
 
 
 def _nats(run: Run, pixels: torch.Tensor, label: int | None = None) -> torch.Tensor:
-    codes = load_tokenizer(run.path).encode(images_from_pixels(pixels))
+    codes = load_tokenizer(run.path).encode(images_from_pixels(pixels), exact=True)
     with torch.no_grad():
         return -load_prior(run.path).log_prob(codes, None if label is None else torch.full((len(codes),), label))
 
@@ -55,7 +55,7 @@ def test_the_picture_is_bright_where_codes_are_costly(prior_run: Run, tmp_path: 
     pixels = load("shapes", "test", limit=1).pixels[0]
     picture, _ = likelihood_picture(open_prior_run(prior_run.path), [_file(tmp_path / "one.png", pixels)])
     tokenizer, prior = load_tokenizer(prior_run.path), load_prior(prior_run.path)
-    codes = tokenizer.encode(images_from_pixels(pixels[None]))
+    codes = tokenizer.encode(images_from_pixels(pixels[None]), exact=True)
     with torch.no_grad():
         nats = prior.code_nats(codes)[0, ..., 0]
     shown = np.asarray(picture)[:96, 2 * 98 : 2 * 98 + 96].astype(float).sum(2)  # the third cell of 96

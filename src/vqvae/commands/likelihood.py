@@ -127,7 +127,7 @@ def _measured(
     """Yield, batch by batch, the nats of each code, float64 [B, h, w, n], and the reconstructed pixels."""
     tokenizer = run.tokenizer.model
     for part in pixels.split(_BATCH):
-        codes = tokenizer.encode(images_from_pixels(part.to(run.device)))
+        codes = tokenizer.encode(images_from_pixels(part.to(run.device)), exact=True)
         labels = None if label_row is None else label_row.expand(len(part))
         reconstructed = pixels_from_images(tokenizer.decode(codes)).cpu()
         yield run.prior.model.code_nats(codes, labels).double().cpu(), reconstructed

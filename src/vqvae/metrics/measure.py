@@ -100,7 +100,7 @@ def measure(
     all_labels = images.labels if labelled else None
     for rows in torch.arange(len(images)).split(batch_size):
         pixels = images.pixels[rows]
-        codes = models.tokenizer.encode(images_from_pixels(pixels.to(device)))
+        codes = models.tokenizer.encode(images_from_pixels(pixels.to(device)), exact=True)
         labels = None if all_labels is None else all_labels[rows].to(device)
         measurement.add(Batch(models, pixels, codes, labels))
         chosen.add(codes)

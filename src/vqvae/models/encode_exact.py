@@ -1,18 +1,20 @@
-"""Codes that depend on the image alone: near-ties are settled by the encoder in float64."""
+"""Codes that depend on the image alone: near-ties are decided by the encoder in float64."""
 
 import copy
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, cast
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
 
 from vqvae.quantizers import Quantizer
 
-# The error of a float32 encoder, over the size of its output, is within a factor of 3 for all images of a data
-# set; it is observed on two of a batch, and what lies within so many times it is settled.
+# The relative error of a float32 encoder differs by less than a factor of 3 between the images of a data set. The
+# error is measured on two images of a batch. A position is a near-tie if 16 times the error could change its code.
 _SAFETY = 16.0
-_OBSERVED = 2
+_MEASURED = 2
 
 
 class ExactCodes(NamedTuple):
@@ -20,7 +22,7 @@ class ExactCodes(NamedTuple):
 
     Attributes:
         codes: int64 [B, h, w, n].
-        near_ties: positions whose code the float32 encoder could not be trusted with.
+        near_ties: number of positions that the float32 encoder could not decide.
     """
 
     codes: Tensor
@@ -32,13 +34,16 @@ def encode_exact(encoder: nn.Module, quantizer: Quantizer, images: Tensor) -> Ex
     """Encode images so that batch size, threads and device cannot change a code.
 
     A float32 convolution sums in an order that depends on the shape of its batch, the number of threads and the
-    machine, and at a near-tie between two codes the last bit decides. So the error of z_e is observed against
-    float64 on the first images, the quantizer says at which positions an error of 16 times that could change a
-    code, and the images that have such positions are encoded again, one by one, in float64. Its own error is 10^9
-    times smaller than a float32 step, so all codes are those of the float64 encoder.
+    machine, and at a near-tie between two codes the last bit decides. So the error of z_e is measured against
+    float64 on the first images. The quantizer says at which positions an error of 16 times that could change a
+    code. The images that have such positions are encoded again, one by one, in float64. The error of float64 is
+    10^9 times smaller than a float32 step, so all codes are those of the float64 encoder.
+
+    The float64 copies of encoder and quantizer are kept for as long as the encoder lives; each call gives them the
+    weights of the moment.
 
     Args:
-        encoder: in eval mode; of float32 weights, for others there is nothing to settle by.
+        encoder: in eval mode, with float32 weights; encoders of other types are run plainly.
         quantizer: in eval mode.
         images: float [B, C, H, W].
     """
@@ -48,21 +53,38 @@ def encode_exact(encoder: nn.Module, quantizer: Quantizer, images: Tensor) -> Ex
         codes = quantizer(z_e).codes
         if z_e.dtype != torch.float32 or not len(images):
             return ExactCodes(codes, 0)
-        judge = _Judge(encoder, quantizer, device)
-        tolerance = _SAFETY * judge.relative_error(images[:_OBSERVED], z_e[:_OBSERVED]) * _sizes(z_e)
-        unsure = quantizer.is_ambiguous(z_e, tolerance.to(z_e.dtype))
-        for row in unsure.flatten(1).any(1).nonzero().squeeze(1).tolist():
-            codes[row] = judge.codes(images[row : row + 1])[0].to(device)
-    return ExactCodes(codes, int(unsure.sum()))
+        precise = _float64_of(encoder, quantizer, device)
+        tolerance = _SAFETY * precise.relative_error(images[:_MEASURED], z_e[:_MEASURED]) * _sizes(z_e)
+        ambiguous = quantizer.is_ambiguous(z_e, tolerance.to(z_e.dtype))
+        for row in ambiguous.flatten(1).any(1).nonzero().squeeze(1).tolist():
+            codes[row] = precise.codes(images[row : row + 1])[0].to(device)
+    return ExactCodes(codes, int(ambiguous.sum()))
 
 
-class _Judge:
-    """The networks in float64."""
+class _Float64:
+    """Copies of an encoder and a quantizer in float64."""
 
-    def __init__(self, encoder: nn.Module, quantizer: Quantizer, device: torch.device) -> None:
-        self.device = torch.device("cpu") if device.type == "mps" else device  # no float64 there
-        self.encoder = copy.deepcopy(encoder).to(self.device, torch.float64)
-        self.quantizer = copy.deepcopy(cast(nn.Module, quantizer)).to(self.device, torch.float64)
+    def __init__(self, encoder: nn.Module, quantizer: nn.Module, device: torch.device) -> None:
+        self.modules = [ref(module) for module in _modules(encoder, quantizer)]
+        self.shapes = [tensor.shape for tensor in _tensors(encoder, quantizer)]
+        self.device = device
+        self.encoder = copy.deepcopy(encoder).to(device, torch.float64)
+        self.quantizer = copy.deepcopy(quantizer).to(device, torch.float64)
+
+    def is_of(self, encoder: nn.Module, quantizer: nn.Module, device: torch.device) -> bool:
+        """Tell whether only weights can have changed since the copies were made."""
+        modules, tensors = _modules(encoder, quantizer), _tensors(encoder, quantizer)
+        return (
+            device == self.device
+            and len(modules) == len(self.modules)
+            and all(kept() is module for kept, module in zip(self.modules, modules, strict=True))
+            and [tensor.shape for tensor in tensors] == self.shapes
+        )
+
+    def take_weights(self, encoder: nn.Module, quantizer: nn.Module) -> None:
+        # comparing versions would not do: writes through .data leave no trace in them
+        for own, tensor in zip(_tensors(self.encoder, self.quantizer), _tensors(encoder, quantizer), strict=True):
+            own.copy_(tensor)
 
     def z_e(self, images: Tensor) -> Tensor:
         return self.encoder(images.to(self.device, torch.float64))
@@ -71,9 +93,32 @@ class _Judge:
         return self.quantizer(self.z_e(images)).codes
 
     def relative_error(self, images: Tensor, z_e: Tensor) -> Tensor:
-        """Return the largest error of a position's vector over the size of its image's: float64, scalar."""
+        """Return the largest error of a position's vector over the size of its image's: float32, scalar."""
         error = (self.z_e(images) - z_e.to(self.device, torch.float64)).norm(dim=1).flatten(1).amax(1)
         return (error / _sizes(z_e).to(error)).amax().to(z_e.device, torch.float32)
+
+
+_COPIES: WeakKeyDictionary[nn.Module, _Float64] = WeakKeyDictionary()
+
+
+def _float64_of(encoder: nn.Module, quantizer: Quantizer, device: torch.device) -> _Float64:
+    """Return the float64 copies, with the present weights; they are made anew where more than weights differs."""
+    on = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
+    module = cast(nn.Module, quantizer)
+    found = _COPIES.get(encoder)
+    if found is None or not found.is_of(encoder, module, on):
+        found = _COPIES[encoder] = _Float64(encoder, module, on)
+    else:
+        found.take_weights(encoder, module)
+    return found
+
+
+def _modules(*roots: nn.Module) -> Sequence[nn.Module]:
+    return [module for root in roots for module in root.modules()]
+
+
+def _tensors(*roots: nn.Module) -> Sequence[Tensor]:
+    return [tensor for root in roots for tensor in (*root.parameters(), *root.buffers())]
 
 
 def _sizes(z_e: Tensor) -> Tensor:
@@ -82,5 +127,5 @@ def _sizes(z_e: Tensor) -> Tensor:
 
 
 def _full_precision(device: torch.device) -> Any:
-    # TensorFloat-32 convolutions keep 10 bits: a thousand times the near-ties
+    # TensorFloat-32 convolutions keep 10 bits, which makes a thousand times as many near-ties
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if device.type == "cuda" else nullcontext()

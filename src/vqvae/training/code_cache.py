@@ -91,7 +91,7 @@ def _encoded(
         for rows, pixels in images.iter_batches():
             for view in range(len(views)):
                 seen = images_from_pixels(views.of(pixels, rows, torch.full_like(rows, view)).to(device))
-                codes[view, count : count + len(rows)] = tokenizer.encode(seen).to("cpu", small)
+                codes[view, count : count + len(rows)] = tokenizer.encode(seen, exact=True).to("cpu", small)
             kept.append(rows)
             count += len(rows)
             bar.update(len(rows))
