@@ -32,7 +32,9 @@ def test_a_hundredth_of_the_images_bad_and_training_goes_on() -> None:
     ("text", "says"),
     [
         ("a: &a [x]\nb: [*a, *a]\n", "aliases"),
-        ("[" * 10_000, "levels"),
+        *((opening * 3_000, "more than 32 levels") for opening in ("[", "{", "[ ", "{a: ", "- ", "? ", "? [")),
+        ("a: '" + "[" * 100 + "'\nb", "not YAML"),
+        ("a: [1] # " + "[" * 100 + "\nb", "not YAML"),
         ("a: " + "9" * 5_000, "not YAML"),
         ("x: !!int ''", "not YAML"),
         ("x: !!python/object/apply:os.system [exit]", "not YAML"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vqvae.model_io import load_prior as load_prior
     from vqvae.model_io import load_tokenizer as load_tokenizer
 
-__version__ = version("vqvae")
+__version__ = version("vqvae-toolkit")
 __all__ = ["__version__", "load_prior", "load_tokenizer"]
 
 

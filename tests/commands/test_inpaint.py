@@ -96,7 +96,7 @@ def test_a_depth_varies_the_details_of_the_whole_image_or_of_a_box(
         (["--box", "0,0,8,8", "--temperature", "-1"], "temperature -1.0: must be 0 or more"),
         ([], "say what is drawn anew: --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D"),
         (["--depth", "1"], "--depth 1: must be 0 to 0: this tokenizer has one code per position"),
-        (["--box", "0,0,8,8", "--mask", "x.png"], "not allowed with"),
+        (["--box", "0,0,8,8", "--mask", "x.png"], "--box"),
     ],
 )
 def test_one_line_says_what_is_wrong(

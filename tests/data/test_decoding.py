@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import struct
 import zlib
 
@@ -167,10 +168,11 @@ def damaged(tmp_path, picture, png):
 
 def test_what_cannot_be_decoded_is_listed_by_path_and_skipped(damaged, picture):
     loaded = load(str(damaged), "train")
-    assert {bad.path: bad.reason for bad in loaded.bad} == {
+    reasons = {bad.path: bad.reason for bad in loaded.bad}
+    cut = [reasons.pop(f"train/cut.{kind}") for kind in ("jpg", "png")]
+    assert all(re.match(r"truncated$|broken \(", reason) for reason in cut)  # which, depends on Pillow's words
+    assert reasons == {
         "train/bomb.png": "more than 64 megapixels",
-        "train/cut.jpg": "truncated",
-        "train/cut.png": "truncated",
         "train/empty.png": "empty file",
         "train/large.png": "more than 64 megapixels",
         "train/text.png": "not an image of a known format",

@@ -15,7 +15,7 @@ import torch
 from vqvae.quantizers import nearest_code
 
 HERE = Path(__file__).parent
-needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="no Triton here: pip install 'vqvae[cuda]'")
+needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="needs pip install 'vqvae-toolkit[cuda]'")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 

@@ -39,9 +39,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _version() -> str:
-    from importlib.metadata import version
+    from vqvae import __version__
 
-    return f"vqvae {version('vqvae')}"
+    return f"vqvae {__version__}"
 
 
 def _overrides(rest: Sequence[str], *, configurable: bool) -> dict[str, str]:

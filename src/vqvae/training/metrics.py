@@ -88,7 +88,8 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise UserError("--training.tensorboard needs an extra: pip install 'vqvae[tensorboard]'") from None
+            extra = "pip install 'vqvae-toolkit[tensorboard]'"
+            raise UserError(f"--training.tensorboard needs an extra: {extra}") from None
         self.writer: Any = SummaryWriter(path)
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
