@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import torch
 
-from vqvae.priors import CodePrior, CodeTransformer, PixelCNN
+from vqvae.priors import CodeTransformer, PixelCNN, Prior
 from vqvae.sampling import PLAIN, sample, sample_naively
 from vqvae.sampling.sampler import numbers
 
@@ -39,7 +39,7 @@ class Row(NamedTuple):
     cached: float
 
 
-def build(name: str, grid: tuple[int, int]) -> CodePrior:
+def build(name: str, grid: tuple[int, int]) -> Prior:
     torch.manual_seed(0)
     if name == "pixelcnn":
         return PixelCNN(K, grid=grid, width=64, layers=12, head_width=256).eval()
@@ -52,12 +52,12 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def naive_step(prior: CodePrior, codes: torch.Tensor, u: torch.Tensor, row: int, column: int) -> None:
+def naive_step(prior: Prior, codes: torch.Tensor, u: torch.Tensor, row: int, column: int) -> None:
     logits = prior(codes)[:, row, column, 0]
     codes[:, row, column, 0] = PLAIN.pick(logits, u)
 
 
-def naive_seconds(prior: CodePrior, batch: int, full: float) -> tuple[float, bool]:
+def naive_seconds(prior: Prior, batch: int, full: float) -> tuple[float, bool]:
     """Time the naive sampler, or a few of its steps where all would take too long; and say which."""
     h, w = prior.spec.grid
     codes = torch.zeros(batch, h, w, 1, dtype=torch.int64)
@@ -71,7 +71,7 @@ def naive_seconds(prior: CodePrior, batch: int, full: float) -> tuple[float, boo
 
 
 @torch.no_grad()
-def measure(prior: CodePrior, batch: int, rounds: int, full: float) -> Row:
+def measure(prior: Prior, batch: int, rounds: int, full: float) -> Row:
     codes = sample(prior, batch, batch_size=batch)
     prior(codes)
     passes, cached = list[float](), list[float]()

@@ -10,7 +10,7 @@ from vqvae.component import CountOrZero
 from vqvae.config import to_mapping
 from vqvae.errors import UserError
 from vqvae.models import VQVAE
-from vqvae.priors import CodePrior, PriorModelConfig
+from vqvae.priors import Prior, PriorModelConfig
 from vqvae.tensors import CodeSpec
 
 
@@ -74,7 +74,7 @@ def tokenizer_card(
 
 
 def prior_card(
-    config: PriorModelConfig, prior: CodePrior, tokenizer: ModelCard, tokenizer_hash: str, step: int
+    config: PriorModelConfig, prior: Prior, tokenizer: ModelCard, tokenizer_hash: str, step: int
 ) -> ModelCard:
     """Return the card of a prior's file.
 

@@ -16,7 +16,7 @@ from vqvae.config import PriorConfig, TokenizerConfig, config_from
 from vqvae.errors import ArgumentError, UserError
 from vqvae.model_card import ModelCard, card_from, codes_from
 from vqvae.models import VQVAE
-from vqvae.priors import CodePrior, PriorModelConfig
+from vqvae.priors import Prior, PriorModelConfig
 from vqvae.run_directory import RunDirectory
 from vqvae.tensorfile import parse_tensors, save_tensors
 from vqvae.tensors import CodeSpec
@@ -131,7 +131,7 @@ def build_tokenizer(config: VQVAE.Config, *, channels: int, forwards_per_update:
         return config.build(channels=channels, forwards_per_update=forwards_per_update, seed=seed)
 
 
-def build_prior(config: PriorModelConfig, spec: CodeSpec, *, num_classes: int = 0, seed: int = 0) -> CodePrior:
+def build_prior(config: PriorModelConfig, spec: CodeSpec, *, num_classes: int = 0, seed: int = 0) -> Prior:
     """Make an untrained prior; its weights are a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -160,7 +160,7 @@ def open_tokenizer(source: str | Path | ModelFile, *, device: torch.device | str
     return _opened(source, partial(build_tokenizer, config.model, channels=card.image_shape[0]), device)
 
 
-def open_prior(source: str | Path | ModelFile, *, device: torch.device | str = "cpu") -> Opened[CodePrior]:
+def open_prior(source: str | Path | ModelFile, *, device: torch.device | str = "cpu") -> Opened[Prior]:
     """Open a trained prior.
 
     Args:
@@ -195,7 +195,7 @@ def load_tokenizer(path: str | Path, *, device: torch.device | str = "cpu") -> V
     return open_tokenizer(path, device=device).model
 
 
-def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> CodePrior:
+def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> Prior:
     """Load a trained prior, in eval mode.
 
     Args:

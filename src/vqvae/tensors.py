@@ -1,11 +1,14 @@
 """The words of the project as types: pixels, images, codes, and what a quantizer returns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+Labels = Tensor | Sequence[int] | int
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,31 @@ def checked_codes(codes: Tensor, *, codes_per_position: int, num_codes: int, che
         if low < 0 or high >= num_codes:
             raise ValueError(f"codes {low}..{high}: expected 0..{num_codes - 1}")
     return codes
+
+
+def checked_labels(labels: Labels, *, count: int, num_classes: int, check_range: bool = True) -> Tensor:
+    """Return one label for each image, int64 [count].
+
+    Args:
+        labels: of any integer type, one for each image, or one for all.
+        count: the number of images.
+        num_classes: labels are 0 .. num_classes; the label ``num_classes`` means no class.
+        check_range: whether to look at every label, as in ``checked_codes``.
+
+    Raises:
+        ValueError: for another type or shape, a label out of range, or any label where there are no classes.
+    """
+    if num_classes == 0:
+        raise ValueError("labels were given, but this prior was trained without classes")
+    found = torch.as_tensor(labels)
+    if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
+        raise ValueError(f"labels {found.dtype}: expected integers 0..{num_classes}, {num_classes} for no class")
+    if found.ndim == 0:
+        found = found.expand(count)
+    if found.shape != (count,):
+        raise ValueError(f"labels {list(found.shape)}: expected [{count}], a class for each image, or one integer")
+    if check_range and not torch.compiler.is_compiling() and found.numel():
+        low, high = (int(bound) for bound in found.aminmax())
+        if low < 0 or high > num_classes:
+            raise ValueError(f"labels {low}..{high}: expected 0..{num_classes}, {num_classes} for no class")
+    return found.long()

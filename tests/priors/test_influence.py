@@ -4,19 +4,14 @@ from math import prod
 
 import pytest
 import torch
+from tests.priors.kinds import KINDS, small, spec_of
 
-from vqvae.priors import CodeTransformer, PixelCNN
-
-KINDS = {
-    "pixelcnn": lambda **shape: PixelCNN(5, width=16, layers=9, kernel=5, head_width=32, **shape),
-    "transformer": lambda **shape: CodeTransformer(5, width=16, layers=2, heads=2, head_width=32, **shape),
-}
 GRIDS = [(8, 8), (6, 9), (9, 6), (1, 16), (16, 1)]
 
 
 def build(kind, n, num_classes):
     """A prior in float64 with large random weights, so that no influence is lost in rounding."""
-    model = KINDS[kind](codes_per_position=n, num_classes=num_classes).double().eval()
+    model = small(kind, spec_of((8, 8), n), num_classes=num_classes).double().eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -78,7 +78,7 @@ def test_labels_that_do_not_fit_are_refused(num_classes, labels, message):
 
 
 def test_a_width_that_heads_do_not_divide_is_refused():
-    with pytest.raises(ValueError, match="width 12: must be a multiple of 4"):
+    with pytest.raises(ValueError, match="width 12 must be a multiple of 4"):
         CodeTransformer(5, width=12, heads=2)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vqvae import load_prior
 from vqvae.config import load_config
-from vqvae.priors import CodePrior
+from vqvae.priors import Prior
 from vqvae.sampling import sample, sample_naively
 from vqvae.sampling.sampler import numbers
 from vqvae.training import prior_config, train
@@ -31,7 +31,7 @@ def check(count: int, seed: int) -> str:
     return f"{compare(pixelcnn, count, seed)}; {compare(transformer, max(1, count // 10), seed)}"
 
 
-def trained(folder: Path) -> list[CodePrior]:
+def trained(folder: Path) -> list[Prior]:
     few = {"training.steps": "150", "training.evaluate_every": "150", "training.checkpoint_every": "150"}
     config = load_config("shapes", "tokenizer", few)
     tokenizer = str(train(config, out=str(folder / "tokenizer"), name="shapes").path)
@@ -42,7 +42,7 @@ def trained(folder: Path) -> list[CodePrior]:
     return [load_prior(folder / name) for name in priors]
 
 
-def compare(prior: CodePrior, count: int, seed: int) -> str:
+def compare(prior: Prior, count: int, seed: int) -> str:
     labels = torch.arange(count) % prior.num_classes
     drawn = {
         (name, size): draw(prior, count, seed=seed, labels=labels, batch_size=size)
@@ -64,7 +64,7 @@ def compare(prior: CodePrior, count: int, seed: int) -> str:
 
 
 @torch.no_grad()
-def near_ties(prior: CodePrior, codes: Tensor, seed: int, labels: Tensor) -> Tensor:
+def near_ties(prior: Prior, codes: Tensor, seed: int, labels: Tensor) -> Tensor:
     """Say for each draw, bool [N, positions], whether its number lies on a boundary between codes."""
     u = torch.stack(list(numbers(codes[0].numel(), seed, torch.arange(len(codes)))), 1)
     near: list[Tensor] = []

@@ -12,7 +12,7 @@ from vqvae.data import ImageSet, load_files
 from vqvae.errors import ArgumentError, UserError, did_you_mean
 from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, read_model
 from vqvae.models import VQVAE
-from vqvae.priors import CodePrior
+from vqvae.priors import Prior
 from vqvae.run_directory import RunDirectory
 from vqvae.sampling import Controls, check_candidates, labels_in_turn
 
@@ -44,7 +44,7 @@ class PriorRun(TokenizerRun):
         prior: in eval mode, on the device.
     """
 
-    prior: Opened[CodePrior]
+    prior: Opened[Prior]
 
 
 def open_tokenizer_run(path: str | Path, *, device: str = "auto") -> TokenizerRun:
@@ -79,7 +79,7 @@ def open_run(path: str | Path, *, device: str = "auto") -> TokenizerRun:
     return TokenizerRun(Path(path), open_tokenizer(file, device=on), data_config(path), on)
 
 
-def _prior_run(path: str | Path, prior: Opened[CodePrior], on: torch.device) -> PriorRun:
+def _prior_run(path: str | Path, prior: Opened[Prior], on: torch.device) -> PriorRun:
     return PriorRun(Path(path), open_tokenizer(path, device=on), data_config(path), on, prior)
 
 
@@ -89,7 +89,7 @@ def data_config(path: str | Path) -> DataConfig | None:
     return config_from(read_yaml(run.config), str(run.config)).data if run.exists else None
 
 
-def class_named(label: str, prior: Opened[CodePrior]) -> int:
+def class_named(label: str, prior: Opened[Prior]) -> int:
     """Return the class of a name or a number.
 
     Raises:
@@ -105,7 +105,7 @@ def class_named(label: str, prior: Opened[CodePrior]) -> int:
     raise ArgumentError("label", f"{label}: no such class{did_you_mean(label, classes)}")
 
 
-def same_label(label: str | None, num: int, prior: Opened[CodePrior]) -> Tensor | None:
+def same_label(label: str | None, num: int, prior: Opened[Prior]) -> Tensor | None:
     """Return one class for ``num`` images, int64 [num]; None without a label.
 
     Raises:
@@ -114,7 +114,7 @@ def same_label(label: str | None, num: int, prior: Opened[CodePrior]) -> Tensor 
     return None if label is None else torch.full((num,), class_named(label, prior))
 
 
-def sample_labels(label: str | None, rows: range, prior: Opened[CodePrior]) -> Tensor | None:
+def sample_labels(label: str | None, rows: range, prior: Opened[Prior]) -> Tensor | None:
     """Return the classes of some rows of a set of samples, int64 [len(rows)].
 
     All rows have the class that is named. Without a name, classes take turns by ``labels_in_turn``.

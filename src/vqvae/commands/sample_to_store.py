@@ -8,7 +8,7 @@ import torch
 
 from vqvae.commands.resolve import check_at_least_1, check_controls, sample_labels
 from vqvae.model_io import Opened
-from vqvae.priors import CodePrior
+from vqvae.priors import Prior
 from vqvae.progress import Progress, silent
 from vqvae.sampling import PLAIN, Controls, sample
 from vqvae.tokens import Shard, Store, StoreHeader
@@ -19,7 +19,7 @@ SHARD_ROWS = 4096
 
 
 def sample_to_store(
-    prior: Opened[CodePrior],
+    prior: Opened[Prior],
     out: str,
     *,
     num: int,
@@ -76,7 +76,7 @@ def sample_to_store(
     return store
 
 
-def _header(prior: Opened[CodePrior], num: int, shard_rows: int, origin: dict[str, Any]) -> StoreHeader:
+def _header(prior: Opened[Prior], num: int, shard_rows: int, origin: dict[str, Any]) -> StoreHeader:
     spec, card = prior.model.spec, prior.card
     has_classes = prior.model.num_classes > 0
     return StoreHeader(

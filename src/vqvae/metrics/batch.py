@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vqvae.likelihoods import pixel_nats
 from vqvae.models import VQVAE
-from vqvae.priors import CodePrior
+from vqvae.priors import Prior
 from vqvae.tensors import images_from_pixels
 
 
@@ -23,7 +23,7 @@ class Models:
     """
 
     tokenizer: VQVAE
-    prior: CodePrior | None = None
+    prior: Prior | None = None
     code_counts: Tensor | None = None
 
 

@@ -1,4 +1,4 @@
-"""What every prior is made with: embedded codes, the codes within a position, classes, likelihoods."""
+"""What every prior is and is made of: embedded codes, a head for the codes within a position, a cache."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.component import Advice, Config
-from vqvae.sampling import Controls, Prior, sample
-from vqvae.tensors import CodeSpec
+from vqvae.sampling import Controls, sample
+from vqvae.tensors import CodeSpec, Labels, checked_codes, checked_labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class PriorModelConfig(Config):
-    """Settings of a prior's network; a kind adds its own and says how to build it."""
+    """Settings of a prior's network; each kind adds its own settings and says how to build its prior."""
 
     default_kind: ClassVar[str | None] = "pixelcnn"
 
-    def build(self, spec: CodeSpec, *, num_classes: int = 0) -> Any:
-        """Make the prior for codes of that spec."""
+    def build(self, spec: CodeSpec, *, num_classes: int = 0) -> Prior:
+        """Make the prior.
+
+        Args:
+            spec: of the codes that it models.
+            num_classes: of labels; 0 for a prior without classes.
+        """
         raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its prior")
 
     def advice(self, key: str) -> Advice:
         """Return what helps against overfitting.
 
         Args:
-            key: of this config in the run's config, such as ``model``.
+            key: the key of this config in the run's config, such as ``model``.
         """
         dropout: float | None = getattr(self, "dropout", None)
         if dropout is None:
@@ -37,12 +42,15 @@ class PriorModelConfig(Config):
 
 
 class CodeEmbedding(nn.Module):
-    """The n codes of a position as one vector: the sum of their embeddings, a table of its own for each place."""
+    """The n codes of a position as one vector: the sum of their embeddings.
 
-    def __init__(self, num_codes: int, codes_per_position: int, width: int) -> None:
+    Each of the n places within a position has an embedding table of its own.
+    """
+
+    def __init__(self, spec: CodeSpec, width: int) -> None:
         super().__init__()
-        self.num_codes = num_codes
-        self.weight = nn.Parameter(torch.randn(codes_per_position * num_codes, width))
+        self.num_codes = spec.num_codes
+        self.weight = nn.Parameter(torch.randn(spec.codes_per_position * spec.num_codes, width))
 
     def forward(self, codes: Tensor) -> Tensor:
         """Return float [..., width] of codes, int64 [..., n]."""
@@ -51,87 +59,216 @@ class CodeEmbedding(nn.Module):
 
 
 class CodeHead(nn.Module):
-    """The codes within a position, each given the position's features and the codes before it.
+    """The distribution of each code of a position, given the position's features and the codes before it.
 
-    The codes before are summed through an embedding of their own for each place, then mixed by a small network:
-    strictly causal in the place, and free for n = 1 (the depth transformer of arXiv 2203.01941, at its smallest).
+    The earlier codes of the position are embedded, each place with a table of its own, and added to the features;
+    a network with one hidden layer makes the logits. For n = 1 there are no earlier codes. This is the depth
+    transformer of arXiv 2203.01941 at its smallest.
     """
 
-    def __init__(self, num_codes: int, codes_per_position: int, width: int, hidden: int) -> None:
+    def __init__(self, spec: CodeSpec, width: int, hidden: int) -> None:
         super().__init__()
-        self.num_codes = num_codes
-        self.place = nn.Parameter(torch.zeros(codes_per_position, width))
-        self.before = nn.Embedding((codes_per_position - 1) * num_codes, width)
+        self.num_codes = spec.num_codes
+        self.place = nn.Parameter(torch.zeros(spec.codes_per_position, width))
+        self.before = nn.Embedding((spec.codes_per_position - 1) * spec.num_codes, width)
         self.hidden = nn.Linear(width, hidden)
-        self.logits = nn.Linear(hidden, num_codes)
+        self.logits = nn.Linear(hidden, spec.num_codes)
 
     def embedded(self, codes: Tensor) -> Tensor:
-        """Embed codes [..., m] of the first m places, float [..., m, width]."""
+        """Embed the codes of the first m places, int64 [..., m], as float [..., m, width]."""
         places = torch.arange(codes.shape[-1], device=codes.device)
         return self.before(codes + places * self.num_codes)
 
     def answer(self, features: Tensor) -> Tensor:
-        """Return logits [..., K] of features [..., width] to which place and earlier codes were added."""
+        """Return logits [..., K] of features [..., width], which contain the place and the earlier codes."""
         return self.logits(F.relu(self.hidden(F.relu(features))))
 
     def forward(self, features: Tensor, codes: Tensor) -> Tensor:
         """Return logits [B, h, w, n, K] of features [B, h, w, width] and codes [B, h, w, n]."""
         earlier = self.embedded(codes[..., :-1]).cumsum(-2)
-        prefix = F.pad(earlier, (0, 0, 1, 0))  # the first code has none before it
+        prefix = F.pad(earlier, (0, 0, 1, 0))  # no code stands before the first
         return self.answer(features[..., None, :] + prefix + self.place)
 
 
-def class_rows(labels: Tensor | None, count: int, num_classes: int, device: torch.device) -> Tensor:
-    """Return the class of each image, int64 [count], ``num_classes`` standing for none.
+class Cache(Protocol):
+    """A number of grids of codes, known up to the same code in each."""
 
-    Raises:
-        ValueError: for labels of another shape, or any label where the prior knows none.
+    def step(self, previous: Tensor | None) -> Tensor:
+        """Return the logits of the next code, float [B, K].
+
+        Args:
+            previous: int64 [B], the code before it; None at the first code.
+        """
+        ...
+
+
+class Prior(nn.Module):
+    """p(codes | label): the product of p(code | the codes before it, label) over all codes.
+
+    The order is raster order over the positions, and within a position from the first of its n codes to the last.
+
+    A subclass creates ``embedding`` and ``head`` in its constructor and defines ``features``. With no more than
+    these it trains and samples. ``cache`` makes sampling fast, and ``sharding_units`` lets its layers be spread
+    over devices one by one.
+
+    Args:
+        spec: of the codes.
+        num_classes: of labels; 0 for a prior without classes.
     """
-    if labels is None:
-        return torch.full((count,), num_classes, device=device)
-    if num_classes == 0:
-        raise ValueError("labels were given, but this prior was trained without classes")
-    if labels.shape != (count,):
-        raise ValueError(f"labels {list(labels.shape)}: expected [{count}]")
-    return labels.to(device)
+
+    embedding: CodeEmbedding
+    head: CodeHead
+
+    def __init__(self, spec: CodeSpec, *, num_classes: int = 0) -> None:
+        super().__init__()
+        self.spec = spec
+        self.num_classes = num_classes
+
+    def features(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """Return features, float [B, h, w, width]; those of a position depend on earlier positions alone.
+
+        Args:
+            codes: int64 [B, h, w, n], of any grid.
+            labels: int64 [B], in 0 .. num_classes; ``num_classes`` means no class.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} does not define features")
+
+    def cache(self, count: int, grid: tuple[int, int], labels: Tensor) -> Cache:
+        """Return a cache for ``count`` grids of (h, w) positions, of which no code is known yet.
+
+        This one runs the whole network at each code; a subclass can do better.
+
+        Args:
+            count: B.
+            grid: (h, w).
+            labels: as ``features`` takes them.
+        """
+        return WholeGridCache(self, count, grid, labels)
+
+    def sharding_units(self) -> list[nn.Module]:
+        """Return the modules whose parameters FSDP gathers together, inner modules before outer ones."""
+        return [self]
+
+    def forward(self, codes: Tensor, labels: Labels | None = None) -> Tensor:
+        """Return logits, float [B, h, w, n, K]; those of a code depend on the codes before it alone.
+
+        Args:
+            codes: of any integer type, [B, h, w, n], or [B, h, w] where n = 1; of any grid.
+            labels: the class of each image, integers [B], or one integer for all. Label ``num_classes`` and None
+                mean no class.
+
+        Raises:
+            ValueError: for codes or labels of another type, shape or range, and for labels where the prior has no
+                classes. Training on a device does not check the range: it would wait for the device at each step.
+        """
+        codes = self._checked(codes)
+        return self.head(self.features(codes, self._rows(labels, codes.shape[0])), codes)
+
+    def code_nats(self, codes: Tensor, labels: Labels | None = None) -> Tensor:
+        """Return -log p of each code given the codes before it and the label, in nats, float [B, h, w, n].
+
+        In float32, or in float64 for a prior in float64. Arguments and errors are those of ``forward``.
+        """
+        codes = self._checked(codes)
+        logits: Tensor = self(codes, labels)
+        precise = logits if logits.dtype == torch.float64 else logits.float()
+        return F.cross_entropy(precise.flatten(0, 3), codes.flatten(), reduction="none").view(codes.shape)
+
+    def log_prob(self, codes: Tensor, labels: Labels | None = None) -> Tensor:
+        """Return log p(codes | labels) in nats, float [B]; arguments and errors are those of ``forward``."""
+        return -self.code_nats(codes, labels).flatten(1).sum(1)
+
+    def start(self, count: int, grid: tuple[int, int], labels: Labels | None = None) -> Cache:
+        """Return a cache for ``count`` grids of (h, w) positions; ``step`` goes on from it.
+
+        Raises:
+            ValueError: for labels that do not fit, as ``forward``.
+        """
+        return self.cache(count, grid, self._rows(labels, count))
+
+    def step(self, cache: Cache, previous: Tensor | None) -> Tensor:
+        """Return the logits of the next code, float [B, K].
+
+        Args:
+            cache: of ``start``; it is changed.
+            previous: int64 [B], the code before it; None at the first code.
+        """
+        return cache.step(previous)
+
+    def sample(
+        self,
+        num: int,
+        *,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        guidance: float = 1.0,
+        labels: Labels | None = None,
+        **how: Any,
+    ) -> Tensor:
+        """Draw ``num`` grids of codes, int64 [num, h, w, n]: ``vqvae.sampling.sample`` of this prior."""
+        controls = Controls(temperature, top_k, top_p, guidance)
+        return sample(self, num, seed=seed, controls=controls, labels=labels, **how)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.embedding.weight.device
+
+    @property
+    def _may_look(self) -> bool:
+        return not self.training or self._device.type == "cpu"
+
+    def _checked(self, codes: Tensor) -> Tensor:
+        n, num_codes = self.spec.codes_per_position, self.spec.num_codes
+        return checked_codes(codes, codes_per_position=n, num_codes=num_codes, check_range=self._may_look)
+
+    def _rows(self, labels: Labels | None, count: int) -> Tensor:
+        if labels is None:
+            return torch.full((count,), self.num_classes, device=self._device)
+        classes = self.num_classes
+        rows = checked_labels(labels, count=count, num_classes=classes, check_range=self._may_look)
+        return rows.to(self._device)
 
 
-def code_nats(logits: Tensor, codes: Tensor) -> Tensor:
-    """Return -log p of each code in nats, float [B, h, w, n], of logits [B, h, w, n, K]: float32 at the least."""
-    precise = logits if logits.dtype == torch.float64 else logits.float()
-    return F.cross_entropy(precise.flatten(0, 3), codes.flatten(), reduction="none").view(codes.shape)
+class WholeGridCache:
+    """The codes so far; each step is a pass over the whole grid."""
 
+    def __init__(self, prior: Prior, count: int, grid: tuple[int, int], labels: Tensor) -> None:
+        self.prior, self.labels = prior, labels
+        self.codes = torch.zeros(count, *grid, prior.spec.codes_per_position, dtype=torch.int64).to(labels.device)
+        self.known = 0
 
-def sample_codes(
-    prior: Prior,
-    num: int,
-    *,
-    seed: int = 0,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    guidance: float = 1.0,
-    labels: Tensor | None = None,
-    **how: Any,
-) -> Tensor:
-    """Draw ``num`` grids of codes, int64 [num, h, w, n]: ``vqvae.sampling.sample``, its controls spelt out."""
-    controls = Controls(temperature, top_k, top_p, guidance)
-    return sample(prior, num, seed=seed, controls=controls, labels=labels, **how)
+    @torch.no_grad()
+    def step(self, previous: Tensor | None) -> Tensor:
+        """Return the logits of the next code, float [B, K], given the code before it, int64 [B]."""
+        if previous is not None:
+            self.codes.view(len(self.codes), -1)[:, self.known] = previous
+            self.known += 1
+        logits: Tensor = self.prior(self.codes, self.labels if self.prior.num_classes else None)
+        return logits.flatten(1, 3)[:, self.known]
 
 
 class Positions(Protocol):
-    """A prior's network one position at a time, in raster order."""
+    """A prior's network, run for one position after the other in raster order."""
 
     def next_features(self, embedded: Tensor | None) -> Tensor:
-        """Return the features of the next position, [B, width], after noting the embedding of the one before.
+        """Return the features of the next position, [B, width]; the next call may overwrite them.
 
-        They may stand in a buffer that the next call overwrites.
+        Args:
+            embedded: [B, width], the embedding of the codes at the position before it; None at the first.
         """
         ...
 
 
 class PriorCache:
-    """Where ``count`` grids stand: the network at the positions, the head at the codes within the present one."""
+    """The network position by position, and within a position the head code by code.
+
+    Args:
+        positions: the network.
+        embedding: of the prior.
+        head: of the prior.
+    """
 
     def __init__(self, positions: Positions, embedding: CodeEmbedding, head: CodeHead) -> None:
         self.positions, self.head = positions, head
@@ -139,21 +276,21 @@ class PriorCache:
         self.tables = embedding.weight.detach().view(shape).unbind()
         self.before = head.before.weight.detach().view(shape[0] - 1, *shape[1:]).unbind()
         self.places = head.place.detach().unbind()
-        self.depth = 0
-        self.embedded: Tensor | None = None  # of the codes of the present position so far
+        self.place = 0
+        self.embedded: Tensor | None = None  # the codes of the present position so far
         self.features = self.places[0]
 
     def step(self, previous: Tensor | None) -> Tensor:
-        """Return the logits of the next code, float [B, K], after noting the one before it, int64 [B]."""
+        """Return the logits of the next code, float [B, K], given the code before it, int64 [B]."""
         if previous is not None:
-            self._note(previous)
-        if self.depth == 0:
+            self._take(previous)
+        if self.place == 0:
             self.features = self.positions.next_features(self.embedded)
-        return self.head.answer(self.features + self.places[self.depth])
+        return self.head.answer(self.features + self.places[self.place])
 
-    def _note(self, code: Tensor) -> None:
-        own = F.embedding(code, self.tables[self.depth])
-        self.embedded = own if self.depth == 0 or self.embedded is None else self.embedded + own
-        if self.depth < len(self.before):
-            self.features = self.features + F.embedding(code, self.before[self.depth])
-        self.depth = (self.depth + 1) % len(self.places)
+    def _take(self, code: Tensor) -> None:
+        own = F.embedding(code, self.tables[self.place])
+        self.embedded = own if self.place == 0 or self.embedded is None else self.embedded + own
+        if self.place < len(self.before):
+            self.features = self.features + F.embedding(code, self.before[self.place])
+        self.place = (self.place + 1) % len(self.places)

@@ -1,4 +1,13 @@
-"""A decoder-only transformer over codes, a token a position (arXiv 1706.03762, 2012.09841)."""
+"""A decoder-only transformer, a prior over codes with one token a position (arXiv 1706.03762, 2012.09841).
+
+Sampling keeps the keys and values of all earlier tokens. At a batch of one the time goes into calling operations,
+not into arithmetic, so each operation does as much as it can:
+
+- A norm's weights are folded into the product that follows it, which leaves one number a token to compute.
+- Turning a query is ``q * cos + (-q_2, q_1) * sin``, where q_1 and q_2 are its halves. One product gives q and the
+  swapped halves, and its weights contain the scale of the attention.
+- addmm carries the residual.
+"""
 
 from dataclasses import dataclass
 from math import ceil
@@ -9,29 +18,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.component import Count, Fraction
-from vqvae.priors.base import (
-    CodeEmbedding,
-    CodeHead,
-    PriorCache,
-    PriorModelConfig,
-    class_rows,
-    code_nats,
-    sample_codes,
-)
-from vqvae.priors.transformer_cache import TransformerCache
+from vqvae.priors.base import CodeEmbedding, CodeHead, Prior, PriorCache, PriorModelConfig
 from vqvae.tensors import CodeSpec
 
 _BASE = 100.0  # the slowest pair turns by 1 / 100 of the fastest: enough for grids of a hundred rows
-
-
 Rotation = tuple[Tensor, Tensor]
 
 
 def rotation_of(grid: tuple[int, int], head_dim: int, like: Tensor) -> Rotation:
     """Return the cosines and sines, float [2, 1, 1, h * w, head_dim / 2], that turn queries and keys of a grid.
 
-    Token t asks for position t, but holds the codes of position t - 1: its query turns with the (row, column) of
-    the one, its key with that of the other. The start token stands one column left of the first position.
+    Token t asks for position t and holds the codes of position t - 1. So its query turns by the row and column of
+    position t, and its key by those of position t - 1. The start token stands one column left of position 0.
 
     The angle of pair i of a half is ``coordinate * 100^(-4 i / head_dim)``; the first half turns with the row,
     the second with the column (rotary positions, arXiv 2104.09864, on two axes).
@@ -56,12 +54,12 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
 
 
 class Block(nn.Module):
-    """Attention, then a gated network, each added to what it reads a norm of (arXiv 1910.07467, 2002.05202).
+    """Attention, then a gated network, each behind a norm and with a residual (arXiv 1910.07467, 2002.05202).
 
     Args:
         width: channels.
         heads: of attention, ``width / heads`` channels each.
-        dropout: of what is added, and of the attention.
+        dropout: of the attention weights and of both residuals.
     """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -84,7 +82,7 @@ class Block(nn.Module):
         return query, key, projected[2]
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """Add to features [B, T, width] what attention mixed, [B, heads, T, d], and what the network makes."""
+        """Add the mixed values, [B, heads, T, d], and then the network's output, to features [B, T, width]."""
         x = x + self._drop(self.attention_out(mixed.transpose(1, 2).flatten(2)))
         gate, value = self.network(self.network_norm(x)).chunk(2, -1)
         return x + self._drop(self.network_out(F.silu(gate) * value))
@@ -93,28 +91,28 @@ class Block(nn.Module):
         return F.dropout(x, self.dropout, self.training)
 
     def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
-        """Map features [B, T, width] to features, each of those at and before it."""
+        """Map features [B, T, width] to features; a token sees itself and earlier tokens."""
         dropout = self.dropout if self.training else 0.0
         query, key, value = self.project(x, rotation)
         return self.finish(x, F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True))
 
 
-class CodeTransformer(nn.Module):
-    """p(codes) = product over positions in raster order, and over the n codes of each, of p(code | those before).
+class CodeTransformer(Prior):
+    """A transformer: p(code | the codes before it, label) by attention to all earlier positions.
 
-    Token t is the sum of the embeddings of the codes at position t - 1, the start token for t = 0, each with the
-    embedding of the class added; its features predict the codes at position t, one after the other.
+    Token t is the sum of the embeddings of the codes at position t - 1; token 0 is a learned start token. The
+    embedding of the class is added to every token. The features of token t predict the codes at position t.
 
     Args:
         num_codes: K.
         codes_per_position: n.
-        grid: (h, w) of the training codes, the default shape of samples; any other works too.
+        grid: (h, w) of the training codes, the default shape of samples; any other grid works too.
         num_classes: of labels; 0 for a prior without classes.
         width: channels.
         layers: blocks.
         heads: of attention; ``4 * heads`` divides the width.
         head_width: hidden units of the head.
-        dropout: of tokens, attention and what each block adds.
+        dropout: of tokens, attention weights and residuals.
 
     Raises:
         ValueError: for a width that is not a multiple of ``4 * heads``.
@@ -133,17 +131,13 @@ class CodeTransformer(nn.Module):
 
         def __post_init__(self) -> None:
             """Refuse a width that the heads cannot share."""
-            if self.width % (4 * self.heads):
-                raise ValueError(f"width {self.width} must be a multiple of 4 * heads, {4 * self.heads}")
+            _check_width(self.width, self.heads)
 
         def build(self, spec: CodeSpec, *, num_classes: int = 0) -> "CodeTransformer":
-            """Make the prior for codes of that spec."""
+            """Make the prior."""
+            n, settings = spec.codes_per_position, self.settings()
             return CodeTransformer(
-                spec.num_codes,
-                codes_per_position=spec.codes_per_position,
-                grid=spec.grid,
-                num_classes=num_classes,
-                **self.settings(),
+                spec.num_codes, codes_per_position=n, grid=spec.grid, num_classes=num_classes, **settings
             )
 
     def __init__(
@@ -159,74 +153,131 @@ class CodeTransformer(nn.Module):
         head_width: int = Config.head_width,
         dropout: float = Config.dropout,
     ) -> None:
-        super().__init__()
-        if width % (4 * heads):
-            raise ValueError(f"width {width}: must be a multiple of 4 * heads, {4 * heads}")
-        self.spec = CodeSpec(grid, codes_per_position, num_codes)
-        self.num_classes = num_classes
+        _check_width(width, heads)
+        spec = CodeSpec(grid, codes_per_position, num_codes)
+        super().__init__(spec, num_classes=num_classes)
         self.head_dim = width // heads
         self.dropout = dropout
-        self.embedding = CodeEmbedding(num_codes, codes_per_position, width)
+        self.embedding = CodeEmbedding(spec, width)
         self.begin = nn.Parameter(torch.randn(width))
         self.classes = nn.Embedding(num_classes + 1, width) if num_classes else None  # one more: no class
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.head = CodeHead(num_codes, codes_per_position, width, head_width)
+        self.head = CodeHead(spec, width, head_width)
         for name, parameter in self.blocks.named_parameters():
             if name.endswith("_out.weight"):  # so that the sum over blocks starts no larger than a token
                 parameter.data.div_((2 * layers) ** 0.5)
 
-    def sharding_units(self) -> list[nn.Module]:
-        """Return the modules whose weights are gathered at once in sharded training, inner ones first."""
-        return [*self.blocks, self]
-
-    def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return logits, float [B, h, w, n, K], for codes, int64 [B, h, w, n], and labels, int64 [B].
-
-        The logits at a code depend on the codes before it alone. Label ``num_classes`` means no class, and so
-        does ``labels=None``.
-
-        Raises:
-            ValueError: for labels of another shape, or any label where the prior knows none.
-        """
+    def features(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """Return features, float [B, h, w, width], of codes [B, h, w, n] and labels [B]."""
         count, h, w = codes.shape[:3]
         before = self.embedding(codes).flatten(1, 2)[:, :-1]
         tokens = torch.cat([self.begin.expand(count, 1, -1), before], 1)
-        tokens = tokens + self.class_features(labels, count)[:, None]
+        tokens = tokens + self.class_features(labels)[:, None]
         x = F.dropout(tokens, self.dropout, self.training)
         rotation = self.rotation((h, w))
         for block in self.blocks:
             x = block(x, rotation)
-        return self.head(self.norm(x).unflatten(1, (h, w)), codes)
+        return self.norm(x).unflatten(1, (h, w))
 
-    def class_features(self, labels: Tensor | None, count: int) -> Tensor:
-        """Return what the class adds to every token, [count, width]; zero for a prior without classes.
-
-        Raises:
-            ValueError: as ``forward``.
-        """
-        rows = class_rows(labels, count, self.num_classes, self.begin.device)
-        return self.begin.new_zeros(count, len(self.begin)) if self.classes is None else self.classes(rows)
+    def class_features(self, labels: Tensor) -> Tensor:
+        """Return the embedding of each class, [B, width]; zeros for a prior without classes."""
+        return (
+            self.begin.new_zeros(labels.shape[0], len(self.begin))
+            if self.classes is None
+            else self.classes(labels)
+        )
 
     def rotation(self, grid: tuple[int, int]) -> Rotation:
         """Return how the queries and keys of a grid are turned."""
         return rotation_of(grid, self.head_dim, self.begin.detach())
 
-    def code_nats(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return -log p of each code given those before it and the label, in nats, float [B, h, w, n]."""
-        return code_nats(self(codes, labels), codes)
+    def cache(self, count: int, grid: tuple[int, int], labels: Tensor) -> PriorCache:
+        """Return a cache that keeps the keys and values of all earlier tokens."""
+        return PriorCache(_TransformerPositions(self, grid, labels), self.embedding, self.head)
 
-    def log_prob(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return log p(codes | labels) in nats, float [B]."""
-        return -self.code_nats(codes, labels).flatten(1).sum(1)
+    def sharding_units(self) -> list[nn.Module]:
+        """Return the blocks, and the prior around them."""
+        return [*self.blocks, self]
 
-    def start(self, count: int, grid: tuple[int, int], labels: Tensor | None = None) -> PriorCache:
-        """Return a fresh cache for ``count`` grids of (h, w) positions."""
-        positions = TransformerCache(self, self.class_features(labels, count).detach(), grid)
-        return PriorCache(positions, self.embedding, self.head)
 
-    def step(self, cache: PriorCache, previous: Tensor | None) -> Tensor:
-        """Return the logits of the next code, float [B, K], after noting the one before it, int64 [B]."""
-        return cache.step(previous)
+def _check_width(width: int, heads: int) -> None:
+    if width % (4 * heads):
+        raise ValueError(f"width {width} must be a multiple of 4 * heads, {4 * heads}")
 
-    sample = sample_codes  # of this prior: its first argument
+
+def _normed(norm: nn.RMSNorm, linear: nn.Linear) -> Tensor:
+    """Return the weights, [width, outputs], of a norm and the linear map after it, for inputs of _unit."""
+    return (linear.weight * norm.weight).T * norm.normalized_shape[0] ** 0.5
+
+
+def _unit(x: Tensor, norm: nn.RMSNorm) -> Tensor:
+    """Divide tokens, [B, width], by their length; the norm adds its epsilon to the mean square, not to the sum."""
+    assert norm.eps is not None
+    return x * torch.linalg.vecdot(x, x)[:, None].add_(norm.eps * x.shape[1]).rsqrt_()
+
+
+def _swapped(weights: Tensor, heads: int) -> Tensor:
+    """Return weights, [width, width], that make (-q_2, q_1) of a head where the given weights make (q_1, q_2)."""
+    first, second = weights.unflatten(1, (heads, 2, -1)).unbind(2)
+    return torch.stack([-second, first], 2).flatten(1)
+
+
+def _columns(turn: Tensor, heads: int) -> Tensor:
+    """Return cosines or sines, [2, 1, 1, T, d / 2], as factors of queries beside keys, [T, 2 * width]."""
+    of_a_head = turn[:, 0, 0].repeat(1, 1, 2)  # both halves of a head turn alike
+    return of_a_head.repeat(1, 1, heads).transpose(0, 1).flatten(1)
+
+
+class _BlockCache:
+    """A block's weights in the form that its steps read, and its keys and values, [count * heads, T, d]."""
+
+    def __init__(self, block: Block, count: int, length: int) -> None:
+        self.block, self.heads = block, block.heads
+        query, key, value = _normed(block.attention_norm, block.attention).chunk(3, 1)
+        self.width = len(query)
+        query = query * (self.width // self.heads) ** -0.5
+        swapped = [_swapped(weights, self.heads) for weights in (query, key)]
+        self.attention = torch.cat([query, key, *swapped, value], 1)
+        self.network = _normed(block.network_norm, block.network)
+        self.attention_out, self.network_out = block.attention_out.weight.T, block.network_out.weight.T
+        shape = count * self.heads, length, self.width // self.heads
+        self.keys, self.values = query.new_empty(shape), query.new_empty(shape)
+
+    def run(self, x: Tensor, now: int, cosine: Tensor, sine: Tensor) -> Tensor:
+        """Map the token at a position, [B, width], to features."""
+        width, head = self.width, (-1, 1, self.keys.shape[2])
+        projected = _unit(x, self.block.attention_norm) @ self.attention
+        turned = torch.addcmul(projected[:, : 2 * width] * cosine, projected[:, 2 * width : 4 * width], sine)
+        self.keys[:, now : now + 1] = turned[:, width:].reshape(head)
+        self.values[:, now : now + 1] = projected[:, 4 * width :].reshape(head)
+        scores = turned[:, :width].reshape(head) @ self.keys[:, : now + 1].transpose(1, 2)
+        mixed = scores.softmax(-1) @ self.values[:, : now + 1]
+        x = torch.addmm(x, mixed.view(len(x), width), self.attention_out)
+        gate, value = (_unit(x, self.block.network_norm) @ self.network).chunk(2, 1)
+        return torch.addmm(x, F.silu(gate).mul_(value), self.network_out)
+
+
+class _TransformerPositions:
+    """The keys and values of the tokens so far; all memory is taken at the start.
+
+    It is made for one number of grids of one shape, and holds copies of the weights.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: CodeTransformer, grid: tuple[int, int], labels: Tensor) -> None:
+        self.model, self.class_features = model, model.class_features(labels)
+        blocks: list[Block] = list(model.blocks)  # pyright: ignore[reportAssignmentType]
+        self.blocks = [_BlockCache(block, len(labels), grid[0] * grid[1]) for block in blocks]
+        cosine, sine = (_columns(turn, blocks[0].heads) for turn in model.rotation(grid))
+        self.rotations = list(zip(cosine, sine, strict=True))
+        self.position = 0
+
+    @torch.no_grad()
+    def next_features(self, embedded: Tensor | None) -> Tensor:
+        """Return the features of the next position, [B, width], given the embedding of the one before it."""
+        x = (self.model.begin if embedded is None else embedded) + self.class_features
+        for block in self.blocks:
+            x = block.run(x, self.position, *self.rotations[self.position])
+        self.position += 1
+        return self.model.norm(x)

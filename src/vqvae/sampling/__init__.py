@@ -4,7 +4,7 @@ from vqvae.sampling.classes import labels_in_turn as labels_in_turn
 from vqvae.sampling.inpaint import inpaint as inpaint
 from vqvae.sampling.inpaint import outpaint as outpaint
 from vqvae.sampling.inpaint import vary as vary
-from vqvae.sampling.protocol import Prior as Prior
+from vqvae.sampling.protocol import PriorProtocol as PriorProtocol
 from vqvae.sampling.sampler import PLAIN as PLAIN
 from vqvae.sampling.sampler import Controls as Controls
 from vqvae.sampling.sampler import check_candidates as check_candidates

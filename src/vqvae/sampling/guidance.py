@@ -1,33 +1,34 @@
-"""One step of a prior after the other, with classifier-free guidance where it is asked for."""
+"""The steps of a prior, with classifier-free guidance."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from vqvae.sampling.protocol import Prior
+from vqvae.sampling.protocol import PriorProtocol
 
 Step = Callable[[Tensor | None], Tensor]
 
 
 def stepper(
-    prior: Prior, count: int, grid: tuple[int, int], *, labels: Tensor | None = None, guidance: float = 1.0
+    prior: PriorProtocol, count: int, grid: tuple[int, int], *, labels: Tensor | None = None, guidance: float = 1.0
 ) -> Step:
-    """Return the function from the codes before, int64 [count], to the logits of the next ones, [count, K].
+    """Return the function that takes the previous codes, int64 [count], to the next logits, float [count, K].
 
-    With guidance s, every grid is stepped twice, with its class and without one, side by side in one cache, and
-    its logits are ``u + s (c - u)``: 0 forgets the class, 1 is the class alone and costs one step, above 1 asks
-    for more of what sets the class apart (arXiv 2207.12598, equation 6, whose w is s - 1).
+    With guidance s, the logits are ``u + s (c - u)``, where c are the logits with the class and u those without a
+    class (arXiv 2207.12598, equation 6, whose w is s - 1). At s = 0 the class has no effect, s = 1 is the prior
+    itself, and s > 1 makes the class stronger. For s other than 1, each grid is in the cache twice, with and
+    without its class.
 
     Args:
         prior: in eval mode.
-        count: grids side by side.
+        count: number of grids.
         grid: (h, w).
         labels: int64 [count] classes, or None.
         guidance: s.
 
     Raises:
-        ValueError: for a guidance other than 1 without labels, or with a prior that knows no classes.
+        ValueError: for a guidance other than 1 without labels, or with a prior that has no classes.
     """
     if guidance == 1.0:
         cache = prior.start(count, grid, labels)
@@ -44,12 +45,12 @@ def stepper(
     return step
 
 
-def has_classes(prior: Prior, labels: Tensor | None) -> bool:
-    """Return whether there is a class for guidance to ask more of."""
+def has_classes(prior: PriorProtocol, labels: Tensor | None) -> bool:
+    """Return whether the prior has classes and labels are given."""
     return prior.num_classes > 0 and labels is not None
 
 
 def check_guidance(guidance: float, *, classes: bool) -> None:
-    """Raise ValueError for a guidance other than 1 where there are no classes."""
+    """Raise ValueError for a guidance other than 1 without classes."""
     if guidance != 1.0 and not classes:
         raise ValueError(f"guidance {guidance}: needs labels, and a prior that was trained with classes")

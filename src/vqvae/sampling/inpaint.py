@@ -1,4 +1,4 @@
-"""Editing: some codes are kept and the others drawn anew."""
+"""Inpainting, outpainting and variations: keep some codes and draw the others."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,54 +8,59 @@ from torch import Tensor
 
 from vqvae import noise
 from vqvae.sampling.guidance import Step, has_classes, stepper
-from vqvae.sampling.protocol import Prior
+from vqvae.sampling.protocol import PriorProtocol
 from vqvae.sampling.sampler import PLAIN, Controls, candidate_numbers, invert
+from vqvae.tensors import Labels, checked_labels
 
 
 @torch.no_grad()
 def inpaint(
-    prior: Prior,
+    prior: PriorProtocol,
     codes: Tensor,
     keep: Tensor,
     *,
     seed: int = 0,
     candidates: int = 1,
     controls: Controls = PLAIN,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     batch_size: int = 64,
     progress: Callable[[int], object] = lambda positions: None,
 ) -> Tensor:
-    """Draw the codes that are not kept, given those that are.
+    """Draw the codes that are not kept, given the codes that are.
 
-    A prior in raster order draws each code from what comes before it and knows nothing of the kept codes that
-    follow. So ``candidates`` M are drawn a image, and one is chosen by how well the kept codes follow from it:
-    candidate m with probability ``w_m / sum w`` of the weights
+    A prior in raster order draws each code given the codes before it. It does not see the kept codes after it.
+    So M candidates are drawn per image, and one is chosen by how likely it makes the kept codes (importance
+    resampling). Candidate m is chosen with a probability proportional to
 
-        w_m = exp(sum over the kept codes k after the first drawn one of log p(k | what precedes k, of m)),
+        w_m = exp(sum of log p(k | the codes before k in candidate m) over the kept codes k).
 
-    importance resampling. At temperature 1, without top_k and top_p, the codes drawn have for M to infinity the
-    prior's exact distribution given all kept codes; with M = 1 they have that given the kept codes before each.
+    At temperature 1, without top_k and top_p, the drawn codes have the prior's exact distribution given all kept
+    codes for M to infinity. For M = 1, each code is conditioned on the kept codes before it alone. The time is
+    proportional to M; M matters more, the more codes are kept after the first drawn one.
 
-    Candidate 0 of image i is drawn with the numbers of image i of ``sample``, so nothing kept and one candidate
-    is ``sample``. A larger M costs M times the time and shows the more, the more codes are kept after the hole.
+    Candidate 0 of image i uses the random numbers of image i of ``sample``. With nothing kept and M = 1, the
+    result is that of ``sample``.
 
     Args:
         prior: in eval mode.
-        codes: int64 [B, h, w, n]; what stands where nothing is kept does not matter.
-        keep: bool [h, w], [B, h, w] or [B, h, w, n], where codes stay as they are.
+        codes: int64 [B, h, w, n]; codes that are not kept are ignored.
+        keep: bool [h, w], [B, h, w] or [B, h, w, n], True where a code is kept.
         seed: of everything random.
         candidates: M.
-        controls: temperature, top_k, top_p, guidance; the weights are of the guided distribution too.
-        labels: int64 [B] classes, or None.
-        batch_size: grids drawn side by side, candidates counted, though all those of an image go together.
-        progress: called with the number of codes passed in each step, for a progress bar.
+        controls: temperature, top_k, top_p, guidance. Guidance acts on the weights w_m too.
+        labels: the class of each image, integers [B], one integer for all images, or None.
+        batch_size: grids that are drawn together; all candidates of an image are drawn together in any case.
+        progress: called after each step with the number of codes in it, for a progress bar.
 
     Returns:
         int64 [B, h, w, n].
 
     Raises:
-        ValueError: for a control out of its range, fewer candidates than one, or a mask that does not fit.
+        ValueError: for a control out of range, fewer candidates than one, or a mask or labels that do not fit.
     """
+    labels = (
+        None if labels is None else checked_labels(labels, count=len(codes), num_classes=prior.num_classes).cpu()
+    )
     controls.check(classes=has_classes(prior, labels))
     if candidates < 1:
         raise ValueError(f"candidates {candidates}: must be 1 or more")
@@ -64,7 +69,7 @@ def inpaint(
     out = [codes[:0]]
     for images in torch.arange(len(codes)).split(max(1, batch_size // candidates)):
         rows = images.repeat_interleave(candidates)
-        own_labels = None if labels is None else labels.cpu()[rows]
+        own_labels = None if labels is None else labels[rows]
         step = stepper(prior, len(rows), grid, labels=own_labels, guidance=controls.guidance)
         uniform = candidate_numbers(length, seed, images, candidates)
         drawn, log_weights = _fill(step, controls, codes.flatten(1)[rows], kept[rows], uniform, progress)
@@ -74,17 +79,17 @@ def inpaint(
 
 
 def outpaint(
-    prior: Prior, codes: Tensor, grid: tuple[int, int], *, at: tuple[int, int] = (0, 0), **how: Any
+    prior: PriorProtocol, codes: Tensor, grid: tuple[int, int], *, at: tuple[int, int] = (0, 0), **how: Any
 ) -> Tensor:
-    """Place codes in a larger grid and draw the rest around them.
+    """Place codes in a larger grid and draw the codes around them.
 
     Args:
         prior: in eval mode.
         codes: int64 [B, h, w, n].
         grid: (H, W), at least (h, w).
-        at: (row, column) of the codes' upper left corner in it.
-        **how: of ``inpaint``; codes that lie before the given ones are drawn without sight of them, so
-            ``candidates`` matters wherever ``at`` is not (0, 0).
+        at: (row, column) of the upper left corner of the codes in the larger grid.
+        **how: arguments of ``inpaint``. Codes above and left of the given codes are drawn before them, so use
+            ``candidates`` where ``at`` is not (0, 0).
 
     Returns:
         int64 [B, H, W, n].
@@ -101,18 +106,20 @@ def outpaint(
     return inpaint(prior, canvas, keep, **how)
 
 
-def vary(prior: Prior, codes: Tensor, *, depth: int = 0, region: Tensor | None = None, **how: Any) -> Tensor:
-    """Draw variations: keep the first codes of each position, or all outside a region, and draw the rest.
+def vary(
+    prior: PriorProtocol, codes: Tensor, *, depth: int = 0, region: Tensor | None = None, **how: Any
+) -> Tensor:
+    """Draw variations: keep the first ``depth`` codes of each position, and all codes outside a region.
 
-    Where the n codes of a position go from coarse to fine, as those of a residual quantizer do, ``depth`` is how
-    much of that stays: 0 draws all of them anew, n - 1 the last detail alone.
+    The n codes of a position of a residual quantizer go from coarse to fine. There, ``depth=0`` draws all of them
+    anew, and ``depth=n - 1`` draws only the finest.
 
     Args:
         prior: in eval mode.
         codes: int64 [B, h, w, n].
-        depth: the codes of each position that stay, 0 to n - 1.
-        region: bool [h, w], where codes are drawn anew; everywhere by default.
-        **how: of ``inpaint``.
+        depth: number of codes of each position that are kept, 0 to n - 1.
+        region: bool [h, w], True where codes are drawn; everywhere by default.
+        **how: arguments of ``inpaint``.
 
     Returns:
         int64 [B, h, w, n].
@@ -135,9 +142,9 @@ def _fill(
     uniform: Iterator[Tensor],
     progress: Callable[[int], object],
 ) -> tuple[Tensor, Tensor]:
-    """Return codes, int64 [R, T], with those not kept drawn, and the log p of all that are kept, float64 [R].
+    """Draw the codes that are not kept; return all codes, int64 [R, T], and log p of the kept ones, float64 [R].
 
-    The kept codes before the first drawn one count too: they add the same to every candidate.
+    Kept codes before the first drawn one are in log p: they add the same to every candidate of an image.
     """
     all_kept, any_kept = kept.all(0).tolist(), kept.any(0).tolist()
     drawn, previous = codes.clone(), None
@@ -155,7 +162,7 @@ def _fill(
 
 
 def _mask_like(codes: Tensor, keep: Tensor) -> Tensor:
-    """Return ``keep`` for every code, bool [B, h * w * n]."""
+    """Expand ``keep`` to every code, bool [B, h * w * n]."""
     shapes = {2: codes.shape[1:3], 3: codes.shape[:3], 4: codes.shape}
     if keep.dtype != torch.bool or keep.shape != shapes.get(keep.ndim):
         h, w = codes.shape[1:3]

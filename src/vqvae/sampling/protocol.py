@@ -1,4 +1,4 @@
-"""What a prior offers; the sampler and inpainting know nothing else of it."""
+"""What sampling and inpainting know of a prior."""
 
 from typing import Any, Protocol
 
@@ -7,12 +7,14 @@ from torch import Tensor
 from vqvae.tensors import CodeSpec
 
 
-class Prior(Protocol):
-    """A distribution over grids of codes, in raster order, the codes of a position one after the other.
+class PriorProtocol(Protocol):
+    """A distribution over grids of codes, in raster order, the n codes of a position one after the other.
+
+    ``vqvae.priors.Prior`` is the base class of the priors that are neural networks.
 
     Attributes:
-        spec: of the codes that it was trained on; samples have its grid by default.
-        num_classes: of its labels; 0 when it knows none.
+        spec: of the codes that the prior was trained on; by default, samples have its grid.
+        num_classes: of labels; 0 for a prior without classes.
     """
 
     spec: CodeSpec
@@ -23,9 +25,14 @@ class Prior(Protocol):
         ...
 
     def start(self, count: int, grid: tuple[int, int], labels: Tensor | None = None) -> Any:
-        """Return a fresh cache for ``count`` grids of (h, w) positions."""
+        """Return a cache for ``count`` grids of (h, w) positions, of which no code is known yet."""
         ...
 
     def step(self, cache: Any, previous: Tensor | None) -> Tensor:
-        """Return the logits of the next code, float [B, K], after noting the one before it, int64 [B]."""
+        """Return the logits of the next code, float [B, K].
+
+        Args:
+            cache: of ``start``; it is changed.
+            previous: int64 [B], the code before it; None at the first code.
+        """
         ...

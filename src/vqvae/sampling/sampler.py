@@ -1,4 +1,4 @@
-"""Drawing codes from a prior, one after the other."""
+"""Draw codes from a prior, one after the other."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,42 +9,43 @@ from torch import Tensor
 
 from vqvae import noise
 from vqvae.sampling.guidance import check_guidance, has_classes, stepper
-from vqvae.sampling.protocol import Prior
+from vqvae.sampling.protocol import PriorProtocol
+from vqvae.tensors import Labels, checked_labels
 
 
 def restrict(
     logits: Tensor, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> Tensor:
-    """Return probabilities, float64 [B, K], of logits [B, K] under the controls.
+    """Return probabilities, float64 [B, K], of logits after temperature, top-k and top-p.
 
     Args:
         logits: float [B, K].
-        temperature: above 0; below 1 sharpens, 0.0 takes the likeliest code.
-        top_k: keep the k likeliest codes alone.
-        top_p: keep the fewest codes whose probabilities reach this sum (arXiv 1904.09751).
+        temperature: divides the logits, 0 or more; 0 takes the likeliest code.
+        top_k: keep only the k likeliest codes; of equally likely codes, the lower ones.
+        top_p: keep the fewest codes whose probabilities sum to top_p or more (arXiv 1904.09751).
     """
     logits = logits.double()
     if temperature == 0.0:
         return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).double()
     logits = (logits - logits.amax(1, keepdim=True)) / temperature
     if top_k is not None:
-        order = logits.argsort(dim=1, descending=True, stable=True)  # of equals, the lower codes are kept
+        order = logits.argsort(dim=1, descending=True, stable=True)
         logits = logits.scatter(1, order[:, top_k:], -torch.inf)
     probabilities = logits.softmax(1)
     if top_p is not None and top_p < 1.0:
         ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
-        excess = ordered.cumsum(1) - ordered >= top_p  # the mass before it suffices already
+        excess = ordered.cumsum(1) - ordered >= top_p  # the likelier codes reach top_p without it
         probabilities = probabilities.scatter(1, order, ordered.masked_fill(excess, 0.0))
         probabilities = probabilities / probabilities.sum(1, keepdim=True)
     return probabilities
 
 
 def invert(weights: Tensor, u: Tensor) -> Tensor:
-    """Return the codes, int64 [B], at which the distribution function of weights passes u of its whole.
+    """Draw a code from each row of weights by inverting its distribution function, int64 [B].
 
     Args:
-        weights: float [B, K], not negative; they need not sum to one.
-        u: float64 [B] in (0, 1).
+        weights: float [B, K], proportional to the probabilities.
+        u: float64 [B], uniform numbers in (0, 1).
     """
     cumulative = weights.cumsum(1, dtype=torch.float64)
     at = u[:, None] * cumulative[:, -1:]
@@ -52,31 +53,30 @@ def invert(weights: Tensor, u: Tensor) -> Tensor:
 
 
 def numbers(length: int, *keys: int | Tensor) -> Iterator[Tensor]:
-    """Yield the uniform numbers of every position below ``length``, float64 [B]; many are made at once.
+    """Yield uniform numbers, float64 [B], for each of ``length`` codes: ``noise.uniform(*keys, index)``.
 
-    Each is ``noise.uniform(*keys, position)``. With (seed, images) for keys, int64 [B], a sample depends neither
-    on the batch that it is drawn in nor on the order of drawing.
+    With the keys (seed, images), int64 [B], a sample depends neither on its batch nor on the order of drawing.
     """
-    for positions in torch.arange(length).split(256):
-        yield from noise.uniform(*keys, positions[:, None])
+    for codes in torch.arange(length).split(256):  # many at once: a call costs more than a number
+        yield from noise.uniform(*keys, codes[:, None])
 
 
 def candidate_numbers(length: int, seed: int, images: Tensor, candidates: int) -> Iterator[Tensor]:
-    """Yield the uniform numbers of each position, float64 [B * M]: each candidate has a seed of its own."""
+    """Yield uniform numbers, float64 [B * M], for each of ``length`` codes; each candidate has its own seed."""
     seeds = noise.random_bits(seed, torch.arange(candidates))
-    seeds[0] = seed  # a single candidate is the image itself
+    seeds[0] = seed  # candidate 0 is the sample without candidates
     return numbers(length, seeds.repeat(len(images)), images.repeat_interleave(candidates))
 
 
 @dataclass(frozen=True)
 class Controls:
-    """What bends a prior's distribution while codes are drawn; the defaults leave it as it is.
+    """Changes to a prior's distribution in sampling; the defaults change nothing.
 
     Attributes:
-        temperature: 0 or more; divides the logits. 0 takes the likeliest code.
-        top_k: keep the k likeliest codes alone; 1 or more, or None.
-        top_p: keep the fewest codes whose probabilities reach this sum, in (0, 1]; or None.
-        guidance: how strongly labels act, see ``stepper``; 1 is the prior itself.
+        temperature: divides the logits, 0 or more; 0 takes the likeliest code.
+        top_k: keep only the k likeliest codes; 1 or more, or None.
+        top_p: keep the fewest codes whose probabilities sum to top_p or more; in (0, 1], or None.
+        guidance: strength of the labels, see ``stepper``; 1 is the prior itself.
     """
 
     temperature: float = 1.0
@@ -85,7 +85,14 @@ class Controls:
     guidance: float = 1.0
 
     def check(self, *, classes: bool) -> None:
-        """Raise ValueError for a control out of its range; ``classes`` is whether there are labels to guide by."""
+        """Check the ranges.
+
+        Args:
+            classes: whether the prior has classes and labels are given.
+
+        Raises:
+            ValueError: for a value out of range, and for guidance without classes.
+        """
         if not self.temperature >= 0:
             raise ValueError(f"temperature {self.temperature}: must be 0 or more")
         if self.top_k is not None and self.top_k < 1:
@@ -97,10 +104,10 @@ class Controls:
         check_guidance(self.guidance, classes=classes)
 
     def pick(self, logits: Tensor, u: Tensor) -> Tensor:
-        """Draw codes, int64 [B], of logits [B, K], each at its uniform number, float64 [B]."""
+        """Draw codes, int64 [B], of logits [B, K] with uniform numbers u, float64 [B]."""
         here = logits.cpu() if logits.device.type == "mps" else logits  # no float64 there
         if self.temperature == 1.0 and self.top_k is None and self.top_p is None:
-            weights = (here - here.amax(1, keepdim=True)).exp_()  # in the logits' own precision: half the time
+            weights = (here - here.amax(1, keepdim=True)).exp_()  # in the precision of the logits: half the time
         else:
             weights = restrict(here, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
         return invert(weights, u.to(here.device)).to(logits.device)
@@ -110,12 +117,12 @@ PLAIN = Controls()
 
 
 def sample(
-    prior: Prior,
+    prior: PriorProtocol,
     num: int,
     *,
     seed: int = 0,
     controls: Controls = PLAIN,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     grid: tuple[int, int] | None = None,
     batch_size: int = 64,
     device: torch.device | str | None = None,
@@ -123,34 +130,35 @@ def sample(
     first: int = 0,
     candidates: int = 1,
 ) -> Tensor:
-    """Draw ``num`` grids of codes from a prior, through its cache.
+    """Draw ``num`` grids of codes from a prior.
 
-    Image i is a function of (seed, i, its label): the same at any batch size, and the first images of a larger
-    number are those of a smaller one.
+    Image i is a function of (seed, i, its label). It does not depend on the batch size or on ``num``.
 
-    With M > 1 ``candidates``, M are drawn for each image, and the one is kept that tells its class best: of the
-    largest log p(codes | class) - log p(codes), which by Bayes' rule is log p(class | codes) up to a constant.
-    Classes come out clearer and images less varied, for M times the time; candidate 0 is the image of M = 1.
+    With candidates M > 1, draw M samples per image and keep the one with the highest likelihood ratio for its
+    class, log p(codes | class) - log p(codes). By Bayes' rule the ratio is log p(class | codes) plus a constant.
+    Candidates make classes clearer and images less varied, and take M times as long. Candidate 0 is the sample
+    that M = 1 returns.
 
     Args:
         prior: in eval mode.
-        num: how many.
-        seed: of the whole set.
+        num: number of images.
+        seed: of all samples.
         controls: temperature, top_k, top_p, guidance.
-        labels: int64 [num] classes, or None.
+        labels: the class of each image, integers [num], one integer for all images, or None.
         grid: (h, w); the prior's own by default.
-        batch_size: images drawn side by side.
-        device: where the codes are put; by default where the prior is.
-        progress: called with the number of codes drawn in each step, for a progress bar.
-        first: the index of the first image in the set; those drawn are first .. first + num - 1.
-        candidates: M, drawn for each image.
+        batch_size: grids that are drawn together.
+        device: of the returned codes; the prior's by default.
+        progress: called after each step with the number of codes drawn in it, for a progress bar.
+        first: index of the first image; images first .. first + num - 1 are drawn.
+        candidates: M.
 
     Returns:
         int64 [num, h, w, n].
 
     Raises:
-        ValueError: for a control out of its range, and for guidance or candidates without labels.
+        ValueError: for a control out of range, labels that do not fit, and guidance or candidates without labels.
     """
+    labels = None if labels is None else checked_labels(labels, count=num, num_classes=prior.num_classes).cpu()
     controls.check(classes=has_classes(prior, labels))
     check_candidates(candidates, classes=has_classes(prior, labels))
     h, w = grid or prior.spec.grid
@@ -158,7 +166,7 @@ def sample(
     with torch.inference_mode():  # at a batch of one a tenth faster than no_grad
         for images in torch.arange(num).split(max(1, batch_size // candidates)):
             rows = images.repeat_interleave(candidates)
-            part = None if labels is None else labels.cpu()[rows]
+            part = None if labels is None else labels[rows]
             step = stepper(prior, len(rows), (h, w), labels=part, guidance=controls.guidance)
             drawn: list[Tensor] = []
             for u in candidate_numbers(h * w * prior.spec.codes_per_position, seed, first + images, candidates):
@@ -174,7 +182,7 @@ def sample(
 
 
 def check_candidates(candidates: int, *, classes: bool) -> None:
-    """Raise ValueError for less than one candidate, and for several where there are no classes to choose by."""
+    """Raise ValueError for fewer candidates than one, and for several without classes."""
     if candidates < 1:
         raise ValueError(f"candidates {candidates}: must be 1 or more")
     if candidates > 1 and not classes:
@@ -182,8 +190,14 @@ def check_candidates(candidates: int, *, classes: bool) -> None:
 
 
 @torch.no_grad()
-def class_evidence(prior: Prior, codes: Tensor, labels: Tensor) -> Tensor:
-    """Return log p(codes | label) - log p(codes) in nats, float64 [B], of codes [B, h, w, n] and labels [B]."""
+def class_evidence(prior: PriorProtocol, codes: Tensor, labels: Tensor) -> Tensor:
+    """Return log p(codes | label) - log p(codes) in nats, float64 [B].
+
+    Args:
+        prior: in eval mode, with classes.
+        codes: int64 [B, h, w, n].
+        labels: int64 [B].
+    """
 
     def log_p(part: Tensor, own: Tensor | None) -> Tensor:
         log_p = prior(part, own).double().log_softmax(-1).gather(-1, part[..., None])
@@ -195,9 +209,9 @@ def class_evidence(prior: Prior, codes: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample_naively(
-    prior: Prior, num: int, *, seed: int = 0, labels: Tensor | None = None, batch_size: int = 64
+    prior: PriorProtocol, num: int, *, seed: int = 0, labels: Tensor | None = None, batch_size: int = 64
 ) -> Tensor:
-    """Draw as ``sample`` does with a whole forward pass for every code: slow, and the judge of the cache."""
+    """Draw what ``sample`` draws, with a forward pass of the whole grid for every code: slow, to test caches."""
     codes = torch.zeros(num, *prior.spec.shape, dtype=torch.int64)
     for images in torch.arange(num).split(batch_size):
         part, own_labels = codes[images], None if labels is None else labels[images]

@@ -18,7 +18,7 @@ from vqvae.metrics.baselines import count_codes, pooled, unigram_nats
 from vqvae.model_card import prior_card
 from vqvae.model_io import ModelFile, Opened, build_prior, save_model
 from vqvae.models import VQVAE
-from vqvae.priors import CodePrior
+from vqvae.priors import Prior
 from vqvae.report.pictures import grid, save_png
 from vqvae.sampling import labels_in_turn, sample
 from vqvae.tensors import CodeSpec, pixels_from_images
@@ -64,7 +64,7 @@ class PriorStage:
         self.config, self.train, self.validation, self.engine = config, train, validation, engine
         self.tokenizer = tokenizer
         height, width, n = train.codes.shape[2:]
-        self.prior: CodePrior = build_prior(
+        self.prior: Prior = build_prior(
             config.model,
             CodeSpec((height, width), n, tokenizer.model.num_codes),
             seed=config.training.seed,
