@@ -18,7 +18,11 @@ SPEC = spec_of((4, 3), N)
 
 
 class RunningMean(Prior):
-    """The smallest prior: the features of a position are the mean of the embeddings before it."""
+    """The smallest prior: the features of a position are the mean of the embeddings before it.
+
+    Args:
+        width: channels.
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config(PriorModelConfig):
@@ -153,7 +157,7 @@ def test_labels_may_be_a_list_or_one_integer_for_all(prior):
         (torch.full((6, 4, 3, N), 5), r"codes 5\.\.5: expected 0\.\.4"),
         (torch.full((6, 4, 3, N), -1), r"codes -1\.\.-1: expected 0\.\.4"),
     ],
-    ids=str,
+    ids=["floats", "too few axes", "too large", "negative"],
 )
 def test_codes_that_do_not_fit_are_refused(prior, codes, says, training):
     prior.train(training)
@@ -172,7 +176,7 @@ def test_codes_that_do_not_fit_are_refused(prior, codes, says, training):
         ([0, 1], r"labels \[2\]: expected \[6\], a class for each image, or one integer"),
         (torch.zeros(6, 1, dtype=torch.int64), r"labels \[6, 1\]: expected \[6\]"),
     ],
-    ids=str,
+    ids=["too large for all", "too large", "negative", "floats", "too few", "too many axes"],
 )
 def test_labels_that_do_not_fit_are_refused(prior, labels, says):
     codes = random_codes()
