@@ -30,11 +30,7 @@ def _fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     ("argv", "says"),
     [
         (["train", "cifar1"], "did you mean 'cifar10'"),
-        (["train", "cifar10", "--stpes", "3"], "did you mean 'training.steps'"),
-        (
-            ["train", "shapes", "--model.quantizer.num_cods", "3"],
-            "unknown key 'model.quantizer.num_cods'; did you mean",
-        ),
+        (["train", "shapes", "--model.quantizer.num_cods", "3"], "did you mean --model.quantizer.num_codes?"),
         (["train", "shapes", "--training.steps", "0"], "training.steps: must be an integer above 0, got 0"),
         (["train", "shapes", "--steps"], "--steps"),
         (["train", "shapes", "--model.width"], "--model.width: expected a value"),
@@ -43,12 +39,10 @@ def _fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["train", "no.yaml"], "no.yaml: no such file"),
         (["train", "shapes-prior"], "use vqvae prior"),
         (["train", "shapes", "--device", "gpu"], "--device gpu: no such device here"),
-        (["trian"], "'trian'"),
         (["prior", "/no/run"], "/no/run: no such run directory or model file"),
         (["resume", "/no/run"], "/no/run: no such run directory"),
         (["evaluate", "/no/run", "--data", "shapes"], "/no/run: no such run directory"),
         (["evaluate", "/no/run"], "--data"),
-        (["evaluate", "/no/run", "--data", "shapes", "--jsno"], "did you mean '--json'"),
         (["report", "/no/run"], "/no/run: no such run directory"),
         (["info", "/no/run"], "/no/run: no such run directory"),
     ],
@@ -135,10 +129,10 @@ def test_the_wrong_kind_of_model_is_named(
         (["--label", "hart"], "did you mean 'heart'"),
         (["--label", "99"], "--label 99: no such class"),
         (["--temperature", "-1"], "temperature -1.0: must be 0 or more"),
-        (["--top-p", "2"], "--top-p 2.0: must be above 0"),
+        (["--top-p", "2"], "--top-p 2.0: must be above 0 and at most 1"),
+        (["--top-k", "0"], "--top-k 0: must be 1 or more"),
         (["--guidance", "inf"], "--guidance inf: must be a finite number"),
         (["--num", "0"], "--num 0: must be 1 or more"),
-        (["--num", "many"], "'many'"),
     ],
 )
 def test_a_control_out_of_range_is_named(
@@ -189,33 +183,6 @@ def test_info_says_what_a_run_is(tokenizer_run: Run, capsys: pytest.CaptureFixtu
     main(["info", str(tokenizer_run.path)])
     out = capsys.readouterr().out
     assert "tokenizer" in out and "3x32x32" in out and "moon" in out
-
-
-def test_help_imports_nothing_heavy() -> None:
-    script = (
-        "import sys; from vqvae.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'PIL', 'pyarrow', 'pydantic', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    for command in (
-        "demo",
-        "train",
-        "prior",
-        "resume",
-        "sample",
-        "inpaint",
-        "likelihood",
-        "reconstruct",
-        "evaluate",
-        "report",
-        "doctor",
-        "info",
-    ):
-        assert command in done.stdout
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -41,6 +41,11 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     @property
+    def changes(self) -> Path:
+        """The keys that were changed when the run was resumed, a JSON object a line."""
+        return self.path / "changes.jsonl"
+
+    @property
     def tensorboard(self) -> Path:
         """The folder of TensorBoard's events."""
         return self.path / "tensorboard"

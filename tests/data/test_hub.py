@@ -200,9 +200,7 @@ def test_sets_that_cannot_serve_say_why(visit):
     assert online["hf:some/several@train"].startswith(
         "hf:some/several holds several data sets (one, two): download"
     )
-    assert (
-        online["hf:some/text@train"] == "hf:some/text has no parquet files: download it, then pass --data FOLDER"
-    )
+    assert online["hf:some/text@train"] == "hf:some/text has no parquet files: download it, then pass its folder"
     assert (
         online["hf:some/gone@train"] == "no data set some/gone on the Hub; if it is private or gated, set HF_TOKEN"
     )
@@ -211,13 +209,12 @@ def test_sets_that_cannot_serve_say_why(visit):
 def test_without_network_the_error_is_one_line_with_the_alternative(visit, tmp_path):
     never = visit[2]["hf:some/never@train"]
     assert never.startswith("cannot get hf:some/never from http://127.0.0.1:")
-    assert never.endswith("; without network, download the parquet files elsewhere, then pass --data FOLDER")
+    assert never.endswith("; without network, download the parquet files elsewhere, then pass their folder")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         results = _run(tmp_path, unused.getsockname()[1], "cifar10@train", HF_HUB_OFFLINE="1")
     message = results["cifar10@train"]
     assert "\n" not in message
     assert message.endswith(
-        "; without network, download cifar-10-binary.tar.gz or the parquet files elsewhere, "
-        "then pass --data FOLDER"
+        "; without network, download cifar-10-binary.tar.gz or the parquet files elsewhere, then pass their folder"
     )

@@ -123,7 +123,7 @@ def test_a_store_is_gone_on_with_only_if_it_is_the_same(store, tmp_path):
         Store.create(store.path, _header(rows_per_shard=5))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")
-    with pytest.raises(UserError, match="exists and is no code store"):
+    with pytest.raises(UserError, match="exists and is not a store of codes"):
         Store.create(tmp_path / "full", _header())
     with pytest.raises(UserError, match="no code store"):
         Store.open(tmp_path / "full")

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         with interrupt_on_signals():
             arguments = parse(sys.argv[1:] if argv is None else argv)
-            arguments.run(arguments)
+            arguments.call(arguments)
     except ArgumentError as error:
         _end(f"--{error.name.replace('_', '-')} {error.problem}", 2)
     except UserError as error:

@@ -6,39 +6,58 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from vqvae.cli.options import (
+    SPECS,
+    add_data,
+    add_device,
+    add_json,
+    add_label,
+    add_picture,
+    add_run,
+    add_split,
+)
+from vqvae.cli.parser import CommandParser, spec
 from vqvae.cli.printing import written
 from vqvae.cli.progress import bar
 
+_READING = "Images are made to fit as the run's own were, or as the keys about reading say."
 
-def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+
+def add_commands(command: Callable[..., CommandParser]) -> None:
     """Add the commands."""
-    evaluate = command("evaluate", _evaluate, "measure a tokenizer, and its prior where the run is one")
-    evaluate.add_argument("run_path", metavar="RUN")
-    evaluate.add_argument("--data", metavar="SPEC", required=True)
-    evaluate.add_argument("--split", choices=("train", "test"), default="test")
-    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
-    evaluate.add_argument("--device", default="auto")
+    text = "measure a tokenizer, and a prior where the run is a prior's"
+    evaluate = command("evaluate", _evaluate, text, keys="data", more=_READING)
+    add_run(evaluate, "run", "a run directory or a model file")
+    add_data(evaluate, "the images to measure on", required=True)
+    add_split(evaluate, "test")
+    add_json(evaluate)
+    add_device(evaluate)
 
-    likelihood = command("likelihood", _likelihood, "say what images cost a prior, where, and how usual that is")
-    likelihood.add_argument("prior", metavar="PRIOR", help="the prior's run directory")
-    likelihood.add_argument("images", metavar="IMAGES", nargs="+", help="image files, or one data SPEC")
-    likelihood.add_argument(
-        "--data", metavar="SPEC", help="whose test split is the usual (default: the run's own)"
-    )
-    likelihood.add_argument("--label", help="the class of the images, by name or number (default: none)")
-    likelihood.add_argument("--json", action="store_true", help="print one JSON object")
-    likelihood.add_argument("--out", metavar="PNG", required=True, help="the heat map; must not exist")
-    likelihood.add_argument("--device", default="auto")
+    text = "measure how likely images are under a prior, and where in the image the bits go"
+    _describe_likelihood(command("likelihood", _likelihood, text, keys="data", more=_READING))
 
     report = command("report", _report, "write a run's report.html: curves, pictures, codebook use, results")
-    report.add_argument("run_path", metavar="RUN")
+    add_run(report, "run", "the run directory")
 
-    doctor = command("doctor", _doctor, "say what is wrong with a run and what to change; exit 1 if anything is")
-    doctor.add_argument("run_path", metavar="RUN")
-    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    text = "say what is wrong with a run and what to change"
+    doctor = command("doctor", _doctor, text, more="The exit code is 1 where something is wrong, else 0.")
+    add_run(doctor, "run", "the run directory")
+    add_json(doctor)
 
-    info = command("info", _info, "say what a run or a model file is")
-    info.add_argument("run_path", metavar="RUN")
+    info = command("info", _info, "describe the model in a run or a model file")
+    add_run(info, "run", "a run directory or a model file")
+
+
+def _describe_likelihood(likelihood: CommandParser) -> None:
+    add_run(likelihood, "prior", "the prior: its run directory or model file")
+    text = f"image files; or a data set, whose first 32 test images are measured: {SPECS}"
+    likelihood.add_argument("images", metavar="IMAGES", nargs="+", type=spec, help=text)
+    text = "the data whose test images say what likelihood is typical (default: the data of the run)"
+    add_data(likelihood, text)
+    add_label(likelihood, "the images' class, by name or number (default: none)")
+    add_json(likelihood)
+    add_picture(likelihood)
+    add_device(likelihood)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -46,7 +65,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from vqvae.commands.resolve import open_run
     from vqvae.report.results_table import results_table
 
-    run = open_run(arguments.run_path, device=arguments.device)
+    run = open_run(arguments.run, device=arguments.device, reading=arguments.overrides)
     with bar("evaluate", "image") as progress:
         results = evaluate(run, arguments.data, split=arguments.split, progress=progress)
     print(json.dumps(results.to_dict()) if arguments.json else results_table(results))
@@ -56,7 +75,7 @@ def _likelihood(arguments: argparse.Namespace) -> None:
     from vqvae.commands.likelihood import likelihood_picture
     from vqvae.commands.resolve import open_prior_run
 
-    run = open_prior_run(arguments.prior, device=arguments.device)
+    run = open_prior_run(arguments.prior, device=arguments.device, reading=arguments.overrides)
     with bar("measure", "image") as progress:
         picture, found = likelihood_picture(
             run, arguments.images, data=arguments.data, label=arguments.label, progress=progress
@@ -68,13 +87,13 @@ def _likelihood(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from vqvae.report.page import write_report
 
-    print(write_report(Path(arguments.run_path)))
+    print(write_report(Path(arguments.run)))
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
     from vqvae.report.doctor import examine
 
-    examination = examine(arguments.run_path)
+    examination = examine(arguments.run)
     print(examination.to_json() if arguments.json else examination)
     if examination.findings:
         sys.exit(1)
@@ -83,4 +102,4 @@ def _doctor(arguments: argparse.Namespace) -> None:
 def _info(arguments: argparse.Namespace) -> None:
     from vqvae.model_io import describe
 
-    print(describe(arguments.run_path))
+    print(describe(arguments.run))

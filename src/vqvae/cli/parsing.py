@@ -1,60 +1,77 @@
-"""The words of a command line, and the options that are keys of a recipe."""
+"""From the words of a command line to the arguments of a command."""
 
 import argparse
-from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import NoReturn
+from collections.abc import Sequence
 
 from vqvae.cli import measures, pictures, tokens, training
+from vqvae.cli.keys import keys_page, read_keys
+from vqvae.cli.options import add_plugin
+from vqvae.cli.parser import CommandParser, Run
+from vqvae.cli.plugins import import_plugin
 from vqvae.errors import UserError, did_you_mean
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the words of a command line; UserError for those that mean nothing."""
-    parser = _Parser(
+    """Read the words of a command line, and import the plugins that they name.
+
+    Raises:
+        UserError: for words that mean nothing, in one line that says what was meant.
+    """
+    parser, commands = parsers()
+    first = argv[0] if argv else ""
+    if first not in commands:
+        if first and not first.startswith("-"):
+            raise UserError(f"no command '{first}'{did_you_mean(first, commands)}")
+        parser.parse_args(argv)  # --help and --version end here
+        raise UserError("no command given; vqvae --help lists them")
+    command = commands[first]
+    words, keys = command.split(argv[1:])
+    for module in _plugins(words):
+        import_plugin(module)
+    if command.keys and {"--help", "-h"} & {*words}:
+        command.epilog = keys_page(command.keys)
+    arguments = command.parse_args(words)
+    arguments.overrides = read_keys(command, keys)
+    return arguments
+
+
+def parsers() -> tuple[CommandParser, dict[str, CommandParser]]:
+    """Return the parser of ``vqvae`` itself and the parsers of its commands by name."""
+    parser = CommandParser(
         prog="vqvae",
         description="Discrete image models: a VQ-VAE tokenizer, a prior over its codes, samples, measurements.",
-        allow_abbrev=False,
+        epilog="vqvae COMMAND --help describes a command.",
     )
     parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    subparsers = parser.add_subparsers(metavar="COMMAND", parser_class=CommandParser)
+    commands: dict[str, CommandParser] = {}
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        sub.set_defaults(run=run, overrides=None)
+    def command(name: str, run: Run, text: str, *, keys: str = "", more: str = "") -> CommandParser:
+        about = f"{text[0].upper()}{text[1:]}.{' ' if more else ''}{more}"
+        sub: CommandParser = subparsers.add_parser(name, help=text, description=about, keys=keys)
+        sub.set_defaults(call=run)
+        commands[name] = sub
         return sub
 
     for group in (training, pictures, measures, tokens):
         group.add_commands(command)
-    arguments, rest = parser.parse_known_args(argv)
-    arguments.overrides = _overrides(rest, configurable=hasattr(arguments, "recipe"))
-    return arguments
+    for name, sub in commands.items():
+        if name != "demo":  # which opens no file and knows its components
+            add_plugin(sub)
+    return parser, commands
+
+
+def _plugins(words: Sequence[str]) -> list[str]:
+    """Return the modules that ``--plugin`` names: they are imported before the other words are read."""
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    add_plugin(reader)
+    try:
+        return reader.parse_known_args(words)[0].plugin
+    except argparse.ArgumentError:
+        return []  # --plugin without a name: the command's own parser says so
 
 
 def _version() -> str:
     from vqvae import __version__
 
     return f"vqvae {__version__}"
-
-
-def _overrides(rest: Sequence[str], *, configurable: bool) -> dict[str, str]:
-    """Read ``--a.b VALUE`` and ``--a.b=VALUE``; whatever else was left over is an error."""
-    options = "out data steps device precision num seed label json split store"
-    known = [f"--{name}" for name in options.split()]
-    found: dict[str, str] = {}
-    words = iter(chain.from_iterable(word.split("=", 1) if word.startswith("--") else [word] for word in rest))
-    for word in words:
-        if not word.startswith("--") or not configurable:
-            raise UserError(f"unknown argument '{word}'{did_you_mean(word, known)}")
-        value = next(words, None)
-        if value is None or value.startswith("--"):
-            raise UserError(f"{word}: expected a value")
-        found[word.removeprefix("--").replace("-", "_")] = value
-    return found

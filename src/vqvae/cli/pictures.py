@@ -4,71 +4,72 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from vqvae.cli.options import SPECS, add_controls, add_device, add_label, add_picture, add_run
+from vqvae.cli.parser import CommandParser, integer, path, spec
 from vqvae.cli.printing import written
 from vqvae.cli.progress import bar
 from vqvae.cli.tokens import sample_into_store
 from vqvae.errors import UserError
 
-_OUT = "the picture; must not exist"
 
-
-def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+def add_commands(command: Callable[..., CommandParser]) -> None:
     """Add the commands."""
     _describe_sample(command("sample", _sample, "draw new images from a prior"))
-    _describe_inpaint(command("inpaint", _inpaint, "draw a part of an image, or its details, anew"))
-    _describe_reconstruct(command("reconstruct", _reconstruct, "show images above their reconstructions"))
-
-
-def _describe_sample(sample: argparse.ArgumentParser) -> None:
-    sample.add_argument("prior", metavar="PRIOR", help="the prior's run directory")
-    sample.add_argument("--num", type=int, default=64, help="images (default: 64)")
-    sample.add_argument("--label", help="a class, by name or number (default: all classes in turn)")
-    _describe_controls(sample)
-    sample.add_argument(
-        "--candidates", type=int, default=1, help="of which each image is the one that tells its class best"
+    _describe_inpaint(command("inpaint", _inpaint, "draw a part of an image, or its details, anew", keys="data"))
+    _describe_reconstruct(
+        command("reconstruct", _reconstruct, "show images above their reconstructions", keys="data")
     )
+
+
+def _describe_sample(sample: CommandParser) -> None:
+    add_run(sample, "prior", "the prior: its run directory or model file")
+    sample.add_argument("--num", metavar="N", type=integer, default=64, help="number of images (default: 64)")
+    add_label(sample, "draw images of this class, by its name or number (default: all classes in turn)")
+    text = (
+        "draw this many samples per image and keep the one that the prior assigns to its class with the highest "
+        "likelihood ratio (default: 1)"
+    )
+    sample.add_argument("--candidates", metavar="M", type=integer, default=1, help=text)
+    add_controls(sample)
     where = sample.add_mutually_exclusive_group(required=True)
-    where.add_argument("--store", metavar="DIR", help="a store of codes instead of a picture, for any --num")
-    where.add_argument("--out", metavar="PNG", help=_OUT)
-    sample.add_argument("--device", default="auto")
+    text = "the PNG file to write, with all images in a grid; a file that exists is never overwritten"
+    where.add_argument("--out", metavar="PNG", type=path, help=text)
+    text = "write a store of codes instead of a picture, for any number of images; vqvae decode makes images of it"
+    where.add_argument("--store", metavar="DIR", type=path, help=text)
+    add_device(sample)
 
 
-def _describe_inpaint(inpaint: argparse.ArgumentParser) -> None:
-    inpaint.add_argument("prior", metavar="PRIOR", help="the prior's run directory")
-    inpaint.add_argument("image", metavar="IMAGE", help="an image file")
+def _describe_inpaint(inpaint: CommandParser) -> None:
+    add_run(inpaint, "prior", "the prior: its run directory or model file")
+    inpaint.add_argument("image", metavar="IMAGE", type=path, help="the image file")
     hole = inpaint.add_mutually_exclusive_group()
-    hole.add_argument("--mask", metavar="PNG", help="as large as the image, white where it is drawn anew")
-    hole.add_argument("--box", metavar="TOP,LEFT,HEIGHT,WIDTH", help="what is drawn anew, in pixels")
-    inpaint.add_argument(
-        "--depth",
-        type=int,
-        metavar="D",
-        default=0,
-        help="keep the first D codes of each position, there or everywhere",
+    text = "an image of the same size, white where the image is drawn anew"
+    hole.add_argument("--mask", metavar="PNG", type=path, help=text)
+    hole.add_argument("--box", metavar="TOP,LEFT,HEIGHT,WIDTH", help="the part that is drawn anew, in pixels")
+    text = (
+        "keep the first D codes of each position and draw the others anew, for tokenizers with several codes per "
+        "position; without --mask and --box, in the whole image (default: 0)"
     )
-    inpaint.add_argument("--num", type=int, default=6, help="ways to fill it (default: 6)")
-    inpaint.add_argument(
-        "--candidates", type=int, default=8, help="of which each way is chosen by what follows it (default: 8)"
+    inpaint.add_argument("--depth", metavar="D", type=integer, default=0, help=text)
+    text = "number of different fillings to show (default: 6)"
+    inpaint.add_argument("--num", metavar="N", type=integer, default=6, help=text)
+    text = (
+        "draw this many samples per filling and choose among them by the likelihood of the codes that follow the "
+        "part (default: 8)"
     )
-    inpaint.add_argument("--label", help="a class, by name or number (default: none)")
-    _describe_controls(inpaint)
-    inpaint.add_argument("--out", metavar="PNG", required=True, help=_OUT)
-    inpaint.add_argument("--device", default="auto")
+    inpaint.add_argument("--candidates", metavar="M", type=integer, default=8, help=text)
+    add_label(inpaint, "the image's class, by name or number (default: none)")
+    add_controls(inpaint)
+    add_picture(inpaint)
+    add_device(inpaint)
 
 
-def _describe_reconstruct(reconstruct: argparse.ArgumentParser) -> None:
-    reconstruct.add_argument("tokenizer", metavar="TOKENIZER", help="a run directory")
-    reconstruct.add_argument("images", metavar="IMAGES", nargs="+", help="image files, or one data SPEC")
-    reconstruct.add_argument("--out", metavar="PNG", required=True, help=_OUT)
-    reconstruct.add_argument("--device", default="auto")
-
-
-def _describe_controls(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--temperature", type=float, default=1.0)
-    sub.add_argument("--top-k", type=int)
-    sub.add_argument("--top-p", type=float)
-    sub.add_argument("--guidance", type=float, default=1.0, help="above 1 asks for more of the class")
+def _describe_reconstruct(reconstruct: CommandParser) -> None:
+    add_run(reconstruct, "tokenizer", "the tokenizer: its run directory or model file")
+    text = f"image files; or a data set, whose first 32 test images are shown: {SPECS}"
+    reconstruct.add_argument("images", metavar="IMAGES", nargs="+", type=spec, help=text)
+    add_picture(reconstruct)
+    add_device(reconstruct)
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -98,7 +99,7 @@ def _inpaint(arguments: argparse.Namespace) -> None:
     if not arguments.mask and not arguments.box and not arguments.depth:
         raise UserError("say what is drawn anew: --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D")
     box = _box(arguments.box)
-    run = open_prior_run(arguments.prior, device=arguments.device)
+    run = open_prior_run(arguments.prior, device=arguments.device, reading=arguments.overrides)
     with bar("inpaint", "code") as progress:
         picture = inpaint_picture(
             run,
@@ -137,6 +138,6 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
     from vqvae.commands.reconstruct import reconstruction_picture
     from vqvae.commands.resolve import open_tokenizer_run
 
-    run = open_tokenizer_run(arguments.tokenizer, device=arguments.device)
+    run = open_tokenizer_run(arguments.tokenizer, device=arguments.device, reading=arguments.overrides)
     picture = reconstruction_picture(run, arguments.images)
     print(written(picture, arguments.out))

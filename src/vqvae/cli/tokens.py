@@ -5,33 +5,42 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from vqvae.cli.options import add_data, add_device, add_run, add_split
+from vqvae.cli.parser import CommandParser, integer, path
 from vqvae.cli.progress import bar
 
-_SHOWN = 10  # bad images named on the screen; all are in the store
+_SHOWN = 10  # bad images that are named on the screen; the store names all
 
 
-def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+def add_commands(command: Callable[..., CommandParser]) -> None:
     """Add the commands."""
-    encode = command("encode", _encode, "turn a data set of any size into a store of codes; run again to go on")
-    encode.add_argument("tokenizer", metavar="RUN", help="a run directory with a tokenizer")
-    encode.add_argument("--data", metavar="SPEC", required=True)
-    encode.add_argument("--split", choices=("train", "test"), default="train")
-    encode.add_argument("--out", metavar="DIR", required=True, help="the store; several processes may share it")
-    encode.add_argument("--shard-rows", type=int, default=8192, help="images a shard (default: 8192)")
-    encode.add_argument("--device", default="auto")
+    again = "Run the same command again to go on after a stop; several processes may share the work."
+    encode = command(
+        "encode", _encode, "turn a data set of any size into a store of codes", keys="whole data", more=again
+    )
+    add_run(encode, "tokenizer", "the tokenizer: a run directory or a model file")
+    add_data(encode, "the images", required=True)
+    add_split(encode, "train")
+    encode.add_argument(
+        "--out", metavar="DIR", type=path, required=True, help="the store to make or to go on with"
+    )
+    text = "images per shard, the unit of work that a kill can cost (default: 8192)"
+    encode.add_argument("--shard-rows", metavar="N", type=integer, default=8192, help=text)
+    add_device(encode)
 
-    decode = command("decode", _decode, "turn a store of codes into PNG files; run again to go on")
-    decode.add_argument("store", metavar="STORE")
-    decode.add_argument("tokenizer", metavar="RUN", help="a run directory with the codes' tokenizer")
-    decode.add_argument("--out", metavar="DIR", required=True, help="the folder of images")
-    decode.add_argument("--device", default="auto")
+    decode = command("decode", _decode, "turn a store of codes into PNG files", more=again)
+    decode.add_argument("store", metavar="STORE", type=path, help="the store of codes")
+    add_run(decode, "tokenizer", "the tokenizer that the codes are of: a run directory or a model file")
+    text = "the folder of images to make or to go on with"
+    decode.add_argument("--out", metavar="DIR", type=path, required=True, help=text)
+    add_device(decode)
 
 
 def _encode(arguments: argparse.Namespace) -> None:
     from vqvae.commands.encode import encode_to_store
     from vqvae.commands.resolve import open_tokenizer_run
 
-    run = open_tokenizer_run(arguments.tokenizer, device=arguments.device)
+    run = open_tokenizer_run(arguments.tokenizer, device=arguments.device, reading=arguments.overrides)
     with bar("encode", "image") as progress:
         done = encode_to_store(
             run,

@@ -5,47 +5,81 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqvae.cli.options import add_data, add_run
+from vqvae.cli.parser import CommandParser, path
 from vqvae.cli.printing import rank
+from vqvae.errors import UserError
 
 if TYPE_CHECKING:
     from vqvae.training import Run
 
+_SHORT = {
+    "data": "data.spec",
+    "strict": "data.strict",
+    "steps": "training.steps",
+    "precision": "training.precision",
+    "device": "training.device",
+}
 
-def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+
+def add_commands(command: Callable[..., CommandParser]) -> None:
     """Add the commands."""
-    demo = command("demo", _demo, "everything on the embedded data in minutes: both stages, samples, a report")
-    demo.add_argument("--out", help="directory for the demo's runs (default: runs/demo, or the next free name)")
-
-    more = "; any key of the recipe is an option too: --training.learning_rate 5e-4"
-    train = command("train", _train, "train a tokenizer" + more)
-    train.add_argument(
-        "recipe", metavar="RECIPE_OR_YAML", help="a shipped recipe's name or the path of a .yaml file"
-    )
-    prior = command("prior", _prior, "train a prior over a tokenizer's codes" + more)
-    prior.add_argument("tokenizer", metavar="TOKENIZER", help="the tokenizer's run directory")
-    prior.add_argument(
-        "recipe", metavar="RECIPE_OR_YAML", nargs="?", default="cifar10-prior", help="(default: cifar10-prior)"
-    )
-    for sub in (train, prior):
-        sub.add_argument("--data", metavar="SPEC", help="shapes, cifar10, hf:OWNER/NAME, or a path")
-        sub.add_argument(
-            "--out", metavar="DIR", help="run directory (default: runs/RECIPE, or the next free name)"
+    demo = command("demo", _demo, "train both stages on embedded data in minutes: samples, measurements, a report")
+    text = "the folder for the demo's runs (default: runs/demo, or the next free name)"
+    demo.add_argument("--out", metavar="DIR", type=path, help=text)
+    _describe_train(command("train", _train, "train a tokenizer", keys="tokenizer"))
+    _describe_prior(command("prior", _prior, "train a prior over the codes of a tokenizer", keys="prior"))
+    _describe_resume(
+        command(
+            "resume",
+            _resume,
+            "continue a run from its newest checkpoint",
+            keys="run",
+            more="Without options, the result is bit for bit what an uninterrupted run gives. Options change the "
+            "run from here on: how long it trains, where, and every other key that leaves the model and the order "
+            "of the data as they are. The run notes each change and its step in changes.jsonl.",
         )
-        sub.add_argument("--steps", metavar="N", help="optimizer steps")
-        sub.add_argument(
-            "--strict", action="store_const", const="true", help="stop at a file that cannot be decoded"
-        )
-        sub.add_argument("--precision", choices=("auto", "bf16", "fp32"))
-        sub.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps")
-
-    resume = command("resume", _resume, "continue a run exactly where its newest checkpoint stands")
-    resume.add_argument("run_path", metavar="RUN")
-    resume.add_argument(
-        "--training.shard",
-        dest="shard",
-        choices=("true", "false"),
-        help="share weights out over ranks, or no longer (default: as the run's config says)",
     )
+
+
+def _describe_train(train: CommandParser) -> None:
+    text = "the name of a shipped recipe (shapes, cifar10, ...) or the path of a YAML file"
+    train.add_argument("recipe", metavar="RECIPE", help=text)
+    add_data(train, "the images, instead of the recipe's own")
+    _describe_start(train)
+
+
+def _describe_prior(prior: CommandParser) -> None:
+    add_run(prior, "tokenizer", "the tokenizer: its run directory or model file")
+    text = "the name of a shipped recipe or the path of a YAML file (default: cifar10-prior)"
+    prior.add_argument("recipe", metavar="RECIPE", nargs="?", default="cifar10-prior", help=text)
+    add_data(prior, "the images (default: those that the tokenizer was trained on)")
+    _describe_start(prior)
+
+
+def _describe_start(sub: CommandParser) -> None:
+    """Add what both stages have: where the run is written, and short names of keys."""
+    name = "RECIPE" if sub.keys == "tokenizer" else "TOKENIZER-prior"
+    text = f"the run directory to make (default: runs/{name}, or the next free name)"
+    sub.add_argument("--out", metavar="DIR", type=path, help=text)
+    text = "stop at a file that cannot be decoded, instead of skipping it; short for --data.strict true"
+    sub.add_argument("--strict", action="store_const", const="true", help=text)
+    text = "auto, bf16 or fp32; short for --training.precision"
+    sub.add_argument("--precision", metavar="NAME", help=text)
+    _describe_loop(sub)
+
+
+def _describe_loop(sub: CommandParser) -> None:
+    text = "number of optimizer steps, such as 500 or 10k; short for --training.steps"
+    sub.add_argument("--steps", metavar="N", help=text)
+    text = "auto, cpu, cuda, cuda:1 or mps; short for --training.device"
+    sub.add_argument("--device", metavar="NAME", help=text)
+
+
+def _describe_resume(resume: CommandParser) -> None:
+    add_run(resume, "run", "the run directory")
+    add_data(resume, "where the same training images are now, if they were moved")
+    _describe_loop(resume)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -55,11 +89,11 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from vqvae.config import load_config
+    from vqvae.config import load_config, recipe_name
     from vqvae.training import train
 
     config = load_config(arguments.recipe, "tokenizer", _settings(arguments))
-    _finish(train(config, out=arguments.out, name=Path(arguments.recipe).stem))
+    _finish(train(config, out=arguments.out, name=recipe_name(arguments.recipe)))
 
 
 def _prior(arguments: argparse.Namespace) -> None:
@@ -73,26 +107,25 @@ def _prior(arguments: argparse.Namespace) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, str]:
-    short = {
-        "data.spec": arguments.data,
-        "data.strict": arguments.strict,
-        "training.steps": arguments.steps,
-        "training.precision": arguments.precision,
-        "training.device": arguments.device,
-    }
-    return {**arguments.overrides, **{key: value for key, value in short.items() if value is not None}}
+    """Return the settings by recipe key, of keys and of their short names."""
+    short = {name: getattr(arguments, name, None) for name in _SHORT}
+    found = {_SHORT[name]: value for name, value in short.items() if value is not None}
+    for name, key in _SHORT.items():
+        if key in found and key in arguments.overrides:
+            raise UserError(f"--{name} and --{key} set the same key: give one of them")
+    return {**arguments.overrides, **found}
 
 
 def _resume(arguments: argparse.Namespace) -> None:
     from vqvae.ownership import owned
     from vqvae.run_directory import RunDirectory
 
-    run = RunDirectory(Path(arguments.run_path)).check()
-    with owned(run.path):  # before torch is imported, so that a second process is refused at once
+    settings = _settings(arguments)
+    # before torch is imported, so that a second process on the same run hears at once that the run is in use
+    with owned(RunDirectory(Path(arguments.run)).check().path):
         from vqvae.training import resume
 
-        shard = None if arguments.shard is None else arguments.shard == "true"
-        _finish(resume(arguments.run_path, shard=shard))
+        _finish(resume(arguments.run, settings))
 
 
 def _finish(run: "Run") -> None:

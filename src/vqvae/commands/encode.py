@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 
 from vqvae.commands.resolve import TokenizerRun, check_at_least_1
-from vqvae.config import DataConfig
 from vqvae.data import ImageStream, open_stream, quiet_pil
 from vqvae.files import write_json
 from vqvae.model_io import Opened
@@ -83,13 +82,15 @@ def encode_to_store(
 
 
 def _stream_for(run: TokenizerRun, spec: str, split: str) -> ImageStream:
-    data, tokenizer = run.data or DataConfig(), run.tokenizer.model
+    data, tokenizer = run.reading, run.tokenizer.model
     return open_stream(
         spec,
         split,
         size=data.size,
         fit=data.fit,
         channels=tokenizer.channels,
+        strict=data.strict,
+        limit=data.limit,
         multiple_of=tokenizer.factor,
     )
 

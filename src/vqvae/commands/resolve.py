@@ -1,13 +1,14 @@
 """From what a user names (runs, classes, images) to models and tensors. A command opens each model once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vqvae.config import DataConfig, config_from, read_yaml
+from vqvae.config import DataConfig, config_from, read_otherwise, read_yaml
 from vqvae.data import ImageSet, load_files
 from vqvae.errors import ArgumentError, UserError, did_you_mean
 from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, read_model
@@ -26,13 +27,15 @@ class TokenizerRun:
     Attributes:
         path: what was opened: a run directory or a model file.
         tokenizer: in eval mode, on the device.
-        data: the run's settings of its data; None for a model file by itself.
+        spec: the data that the run was trained on; None for a model file by itself.
+        reading: how images are read for the tokenizer.
         device: of the models.
     """
 
     path: Path
     tokenizer: Opened[VQVAE]
-    data: DataConfig | None
+    spec: str | None
+    reading: DataConfig
     device: torch.device
 
 
@@ -47,46 +50,65 @@ class PriorRun(TokenizerRun):
     prior: Opened[Prior]
 
 
-def open_tokenizer_run(path: str | Path, *, device: str = "auto") -> TokenizerRun:
+def open_tokenizer_run(
+    path: str | Path, *, device: str = "auto", reading: Mapping[str, Any] | None = None
+) -> TokenizerRun:
     """Open a tokenizer's run, the tokenizer in a prior's run, or a tokenizer's file.
+
+    Args:
+        path: the run directory or the file.
+        device: where the model goes.
+        reading: how images are read otherwise than the run's own: values of keys such as ``data.size``.
 
     Raises:
         UserError: when there is no tokenizer at the path, or no such device.
     """
     on = choose_device(device)
-    return TokenizerRun(Path(path), open_tokenizer(path, device=on), data_config(path), on)
+    return _tokenizer_run(path, open_tokenizer(path, device=on), reading, on)
 
 
-def open_prior_run(path: str | Path, *, device: str = "auto") -> PriorRun:
-    """Open a prior's run.
+def open_prior_run(
+    path: str | Path, *, device: str = "auto", reading: Mapping[str, Any] | None = None
+) -> PriorRun:
+    """Open a prior's run; the arguments are those of ``open_tokenizer_run``.
 
     Raises:
         UserError: when there is no prior's run at the path, or no such device.
     """
     on = choose_device(device)
-    return _prior_run(path, open_prior(path, device=on), on)
+    return _prior_run(path, open_prior(path, device=on), reading, on)
 
 
-def open_run(path: str | Path, *, device: str = "auto") -> TokenizerRun:
+def open_run(path: str | Path, *, device: str = "auto", reading: Mapping[str, Any] | None = None) -> TokenizerRun:
     """Open a run of either stage: a ``PriorRun`` where the path is a prior's.
+
+    The arguments are those of ``open_tokenizer_run``.
 
     Raises:
         UserError: when there is no run or model at the path, or no such device.
     """
     file, on = read_model(path), choose_device(device)
     if file.card.stage == "prior":
-        return _prior_run(path, open_prior(file, device=on), on)
-    return TokenizerRun(Path(path), open_tokenizer(file, device=on), data_config(path), on)
+        return _prior_run(path, open_prior(file, device=on), reading, on)
+    return _tokenizer_run(path, open_tokenizer(file, device=on), reading, on)
 
 
-def _prior_run(path: str | Path, prior: Opened[Prior], on: torch.device) -> PriorRun:
-    return PriorRun(Path(path), open_tokenizer(path, device=on), data_config(path), on, prior)
-
-
-def data_config(path: str | Path) -> DataConfig | None:
-    """Return how a run's own images were read; None for a model file by itself."""
+def _tokenizer_run(
+    path: str | Path, tokenizer: Opened[VQVAE], reading: Mapping[str, Any] | None, on: torch.device
+) -> TokenizerRun:
     run = RunDirectory(Path(path))
-    return config_from(read_yaml(run.config), str(run.config)).data if run.exists else None
+    own = config_from(read_yaml(run.config), str(run.config)).data if run.exists else None
+    as_own = own or DataConfig()
+    channels: Any = tokenizer.model.channels
+    how = DataConfig(size=as_own.size, fit=as_own.fit, validation=as_own.validation, channels=channels)
+    return TokenizerRun(Path(path), tokenizer, own and own.spec, read_otherwise(how, reading or {}), on)
+
+
+def _prior_run(
+    path: str | Path, prior: Opened[Prior], reading: Mapping[str, Any] | None, on: torch.device
+) -> PriorRun:
+    run = _tokenizer_run(path, open_tokenizer(path, device=on), reading, on)
+    return PriorRun(**vars(run), prior=prior)
 
 
 def class_named(label: str, prior: Opened[Prior]) -> int:
@@ -145,20 +167,13 @@ def check_controls(controls: Controls, labels: Tensor | None, candidates: int = 
 
 
 def load_for(run: TokenizerRun, spec: str, split: str) -> tuple[ImageSet, str]:
-    """Load images as a run's own were: for its tokenizer and, where its config says so, its size and crop.
+    """Load a split of a data set for a run's tokenizer.
 
     Returns:
         The images, and how they were made to fit: ``strict`` or ``crop``.
     """
-    data, tokenizer = run.data or DataConfig(), run.tokenizer.model
-    images = DataConfig(
-        spec=spec,
-        size=data.size,
-        fit=data.fit,
-        channels=tokenizer.channels,  # pyright: ignore[reportArgumentType]
-        validation=data.validation,
-    ).load(split, multiple_of=tokenizer.factor)
-    return images, data.fit
+    images = replace(run.reading, spec=spec).load(split, multiple_of=run.tokenizer.model.factor)
+    return images, run.reading.fit
 
 
 def images_named(run: TokenizerRun, names: Sequence[str]) -> Tensor:
@@ -181,7 +196,7 @@ def image_files(run: TokenizerRun, names: Sequence[str]) -> Tensor:
     Raises:
         UserError: for a file that is no image, or that does not fit.
     """
-    data, tokenizer = run.data or DataConfig(), run.tokenizer.model
+    data, tokenizer = run.reading, run.tokenizer.model
     return load_files(
         [Path(name) for name in names],
         size=data.size,

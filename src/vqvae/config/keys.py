@@ -6,11 +6,14 @@ from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from vqvae.component import Config, component_class, meanings_of
-from vqvae.config.runs import PriorConfig, RunConfig, TokenizerConfig
+from vqvae.config.runs import DataConfig, PriorConfig, RunConfig, TokenizerConfig
 from vqvae.config.value_words import in_yaml, plain_type, values_in_words
 from vqvae.errors import closest
 
 STAGES: dict[str, type[RunConfig]] = {"tokenizer": TokenizerConfig, "prior": PriorConfig}
+
+
+_TRAINING_ALONE = ("spec", "channels", "flip", "crops", "stream", "interleave")
 
 
 class Key(NamedTuple):
@@ -53,6 +56,12 @@ def groups_of(stage: str) -> list[Group]:
 def key_names(stage: str) -> list[str]:
     """Return the names of all keys of a stage's recipes, each once."""
     return list(dict.fromkeys(key.name for group in groups_of(stage) for key in group.keys))
+
+
+def reading_keys() -> list[str]:
+    """Return the keys about reading images, which commands that only read images take too."""
+    names = [field.name for field in fields(DataConfig) if field.name not in _TRAINING_ALONE]
+    return [f"data.{name}" for name in names]
 
 
 def is_key(stage: str, name: str) -> bool:

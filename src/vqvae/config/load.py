@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +18,10 @@ from vqvae.config.runs import RunConfig
 from vqvae.config.set_key import set_key
 from vqvae.config.yaml_values import plain_value, read_yaml
 from vqvae.errors import UserError, did_you_mean
+from vqvae.run_directory import RunDirectory
 
 _SUFFIXES = (".yaml", ".yml")
+_PATHS = ("data.spec", "tokenizer")  # texts that are taken as they are: YAML would read ~ as null
 
 
 def recipes() -> dict[str, Path]:
@@ -27,60 +30,57 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+Recipe = str | PathLike[str] | Mapping[str, Any] | RunConfig
+
+
 def load_config(
-    name: str,
+    recipe: Recipe,
     stage: str,
-    overrides: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     *,
     base: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Read a recipe and apply overrides ``{"a.b": "VALUE"}``, whose values are in YAML's notation.
+    """Read a recipe and apply overrides.
 
     Args:
-        name: the name of a shipped recipe, or the path of a YAML file.
+        recipe: the name of a shipped recipe, the path of a YAML file, a mapping of its keys, or a config.
         stage: ``tokenizer`` or ``prior``.
-        overrides: values by dotted key.
+        overrides: values by dotted key. A text is in YAML's notation, except for a path. A mapping changes the
+            keys of its group.
         base: values of the group ``data`` where the recipe has none.
 
     Raises:
         UserError: for a missing file, a file that is not a YAML mapping, a recipe of the other stage, an unknown
             key or a value out of its range. The message names the key.
     """
-    values = {key: plain_value(value, f"--{key}") for key, value in (overrides or {}).items()}
-    return make_config(read_yaml(recipe_file(name)), stage, values, base=base, where=name)
-
-
-def make_config(
-    recipe: Mapping[str, Any],
-    stage: str,
-    overrides: Mapping[str, Any],
-    *,
-    base: Mapping[str, Any] | None = None,
-    where: str,
-) -> RunConfig:
-    """Make a config from a recipe's mapping and overrides, whose values are plain.
-
-    Args:
-        recipe: the values of a recipe; left as they are.
-        stage: ``tokenizer`` or ``prior``.
-        overrides: plain values by dotted key; a mapping changes the keys of its group.
-        base: values of the group ``data`` where the recipe has none.
-        where: the begin of an error's line.
-
-    Raises:
-        UserError: as ``load_config``.
-    """
-    values = _copy({"stage": stage, **recipe})
+    values, where = _read(recipe)
+    values = _copy({"stage": stage, **values})
     if base is not None:
         own = values.get("data") or {}
         values["data"] = {**base, **own} if isinstance(own, dict) else own
     # kinds first: a new kind drops settings of the recipe, and the other overrides are meant for the new kind
-    for key, value in sorted(overrides.items(), key=lambda item: not item[0].endswith(".kind")):
-        set_key(values, key, value, stage=stage)
+    for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith(".kind")):
+        text = isinstance(value, str) and key not in _PATHS
+        set_key(values, key, plain_value(value, f"--{key}") if text else value, stage=stage)
     if values["stage"] != stage and values["stage"] in STAGES:
         command = "train" if values["stage"] == "tokenizer" else "prior"
         raise UserError(f"{where}: a recipe for stage '{values['stage']}': use vqvae {command}")
     return config_from(values, where)
+
+
+def recipe_name(recipe: Recipe) -> str:
+    """Return what runs of a recipe are named by: its own name, or its stage where it has none."""
+    if isinstance(recipe, str | PathLike):
+        return Path(recipe).stem
+    stage: Any = recipe.get("stage") if isinstance(recipe, Mapping) else recipe.stage
+    return str(stage or "run")
+
+
+def _read(recipe: Recipe) -> tuple[Mapping[str, Any], str]:
+    """Return a recipe's mapping, and what an error's line begins with."""
+    if isinstance(recipe, str | PathLike):
+        return read_yaml(recipe_file(name := fspath(recipe))), name
+    return (recipe if isinstance(recipe, Mapping) else _plain(recipe, "config")), "config"
 
 
 def recipe_file(name: str) -> Path:
@@ -95,8 +95,8 @@ def recipe_file(name: str) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        inside = path / "config.yaml"
-        advice = f"pass the run's recipe, {inside}" if inside.is_file() else "pass a YAML file"
+        run = RunDirectory(path)
+        advice = f"pass the run's recipe, {run.config}" if run.exists else "pass a YAML file"
         raise UserError(f"recipe {name}: a folder: {advice}, or the name of a shipped recipe")
     if path.suffix.lower() in _SUFFIXES or "/" in name:
         raise UserError(f"recipe {name}: no such file; the shipped recipes: {', '.join(recipes())}")
@@ -121,8 +121,12 @@ def checked(config: RunConfig, where: str) -> RunConfig:
     Raises:
         UserError: for a value out of its range, naming the key.
     """
+    return config_from(_plain(config, where), where)
+
+
+def _plain(config: RunConfig, where: str) -> dict[str, Any]:
     try:
-        return config_from(to_mapping(config), where)
+        return to_mapping(config)
     except PydanticSerializationError as error:
         raise UserError(f"{where}: {' '.join(str(error).split())[:200]}") from None
 

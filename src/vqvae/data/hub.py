@@ -63,7 +63,7 @@ def _only_config(files: Iterable[str], where: str) -> list[str]:
     if len(configs) > 1:
         raise UserError(
             f"{where} holds several data sets ({', '.join(sorted(configs))}): download the parquet files of one "
-            "of them, then pass --data FOLDER"
+            "of them, then pass their folder"
         )
     return next(iter(configs.values()))
 
@@ -106,7 +106,7 @@ def _ask(repo: str) -> _Listing:
         files = tuple(sorted(name for name in names if name.endswith(".parquet")))
         if files and info.sha:
             return _Listing(repo, info.sha, files)
-    raise UserError(f"hf:{repo} has no parquet files: download it, then pass --data FOLDER")
+    raise UserError(f"hf:{repo} has no parquet files: download it, then pass its folder")
 
 
 def _fetch(listing: _Listing, name: str) -> Path:
@@ -146,7 +146,7 @@ def _out_of_reach(repo: str, error: Exception) -> UserError:
     files = "cifar-10-binary.tar.gz or the parquet files" if repo == "uoft-cs/cifar10" else "the parquet files"
     return UserError(
         f"cannot get hf:{repo} from {constants.ENDPOINT} ({reason}); without network, download {files} elsewhere, "
-        "then pass --data FOLDER"
+        "then pass their folder"
     )
 
 

@@ -109,7 +109,7 @@ class Store:
             UserError: when something else is there, or the directory cannot be made.
         """
         if path.exists() and not (path.is_dir() and (_is_store(path) or not any(path.iterdir()))):
-            raise UserError(f"{path} exists and is no code store: choose another --out")
+            raise UserError(f"{path} exists and is not a store of codes: choose another folder for the store")
         try:
             path.mkdir(parents=True, exist_ok=True)
             with alone(path / LOCK_FILE):

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vqvae.config import RunConfig, config_from, read_yaml, to_yaml
+from vqvae.config import Change, RunConfig, config_from, read_yaml, to_yaml
 from vqvae.distributed import rank
 from vqvae.errors import UserError, what_failed
 from vqvae.files import make_first_free, read_records, remove_leftovers, write_atomically, write_json
@@ -92,6 +92,15 @@ class Run(RunDirectory):
         """Make the claimed directory a run."""
         self.checkpoints.mkdir(exist_ok=True)
         self.samples.mkdir(exist_ok=True)
+        write_atomically(self.config, to_yaml(config).encode())
+
+    def change(self, config: RunConfig, step: int, changes: Sequence[Change]) -> None:
+        """Go on with another config from a step on, and note what changed in ``changes.jsonl``."""
+        lines = self.changes.read_bytes() if self.changes.exists() else b""
+        for change in changes:
+            record = {"step": step, "key": change.key, "before": change.before, "after": change.after}
+            lines += f"{json.dumps(record)}\n".encode()
+        write_atomically(self.changes, lines)
         write_atomically(self.config, to_yaml(config).encode())
 
     def write_environment(self, **more: Any) -> None:

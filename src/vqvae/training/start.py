@@ -2,15 +2,24 @@
 
 import dataclasses
 import logging
-import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vqvae.config import PriorConfig, RunConfig, TokenizerConfig, load_config, to_mapping
+from vqvae.config import (
+    Change,
+    PriorConfig,
+    Recipe,
+    RunConfig,
+    TokenizerConfig,
+    changed,
+    checked,
+    load_config,
+    to_mapping,
+)
 from vqvae.data import Augmentation, Images, ImageSet, describe, quiet_pil
 from vqvae.distributed import barrier, broadcast, in_turn, local_rank, process_group, rank, world_size
 from vqvae.errors import UserError
@@ -18,6 +27,7 @@ from vqvae.files import read_json, write_json
 from vqvae.metrics.baselines import save_counts
 from vqvae.model_io import ModelFile, Opened, open_tokenizer, read_model
 from vqvae.models import VQVAE
+from vqvae.paths import whole_spec
 from vqvae.training.code_cache import code_set
 from vqvae.training.engine import Engine
 from vqvae.training.loop import Trainer
@@ -42,6 +52,7 @@ def train(config: RunConfig, *, out: str | None, name: str, tokenizer: ModelFile
         UserError: for anything the user can mend, before anything is written where that is possible.
         Interrupted: after a signal, with everything saved.
     """
+    config = checked(config, "config")
     if config.training.batch_size % config.training.accumulate:
         raise UserError(
             f"training.batch_size {config.training.batch_size} is not a multiple of "
@@ -77,12 +88,12 @@ def _claimed(out: str | None, name: str) -> Iterator[Run]:
         yield run
 
 
-def prior_config(tokenizer: str | ModelFile, recipe: str, overrides: Mapping[str, str]) -> RunConfig:
+def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[str, Any]) -> RunConfig:
     """Read a prior's recipe; where it is silent on the data, they are the tokenizer's own.
 
     Args:
         tokenizer: its run directory or model file, or a model file of it that was read already.
-        recipe: a shipped recipe's name or a YAML file's path.
+        recipe: as ``load_config`` takes it.
         overrides: as those of ``load_config``.
 
     Raises:
@@ -100,33 +111,33 @@ def prior_config(tokenizer: str | ModelFile, recipe: str, overrides: Mapping[str
     return load_config(recipe, "prior", {"tokenizer": str(file.path), **overrides}, base=base)
 
 
-def resume(path: str, *, shard: bool | None = None) -> Run:
-    """Continue a run from its newest checkpoint, exactly as if it had never stopped.
+def resume(path: str, changes: Mapping[str, Any] | None = None) -> Run:
+    """Continue a run from its newest checkpoint; without changes, exactly as if it had never stopped.
 
     Args:
         path: the run directory.
-        shard: whether weights are shared out over ranks from here on; None for what the run's config says.
+        changes: new values of keys from here on, as the overrides of ``load_config``. The run's config keeps them,
+            and its ``changes.jsonl`` says at which step each was made.
 
     Raises:
-        UserError: when there is no run at the path, its data have changed, or its checkpoint does not fit.
+        UserError: when there is no run at the path, its data have changed, its checkpoint does not fit, or a key
+            cannot change in a run that has begun.
         Interrupted: after a signal, with everything saved.
     """
-    with process_group(), Run.opened(path) as (run, config), run.report_failures():
-        if shard is not None:
-            config = dataclasses.replace(config, training=dataclasses.replace(config.training, shard=shard))
+    with process_group(), Run.opened(path) as (run, before), run.report_failures():
+        config, made = changed(before, changes or {}, str(run.path))
         engine = Engine.of(config.training)
+        if made:
+            config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
         prior = isinstance(config, PriorConfig)
         tokenizer = open_tokenizer(run.tokenizer, device=engine.device) if prior else None
-        _train(run, config, engine, *_load(config, tokenizer), tokenizer)
+        _train(run, config, engine, *_load(config, tokenizer), tokenizer, made)
     return run
 
 
 def _with_whole_paths(config: RunConfig) -> RunConfig:
-    """Make paths absolute, so that a run resumes from any directory."""
-    if os.sep in config.data.spec and Path(config.data.spec).exists():
-        data = dataclasses.replace(config.data, spec=str(Path(config.data.spec).resolve()))
-        config = dataclasses.replace(config, data=data)
-    return config
+    """Make the data's path absolute, so that the run resumes from any folder."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, spec=whole_spec(config.data.spec)))
 
 
 def _load(config: RunConfig, tokenizer: Opened[VQVAE] | None) -> tuple[Images, ImageSet]:
@@ -160,6 +171,7 @@ def _train(
     train: Images,
     validation: ImageSet,
     tokenizer: Opened[VQVAE] | None,
+    changes: Sequence[Change] = (),
 ) -> None:
     _check_same_data(run, train)
     precision = "bf16" if engine.bf16 else "fp32"
@@ -187,7 +199,12 @@ def _train(
             flush=True,
         )
     with quiet_pil(), closing(train):  # a stream decodes as it is read, and ahead
-        Trainer(stage, config.training, engine, run).train()
+        trainer = Trainer(stage, config.training, engine, run)
+        if trainer.step > config.training.steps:
+            raise UserError(f"training.steps {config.training.steps}: the run is at step {trainer.step} already")
+        if changes and rank() == 0:
+            run.change(config, trainer.step, changes)
+        trainer.train()
 
 
 def _prior_stage(
@@ -249,5 +266,5 @@ def _check_same_data(run: Run, train: Images) -> None:
     if before["fingerprint"] != train.fingerprint:
         raise UserError(
             f"{run.path}: the training images at {train.spec} are not those that the run began with; "
-            "restore them, or start a new run"
+            "pass --data WHERE if they were moved, or start a new run"
         )

@@ -1,0 +1,93 @@
+"""The options that several commands have, each described once."""
+
+import argparse
+
+from vqvae.cli.parser import CommandParser, choice, integer, number, path, spec
+
+SPECS = "shapes, shapes:50000, cifar10, hf:OWNER/NAME, or the path of a folder"
+
+
+def add_run(sub: CommandParser, name: str, text: str) -> None:
+    """Add the positional argument that names a run directory or a model file."""
+    sub.add_argument(name, metavar=name.upper(), type=spec, help=text)
+
+
+def add_data(sub: CommandParser, text: str, *, required: bool = False) -> None:
+    """Add ``--data``."""
+    sub.add_argument("--data", metavar="SPEC", type=spec, required=required, help=f"{text}: {SPECS}")
+
+
+def add_split(sub: CommandParser, default: str) -> None:
+    """Add ``--split``."""
+    words = ("train", "test")
+    text = f"which split of the data: {' or '.join(words)} (default: {default})"
+    sub.add_argument("--split", metavar="NAME", type=choice(*words), default=default, help=text)
+
+
+def add_device(sub: CommandParser) -> None:
+    """Add ``--device``."""
+    text = "auto, cpu, cuda, cuda:1 or mps; auto takes CUDA, else MPS, else the CPU (default: auto)"
+    sub.add_argument("--device", metavar="NAME", default="auto", help=text)
+
+
+def add_plugin(sub: argparse.ArgumentParser) -> None:
+    """Add ``--plugin``."""
+    text = (
+        "import this Python module first, so that its components (quantizer, prior, network, likelihood, loss, "
+        "metric) are known: a module's name, also of the present folder, or the path of a .py file; may be given "
+        "several times"
+    )
+    sub.add_argument("--plugin", metavar="MODULE", action="append", default=[], help=text)
+
+
+def add_json(sub: CommandParser) -> None:
+    """Add ``--json``."""
+    sub.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+
+
+def add_label(sub: CommandParser, text: str) -> None:
+    """Add ``--label``."""
+    sub.add_argument("--label", metavar="CLASS", help=text)
+
+
+def add_picture(sub: CommandParser, *, required: bool = True) -> None:
+    """Add ``--out`` of a command that writes one picture."""
+    text = "the PNG file to write; a file that exists is never overwritten"
+    sub.add_argument("--out", metavar="PNG", type=path, required=required, help=text)
+
+
+def add_controls(sub: CommandParser) -> None:
+    """Add what controls the drawing of codes."""
+    sub.add_argument(
+        "--seed",
+        metavar="N",
+        type=integer,
+        default=0,
+        help="seed of the drawing; the same seed gives the same images (default: 0)",
+    )
+    sub.add_argument(
+        "--temperature",
+        metavar="T",
+        type=number,
+        default=1.0,
+        help="divide the prior's logits by T; below 1, likely codes are drawn more often; 0 always takes the "
+        "likeliest (default: 1)",
+    )
+    sub.add_argument(
+        "--top-k", metavar="K", type=integer, help="draw only from the K likeliest codes (default: from all)"
+    )
+    sub.add_argument(
+        "--top-p",
+        metavar="P",
+        type=number,
+        help="draw only from the smallest set of likeliest codes whose probabilities sum to at least P "
+        "(default: from all)",
+    )
+    sub.add_argument(
+        "--guidance",
+        metavar="W",
+        type=number,
+        default=1.0,
+        help="classifier-free guidance: above 1, images follow their class more closely and vary less "
+        "(default: 1, none)",
+    )

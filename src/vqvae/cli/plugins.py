@@ -1,0 +1,91 @@
+"""Modules of the user's own, imported because the command line names them."""
+
+import sys
+import traceback
+from importlib import import_module, util
+from pathlib import Path
+from types import ModuleType
+
+from vqvae.errors import UserError
+from vqvae.paths import whole_path
+
+
+def import_plugin(name: str) -> None:
+    """Import a module, so that its components are known.
+
+    Args:
+        name: the module's name, looked for in the present folder and then where Python looks; or the path of a
+            ``.py`` file.
+
+    Raises:
+        UserError: when there is no such module, or its import fails; the line says where.
+    """
+    file = Path(whole_path(name)) if name.endswith(".py") else None
+    folder = str(file.parent if file else Path.cwd())
+    # first while the plugin is imported, as for a script; last from then on, so that a file of the user's such as
+    # random.py never stands before a module that the program imports later
+    sys.path.insert(0, folder)
+    try:
+        _import(name, file)
+    finally:
+        sys.path.remove(folder)
+        sys.path.append(folder)
+
+
+def _import(name: str, file: Path | None) -> None:
+    try:
+        if file is None:
+            import_module(name)
+        else:
+            _import_file(file, name)
+    except UserError:
+        raise
+    except Exception as error:
+        if _is_missing(name, error):
+            raise UserError(f"--plugin {name}: no such module here or where Python looks") from None
+        raise UserError(f"--plugin {name}: its import failed: {_where(error)}{_what(error)}") from None
+
+
+def _is_missing(name: str, error: Exception) -> bool:
+    """Say whether the plugin itself was not found, and not a module that it imports."""
+    if isinstance(error, ModuleNotFoundError):
+        return bool(error.name) and f"{name}.".startswith(f"{error.name}.")
+    return not _steps(error)  # not a name of a module at all, such as "" or ".x"
+
+
+def _import_file(file: Path, name: str) -> ModuleType:
+    if not file.is_file():
+        raise UserError(f"--plugin {name}: no such file")
+    known = sys.modules.get(file.stem)
+    if known is not None:
+        if getattr(known, "__file__", None) == str(file):
+            return known
+        raise UserError(f"--plugin {name}: a module {file.stem} is imported already: rename the file")
+    spec = util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = util.module_from_spec(spec)
+    sys.modules[file.stem] = module  # before it runs, as Python's own import does
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[file.stem]
+        raise
+    return module
+
+
+def _steps(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the lines of the plugin, and of what it calls, that led to an error."""
+    here = (__file__, "<frozen")
+    return [step for step in traceback.extract_tb(error.__traceback__) if not step.filename.startswith(here)]
+
+
+def _where(error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: "
+    steps = [step for step in _steps(error) if "importlib" not in step.filename]
+    return f"{steps[-1].filename}, line {steps[-1].lineno}: " if steps else ""
+
+
+def _what(error: Exception) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}"

@@ -1,0 +1,76 @@
+"""Keys of a run that may change when the run is resumed."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from vqvae.config.keys import STAGES, closest_key, is_key
+from vqvae.config.load import load_config, to_mapping
+from vqvae.config.runs import DataConfig, RunConfig, TrainingConfig
+from vqvae.errors import UserError
+
+# A run is a function of its model, its data and the order of its rows: these keys would change one of the three.
+_FIXED = ("batch_size", "accumulate", "seed")
+_OTHERS = ("data.spec", "data.strict", "beta", "revive_until", "class_dropout")
+
+
+class Change(NamedTuple):
+    """A key that was changed.
+
+    Attributes:
+        key: dotted.
+        before: its value in the run so far.
+        after: its value from here on.
+    """
+
+    key: str
+    before: Any
+    after: Any
+
+
+def changeable_keys(stage: str) -> list[str]:
+    """Return the keys of a stage's run that may change when the run is resumed."""
+    training = [f"training.{field.name}" for field in fields(TrainingConfig) if field.name not in _FIXED]
+    return [key for key in (*training, *_OTHERS) if is_key(stage, key)]
+
+
+def changed(config: RunConfig, changes: Mapping[str, Any], where: str) -> tuple[RunConfig, list[Change]]:
+    """Return a run's config with some keys changed, and which of them have another value now.
+
+    Args:
+        config: of the run so far.
+        changes: values by dotted key, as the overrides of ``load_config``.
+        where: what an error's line begins with.
+
+    Raises:
+        UserError: for an unknown key, a key whose change would make another run, or a value out of its range.
+    """
+    known = changeable_keys(config.stage)
+    for key in changes:
+        if key not in known:
+            raise UserError(f"{where}: {_why_not(key, config.stage, known)}")
+    new = load_config(config, config.stage, changes)
+    values = {key: (_at(config, key), _at(new, key)) for key in changes}
+    return new, [Change(key, before, after) for key, (before, after) in values.items() if before != after]
+
+
+def read_otherwise(data: DataConfig, reading: Mapping[str, Any]) -> DataConfig:
+    """Return how images are read with some keys changed, such as ``data.size``.
+
+    Raises:
+        UserError: for an unknown key, or a value out of its range.
+    """
+    return load_config({"data": to_mapping(data)}, "tokenizer", reading).data
+
+
+def _why_not(key: str, stage: str, known: list[str]) -> str:
+    if stage in STAGES and is_key(stage, key):
+        return f"{key} cannot change in a run that has begun: start a new run with it"
+    found = closest_key(key, known)
+    return f"unknown key '{key}'" + (f"; did you mean '{found}'?" if found else "")
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
