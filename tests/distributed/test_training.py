@@ -117,7 +117,7 @@ def test_torchrun_says_a_mistake_once(tmp_path):
     done = _torchrun("train", "shapes", "--trainig.steps", "4", "--out", str(tmp_path / "run"))
     assert done.returncode != 0
     assert [line for line in done.stderr.splitlines() if line.startswith("vqvae: ")] == [
-        "vqvae: shapes: unknown key 'trainig'; did you mean 'training'?"
+        "vqvae: unknown option --trainig.steps; did you mean --training.steps?"
     ]
 
 
