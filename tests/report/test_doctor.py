@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from vqvae.cli import main
 from vqvae.config import load_config, to_mapping, to_yaml
 from vqvae.errors import UserError
+from vqvae.files import read_records
 from vqvae.report.doctor import Case, Finding, diagnose, examine
 from vqvae.training import Run
 
@@ -79,6 +81,33 @@ def test_a_loss_that_blows_up_leaves_a_run_that_is_named_so(trained: Any, tmp_pa
     found = examine(str(tmp_path / "run")).findings
     assert [finding.name for finding in found] == ["not_finite"]  # and not what follows from it
     assert found[0].options == {"training.learning_rate": "3.33e+29", "training.clip": "1.0"}
+
+
+@pytest.mark.parametrize("striped", [False, True])
+def test_identical_images_are_said_once_and_explain_everything_else(
+    trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, striped: bool
+) -> None:
+    image = Image.linear_gradient("L").resize((16, 16)) if striped else Image.new("L", (16, 16), 255)
+    (tmp_path / "same").mkdir()
+    for number in range(20):
+        image.save(tmp_path / "same" / f"{number}.png")
+    run = trained(data__spec=str(tmp_path / "same"), data__limit="null", training__steps="12")
+    said = [
+        record.getMessage()
+        for record in caplog.records
+        if "all training images are the same" in record.getMessage()
+    ]
+    assert len(said) == 1 and str(tmp_path / "same") in said[0]
+    assert all(record.get("loss", 0.0) < 100 for record in read_records(run.metrics))
+    assert names(run) == ["identical_images"]
+
+
+def test_an_exact_copy_is_no_fault() -> None:
+    records = curves({"loss": FLAT}, GOOD | {"psnr": [float("inf")]})
+    assert told(records) == []
+    assert [finding.name for finding in told([*records, {"step": 1, "split": "train", "loss": float("inf")}])] == [
+        "not_finite"
+    ]
 
 
 def test_a_prior_of_64_images_is_overfit_and_its_best_step_is_named(
