@@ -27,7 +27,7 @@ def encoded(picture, png):
 
 
 @pytest.mark.parametrize("image", ["img", "image"])
-@pytest.mark.parametrize("label", ["label", "labels", "fine_label", "digit"])
+@pytest.mark.parametrize("label", ["label", "labels", "fine_label", "class", "coarse_label"])
 def test_columns_are_found_and_rows_round_trip(tmp_path, encoded, picture, image, label):
     _write(tmp_path / "train-00000-of-00002.parquet", encoded[:5], image=image, **{label: [0, 1, 2, 0, 1]})
     _write(tmp_path / "train-00001-of-00002.parquet", encoded[5:8], image=image, **{label: [2, 1, 0]})

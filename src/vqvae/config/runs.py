@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BeforeValidator, Field
 
 from vqvae.component import STRICT, Count, CountOrZero, Fraction, NotNegative, Positive, Whole
-from vqvae.data import Augmentation, Images, ImageSet, load, open_stream
+from vqvae.data import OBJECT, Augmentation, Images, ImageSet, LoadOptions, Objects, load, open_stream
 from vqvae.losses import LossConfig
 from vqvae.models import VQVAE
 from vqvae.priors import PixelCNN, PriorModelConfig
@@ -21,6 +21,11 @@ def _height_and_width(value: Any) -> Any:
     return [value, value] if isinstance(value, int | str) else value
 
 
+def _low_and_high(value: Any) -> Any:
+    """Accept "0,4095" for [0, 4095]."""
+    return value.split(",") if isinstance(value, str) and "," in value else value
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which images, and how they are made to fit.
@@ -33,6 +38,11 @@ class DataConfig:
         flip: whether training sees each image mirrored half the time.
         crops: shifted views of each image that training sees as often as the image itself; a prior's are encoded
             once and stored, so each costs one pass of the tokenizer over the data.
+        label: the column of labels, where the images come in a table. None: a column that lists its classes, or
+            one called label, labels, fine_label, class or coarse_label.
+        range: the values that become 0 and 255 in pixels of more than 8 bits, as in ``0,4095``. ``full``: 0 and
+            65535. ``auto``: 0 and the largest value of 8, 10, 12, 14 or 16 bits, the fewest that hold every
+            training image.
         strict: whether a file that cannot be decoded stops the run.
         limit: the first so many images of a split only.
         validation: images of the training split that are held out and measured while training: a number of rows,
@@ -52,50 +62,81 @@ class DataConfig:
     channels: Literal[1, 3] | None = None
     flip: bool = False
     crops: CountOrZero = 0
+    label: str | None = None
+    range: Annotated[tuple[float, float] | Literal["auto", "full"], BeforeValidator(_low_and_high)] = "full"
     strict: bool = False
     limit: Count | None = None
     validation: CountOrZero | Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"
     stream: bool = False
     interleave: Count = 16
 
-    def training_images(self, multiple_of: int) -> Images:
+    def training_images(self, multiple_of: int, *, data: Objects | None = None) -> Images:
         """Read the training split into memory, or open it where it is to be read as it is needed.
 
         Args:
             multiple_of: what height and width must be multiples of.
+            data: an object as ``vqvae.data.load`` takes it, in place of ``spec``.
         """
         if not self.stream:
-            return self.load("train", multiple_of=multiple_of)
+            return self.load("train", multiple_of=multiple_of, data=data)
         return open_stream(
-            self.spec, "train", multiple_of=multiple_of, interleave=self.interleave, **self._reading()
+            self.spec if data is None else data,
+            "train",
+            interleave=self.interleave,
+            **self._options(multiple_of),
         )
 
-    def validation_images(self, multiple_of: int, *, train: Images) -> ImageSet:
+    def validation_images(self, multiple_of: int, *, train: Images, data: Objects | None = None) -> ImageSet:
         """Read the validation split into memory; of a stream, as much as training measures.
 
         Args:
             multiple_of: what height and width must be multiples of.
-            train: the training images, whose size and channels validation images get.
+            train: the training images, which validation images are read like.
+            data: an object as ``vqvae.data.load`` takes it, in place of ``spec``.
         """
         limit = min(self.limit or MEASURED_ROWS, MEASURED_ROWS) if self.stream else self.limit
-        return replace(self.as_read(train), limit=limit).load("validation", multiple_of=multiple_of)
+        config = replace(self.as_read(train), limit=limit)
+        return config.load("validation", multiple_of=multiple_of, data=data)
 
     def as_read(self, train: Images) -> "DataConfig":
-        """Return this config with the channels that the training images have and, under crop, with their size."""
+        """Return this config with what was decided once, on the training images, for all splits.
+
+        These are the channels, the range of pixels and, under crop, the size. The spec of an object in Python gets
+        its fingerprint.
+        """
         channels, height, width = train.shape
-        size = (height, width) if self.fit == "crop" else self.size
-        return replace(self, channels=cast(Literal[1, 3], channels), size=size)
+        spec = self.spec
+        if train.spec.startswith(OBJECT):
+            spec = f"{train.spec}, SHA-256 {train.fingerprint[:16]}"
+        return replace(
+            self,
+            spec=spec,
+            channels=cast(Literal[1, 3], channels),
+            size=(height, width) if self.fit == "crop" else self.size,
+            range=train.pixel_range or "full",
+        )
 
-    def load(self, split: str, *, multiple_of: int) -> ImageSet:
+    def load(self, split: str, *, multiple_of: int, data: Objects | None = None) -> ImageSet:
         """Read a split, ``train``, ``validation`` or ``test``, into memory."""
+        options = self._options(multiple_of)
+        where = self.spec if data is None else data
         if split == "validation" and self.validation == 0:
-            images = load(self.spec, "train", multiple_of=multiple_of, **self._reading())
+            images = load(where, "train", **options)
             return replace(images, split=split, origin=f"the training images themselves, {images.origin}")
-        return load(self.spec, split, multiple_of=multiple_of, **self._reading())
+        return load(where, split, **options)
 
-    def _reading(self) -> dict[str, Any]:
-        names = ("size", "fit", "channels", "strict", "limit", "validation")
-        return {name: getattr(self, name) for name in names}
+    def _options(self, multiple_of: int) -> LoadOptions:
+        return {
+            "size": self.size,
+            "fit": self.fit,
+            "channels": self.channels,
+            "strict": self.strict,
+            "limit": self.limit,
+            "validation": self.validation,
+            "label": self.label,
+            "pixel_range": self.range,
+            "multiple_of": multiple_of,
+        }
 
     def augmentation(self, seed: int) -> Augmentation:
         """Return the views of a training image, a function of the run's seed."""

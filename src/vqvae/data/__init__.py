@@ -4,18 +4,22 @@ from vqvae.data.augment import Augmentation
 from vqvae.data.decoding import quiet_pil
 from vqvae.data.describe import describe
 from vqvae.data.imageset import BadFile, ImageSet
-from vqvae.data.load import load, load_files, open_stream
+from vqvae.data.load import LoadOptions, load, load_files, open_stream
+from vqvae.data.objects import OBJECT, Objects
 from vqvae.data.order import flips, rows_at_step
 from vqvae.data.stream import ImageStream
 
 Images = ImageSet | ImageStream
 
 __all__ = [
+    "OBJECT",
     "Augmentation",
     "BadFile",
     "ImageSet",
     "ImageStream",
     "Images",
+    "LoadOptions",
+    "Objects",
     "describe",
     "flips",
     "load",

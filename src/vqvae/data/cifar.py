@@ -18,7 +18,7 @@ _BINARY_FOLDERS = ("cifar-10-batches-bin", "cifar-100-binary")
 _PICKLE_FOLDERS = ("cifar-10-batches-py", "cifar-100-python")
 
 
-def find_cifar(folder: Path) -> DataSet | None:
+def find_cifar(folder: Path, label: str | None = None) -> DataSet | None:
     """Return the splits of CIFAR's binary batches in a folder, or in a known folder within it; None without any.
 
     Raises:

@@ -4,7 +4,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from vqvae.data.decoding import UndecodableError, decode, measure, quiet_pil
+from vqvae.data.decoding import PixelRange, UndecodableError, brightest, decode, is_grey, measure, quiet_pil
 from vqvae.data.imageset import BadFile, ImageSet
 from vqvae.data.resize import Crop, Size, Strict, most_common, round_down, spell
 from vqvae.data.source import Content, Item, Source, all_rows
@@ -26,17 +26,30 @@ Fit = Literal["strict", "crop"]
 # What is handed over at once: enough small images to make the hand-over cheap, few enough large ones to hold.
 _BATCH_PIXELS = 2**18
 _SMALL_BYTES = 16 * 1024
+_MOST_ASKED = 1000  # images of a stream that are asked whether they are grey
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """What the images should become; the fields are ``load``'s arguments of the same names."""
+    """What the images should become; the fields are ``load``'s options of the same names.
+
+    Attributes:
+        all_grey: whether ``channels`` is 1 because every image looked at is grey, so that a colour image is
+            refused.
+    """
 
     size: Size | None
     fit: Fit
     channels: int | None
     multiple_of: int
     strict: bool
+    pixel_range: PixelRange | Literal["auto", "full"] = "full"
+    all_grey: bool = False
+
+    @property
+    def levels(self) -> PixelRange | None:
+        """The values that become 0 and 255 for pixels of more than 8 bits; None for all that 16 bits hold."""
+        return None if isinstance(self.pixel_range, str) else self.pixel_range
 
 
 def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> ImageSet:
@@ -47,6 +60,7 @@ def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> Ima
             image that cannot.
     """
     with quiet_pil():
+        wanted = with_range(source, wanted)
         frame = frame_of(source, wanted, where=spec)
         canvas, kept, bad = _fill(source, frame, wanted, title=f"decoding {split}")
     if canvas is None:
@@ -61,6 +75,8 @@ def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> Ima
         bad=tuple(bad),
         origin=source.origin,
         left_out=source.left_out,
+        pixel_range=wanted.levels,
+        wide=is_wide(source),
     )
 
 
@@ -76,6 +92,21 @@ def _refuse(bad: BadFile) -> UserError:
     return UserError(
         f"cannot decode {bad.path}: {bad.reason}; mend or remove it, or leave strict off to skip such images"
     )
+
+
+def is_wide(source: Source) -> bool:
+    """Tell whether the first image has pixels of more than 8 bits."""
+    return any(brightest(item.content) is not None for item in source.items(np.arange(1)))
+
+
+def with_range(source: Source, wanted: ImageSpec) -> ImageSpec:
+    """Settle a range of "auto": 0 and the largest value of the fewest bits, 8, 10, 12, 14 or 16, that hold all."""
+    if wanted.pixel_range != "auto":
+        return wanted
+    values = (brightest(item.content) for item in source.items(all_rows(source)))
+    most = max((value for value in values if value is not None), default=0.0)
+    bits = next((bits for bits in range(8, 16, 2) if most < 2**bits), 16)
+    return replace(wanted, pixel_range=(0.0, 2.0**bits - 1))
 
 
 def frame_of(source: Source, wanted: ImageSpec, where: str) -> Strict | Crop:
@@ -111,12 +142,22 @@ def _first_size(source: Source, wanted: ImageSpec, where: str) -> tuple[Size, st
     return (image.height, image.width), name
 
 
+def channels_of(source: Source, wanted: ImageSpec, where: str) -> ImageSpec:
+    """Settle the channels of a stream: 1 where the first image and a thousand others are grey, else 3."""
+    if wanted.channels is not None:
+        return wanted
+    image, _ = first_image(source, wanted, where)
+    rows = np.unique(np.linspace(0, source.count - 1, _MOST_ASKED).astype(np.int64))
+    grey = image.mode == "L" and all(is_grey(item.content) is not False for item in source.items(rows))
+    return replace(wanted, channels=1 if grey else 3, all_grey=grey)
+
+
 def first_image(source: Source, wanted: ImageSpec, where: str) -> tuple[Image.Image, str]:
     """Return the first image that decodes, and its name."""
     bad: list[BadFile] = []
     for item in source.items(all_rows(source)):
         try:
-            image = decode(item.content, wanted.channels)
+            image = decode(item.content, wanted.channels, wanted.levels)
         except UndecodableError as error:
             bad.append(BadFile(item.name, str(error)))
             if wanted.strict:
@@ -189,7 +230,8 @@ def decoded(source: Source, frame: Strict | Crop, wanted: ImageSpec, rows: range
 
 def _is_small(content: Content) -> bool:
     """Tell whether a thread would wait longer for the interpreter lock than the decoder runs without it."""
-    return isinstance(content, np.ndarray) or (isinstance(content, bytes) and len(content) <= _SMALL_BYTES)
+    raw = isinstance(content, np.ndarray | Image.Image)
+    return raw or (isinstance(content, bytes) and len(content) <= _SMALL_BYTES)
 
 
 def _batched(numbered: Iterator[tuple[int, Item]], size: int) -> Iterator[list[tuple[int, Item]]]:
@@ -204,12 +246,16 @@ def _decode_batch(batch: list[tuple[int, Item]], frame: Strict | Crop, wanted: I
     bad: list[BadFile] = []
     for row, item in batch:
         try:
-            image = decode(item.content, wanted.channels)
+            image = decode(item.content, wanted.channels, wanted.levels)
         except UndecodableError as error:
             bad.append(BadFile(item.name, str(error)))
             if wanted.strict:
                 raise _refuse(bad[0]) from error
             continue
+        if wanted.all_grey and is_grey(item.content) is False:
+            raise UserError(
+                f"image {item.name} is in colour, but the first ones are grey: pass --data.channels 3 (or 1)"
+            )
         images.append(frame.apply(image, item.name))
         rows.append(row)
         names.append(item.name)

@@ -4,20 +4,37 @@ import logging
 import re
 import warnings
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from vqvae.data.colour import to_srgb
 from vqvae.data.source import Content
+
+# The values that become 0 and 255, for pixels of more than 8 bits.
+PixelRange = tuple[float, float]
 
 # Everything else that PIL can open has a decoder that few people test: not for files of unknown origin.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MAX_PIXELS = 64 * 2**20
 _MAX_BYTES = 512 * 2**20  # 8 bytes, two for each of four channels, for every pixel
 _ORIENTATION = 0x0112
+_GREY = ("1", "L", "LA", "La", "I", "F")
+_ADVICE = ": pass --data.range MIN,MAX"
+_BRANDS = {
+    "heic": "HEIC",
+    "heix": "HEIC",
+    "hevc": "HEIC",
+    "mif1": "HEIF",
+    "msf1": "HEIF",
+    "avif": "AVIF",
+    "avis": "AVIF",
+}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,12 +67,14 @@ def quiet_pil() -> Generator[None, None, None]:
         log.setLevel(before)
 
 
-def decode(content: Content, channels: int | None) -> Image.Image:
-    """Decode one image: first frame, upright, on white where transparent.
+def decode(content: Content, channels: int | None, pixel_range: PixelRange | None = None) -> Image.Image:
+    """Decode one image: first frame, upright, on white where transparent, in sRGB.
 
     Args:
-        content: a file, the bytes of an encoded image, or raw pixels, uint8 [H, W, 3].
+        content: a file, the bytes of an encoded image, a PIL image, or pixels [H, W], [H, W, 3] or [H, W, 4].
         channels: 1 for grey, 3 for RGB, None for grey where the file is grey and RGB otherwise.
+        pixel_range: the values that become 0 and 255, for pixels of more than 8 bits; None for 0 and 65535 where
+            they have 16 bits.
 
     Returns:
         An image of mode "L" or "RGB".
@@ -64,17 +83,18 @@ def decode(content: Content, channels: int | None) -> Image.Image:
         UndecodableError: for whatever is not an image of a known format and a sane size.
     """
     if isinstance(content, np.ndarray):
-        return _to_channels(Image.fromarray(content), channels)
+        return _to_channels(_from_array(content, pixel_range), channels)
     # PIL's decoders raise whatever the broken bytes lead them to (OSError, SyntaxError, struct.error, ...).
     try:
-        with _open(BytesIO(_read(content))) as image:
+        with _opened(content if isinstance(content, Image.Image) else _read(content)) as image:
             image.load()
             turn = _TURNS.get(_orientation(image))
-            return _to_channels(image if turn is None else image.transpose(turn), channels)
+            upright = image if turn is None else image.transpose(turn)
+            return _to_channels(to_srgb(_to_8_bits(upright, pixel_range)), channels)
     except UndecodableError:
         raise
     except Exception as error:
-        raise UndecodableError(_reason(error)) from error
+        raise UndecodableError(_kind(content) or _reason(error)) from error
 
 
 def measure(content: Content) -> tuple[int, int] | None:
@@ -82,11 +102,22 @@ def measure(content: Content) -> tuple[int, int] | None:
     if isinstance(content, np.ndarray):
         return content.shape[0], content.shape[1]
     try:
-        with _open(content if isinstance(content, Path) else BytesIO(content)) as image:
+        with _opened(content) as image:
             width, height = image.size
             # A PNG without the tag in its header would be decoded in search of one.
             turned = "exif" in image.info and _orientation(image) >= 5
             return (width, height) if turned else (height, width)
+    except Exception:
+        return None
+
+
+def is_grey(content: Content) -> bool | None:
+    """Tell from the header whether an image is grey; None where it tells nothing. Decodes no pixel."""
+    if isinstance(content, np.ndarray):
+        return content.ndim == 2
+    try:
+        with _opened(content) as image:
+            return image.mode in _GREY or image.mode.startswith("I;16")
     except Exception:
         return None
 
@@ -112,6 +143,12 @@ def _read(content: Path | bytes) -> bytes:
     return content
 
 
+def _opened(content: Path | bytes | Image.Image) -> AbstractContextManager[Image.Image]:
+    if isinstance(content, Image.Image):
+        return nullcontext(content)
+    return _open(content if isinstance(content, Path) else BytesIO(content))
+
+
 def _open(stream: Path | BytesIO) -> Image.Image:
     too_large = f"more than {_MAX_PIXELS // 2**20} megapixels"
     try:
@@ -134,8 +171,7 @@ def _reason(error: Exception) -> str:
 
 
 def _to_channels(image: Image.Image, channels: int | None) -> Image.Image:
-    image = _to_8_bits(image)
-    grey = image.mode in ("1", "L", "LA", "La")
+    grey = image.mode in _GREY
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -143,13 +179,67 @@ def _to_channels(image: Image.Image, channels: int | None) -> Image.Image:
     return image if image.mode == wanted else image.convert(wanted)
 
 
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits; ``convert("L")`` would clip it at 255."""
-    if image.mode == "F":
-        raise UndecodableError("floating-point pixels have no known range")
-    if image.mode != "I" and not image.mode.startswith("I;16"):
+def _to_8_bits(image: Image.Image, pixel_range: PixelRange | None) -> Image.Image:
+    """Scale grey of 16 bits, 32 bits or floats to 8 bits; ``convert("L")`` would clip it at 255."""
+    if image.mode not in ("F", "I") and not image.mode.startswith("I;16"):
         return image
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise UndecodableError("32-bit pixels have no known range")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    return Image.fromarray(_scaled(np.asarray(image), pixel_range))
+
+
+def _from_array(pixels: NDArray[Any], pixel_range: PixelRange | None) -> Image.Image:
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8) * 255
+    if pixels.dtype != np.uint8:
+        pixels = _scaled(pixels, pixel_range)
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _scaled(values: NDArray[Any], pixel_range: PixelRange | None) -> NDArray[np.uint8]:
+    """Return values of more than 8 bits as uint8."""
+    if pixel_range is not None:
+        low, high = pixel_range
+        share = (values.astype(np.float64) - low) / (high - low)
+        if not np.isfinite(share).all():
+            raise UndecodableError("pixels that are not finite")
+        return np.rint(255 * share.clip(0, 1)).astype(np.uint8)
+    if values.dtype.kind not in "iu":
+        raise UndecodableError(f"floating-point pixels have no known range{_ADVICE}")
+    values = values.astype(np.int64)
+    if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise UndecodableError(f"32-bit pixels have no known range{_ADVICE}")
+    return ((values + 128) // 257).astype(np.uint8)
+
+
+def brightest(content: Content) -> float | None:
+    """Return the largest value of an image whose pixels have more than 8 bits; None for any other image."""
+    try:
+        if isinstance(content, np.ndarray):
+            return float(content.max()) if content.dtype.itemsize > 1 else None
+        with _opened(content) as image:
+            wide = image.mode in ("F", "I") or image.mode.startswith("I;16")
+            return float(np.asarray(image).max()) if wide else None
+    except Exception:  # decode says why
+        return None
+
+
+def _kind(content: Content) -> str | None:
+    """Say what a file is that is not an image of a known format, where its first bytes tell."""
+    if isinstance(content, np.ndarray | Image.Image):
+        return None
+    try:
+        head = content[:64] if isinstance(content, bytes) else _head(content)
+    except OSError:
+        return None
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file itself: run git lfs pull"
+    if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        return "an HTML page, not an image"
+    if head[4:8] == b"ftyp":
+        brand = head[8:12].decode("ascii", "replace")
+        return f"{_BRANDS.get(brand, 'a video or an image')}, which is not read: convert it to PNG or JPEG"
+    return None
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)

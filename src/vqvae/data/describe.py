@@ -4,6 +4,8 @@ from vqvae.data.imageset import ImageSet
 from vqvae.data.stream import ImageStream
 
 _MOST_CLASSES = 8
+_ASKED = 2048  # images whose pixels are looked at
+_DARK = 256 // 8
 
 
 def describe(images: ImageSet | ImageStream) -> str:
@@ -16,7 +18,22 @@ def describe(images: ImageSet | ImageStream) -> str:
     left_out = list(images.left_out)
     if images.bad:
         left_out.append(f"{len(images.bad):,} that cannot be decoded")
-    return f"{line}; left out: {', '.join(left_out)}" if left_out else line
+    if left_out:
+        line += f"; left out: {', '.join(left_out)}"
+    note = _note(images)
+    return f"{line}; {note}" if note else line
+
+
+def _note(images: ImageSet | ImageStream) -> str | None:
+    """Say what makes the pixels hard to learn from: a single value, or hardly any light."""
+    some = images.some(_ASKED)
+    low, high = int(some.min()), int(some.max())
+    if low == high:
+        return f"all images are the same: every pixel is {low} of 255"
+    if high < _DARK:
+        advice = ": pass --data.range auto" if images.wide else ""
+        return f"dark: the brightest pixel is {high} of 255{advice}"
+    return None
 
 
 def _classes(images: ImageSet | ImageStream) -> str:

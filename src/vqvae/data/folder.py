@@ -19,7 +19,7 @@ def folder_source(folder: Path, split: str) -> Source:
     return open_split(find_folder(folder), split)
 
 
-def find_folder(folder: Path) -> DataSet:
+def find_folder(folder: Path, label: str | None = None) -> DataSet:
     """Return the splits of an image folder.
 
     The folders ``train``, ``validation`` and ``test`` (under any name that ``split_named`` knows) are the splits.

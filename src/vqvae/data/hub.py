@@ -33,13 +33,14 @@ class _Listing:
     files: tuple[str, ...]
 
 
-def hub_files(repo: str) -> DataSet:
+def hub_files(repo: str, label: str | None = None) -> DataSet:
     """Return the splits of a data set on the Hub.
 
     Honours HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE. What was loaded before loads again without network.
 
     Args:
         repo: OWNER/NAME.
+        label: the column of labels; None for the one that ``label_column`` chooses.
 
     Raises:
         UserError: when the data set is not there, is not of images, is damaged, or cannot be reached.
@@ -48,7 +49,8 @@ def hub_files(repo: str) -> DataSet:
         raise UserError(f"'hf:{repo}' is no Hub data set: write hf:OWNER/NAME, such as hf:uoft-cs/cifar10")
     listing = _listing(repo)
     where = f"hf:{repo}"
-    return parquet_files(_only_config(listing.files, where), fetch=partial(_fetch, listing), where=where)
+    files = _only_config(listing.files, where)
+    return parquet_files(files, fetch=partial(_fetch, listing), where=where, label=label)
 
 
 def _only_config(files: Iterable[str], where: str) -> list[str]:

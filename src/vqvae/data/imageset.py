@@ -15,11 +15,14 @@ _PASSAGE_ROWS = 256
 
 
 def variance(pixels: Tensor) -> float:
-    """Return the variance of pixels, uint8 [N, C, H, W], over all elements, in the scale of [-1, 1]."""
+    """Return the variance of pixels, uint8 [N, C, H, W], over all elements, in the scale of [-1, 1].
+
+    Pixels that are all the same have none; 1 stands for it, so that an error divided by it is the error itself.
+    """
     counts = torch.bincount(pixels.flatten().int(), minlength=256).double()
     values = images_from_pixels(torch.arange(256, dtype=torch.uint8)).double()
     mean = (counts * values).sum() / counts.sum()
-    return float((counts * (values - mean).square()).sum() / counts.sum())
+    return float((counts * (values - mean).square()).sum() / counts.sum()) if (counts > 0).sum() > 1 else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,8 @@ class ImageSet:
         bad: what could not be decoded and is therefore missing from ``pixels``.
         origin: in words, which files or rows these are.
         left_out: in words, what was found beside the images and not read, and why.
+        pixel_range: the values that became 0 and 255 in pixels of more than 8 bits; None for 0 and 65535.
+        wide: whether the first image has pixels of more than 8 bits.
     """
 
     pixels: Tensor
@@ -58,6 +63,8 @@ class ImageSet:
     bad: tuple[BadFile, ...]
     origin: str = ""
     left_out: tuple[str, ...] = ()
+    pixel_range: tuple[float, float] | None = None
+    wide: bool = False
 
     def __len__(self) -> int:
         return self.pixels.shape[0]

@@ -1,86 +1,82 @@
-"""From what the user names to images, in memory or as a stream."""
+"""From what the user names or holds to images, in memory or as a stream."""
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 
-from vqvae.data.cifar import find_cifar
-from vqvae.data.decode_all import Fit, ImageSpec, assemble, first_image, frame_of
-from vqvae.data.decoding import quiet_pil
-from vqvae.data.folder import file_source, find_folder
-from vqvae.data.hub import hub_files
+from vqvae.data.decode_all import Fit, ImageSpec, assemble, channels_of, frame_of, with_range
+from vqvae.data.decoding import PixelRange, quiet_pil
+from vqvae.data.find import find_data
+from vqvae.data.folder import file_source
 from vqvae.data.imageset import ImageSet
-from vqvae.data.parquet import find_parquet
+from vqvae.data.objects import Objects
 from vqvae.data.resize import round_down, spell
-from vqvae.data.shapes import shapes
 from vqvae.data.source import Source
-from vqvae.data.splits import SPLITS, DataSet, Validation, open_split
+from vqvae.data.splits import SPLITS, Validation, open_split
 from vqvae.data.stream import ImageStream
-from vqvae.data.webdataset import find_tars
 from vqvae.errors import UserError, did_you_mean
 
-_CIFAR10_REPO = "uoft-cs/cifar10"
-# What a folder may hold, in the order in which they are looked for; the last takes every folder.
-_LAYOUTS: tuple[Callable[[Path], DataSet | None], ...] = (find_parquet, find_cifar, find_tars, find_folder)
+
+class LoadOptions(TypedDict, total=False):
+    """The keyword arguments of ``load``, which says what they mean."""
+
+    size: tuple[int, int] | None
+    fit: Fit
+    channels: int | None
+    multiple_of: int
+    strict: bool
+    limit: int | None
+    validation: Validation
+    label: str | None
+    pixel_range: PixelRange | Literal["auto", "full"]
 
 
-def load(
-    spec: str,
-    split: str,
-    *,
-    size: tuple[int, int] | None = None,
-    fit: Fit = "strict",
-    channels: int | None = None,
-    multiple_of: int = 1,
-    strict: bool = False,
-    limit: int | None = None,
-    validation: Validation = 0,
-) -> ImageSet:
+def load(data: str | Path | Objects, split: str = "train", **options: Unpack[LoadOptions]) -> ImageSet:
     """Load all images of one split into memory.
 
     Args:
-        spec: ``shapes`` (embedded; ``shapes:50000`` for more than 10,000 training images), ``cifar10``,
-            ``hf:OWNER/NAME``, or a path: a folder of images whose sub-folders are classes, a folder with
-            ``train*.parquet`` and ``test*.parquet`` in the Hub's image layout, or ``.tar`` files in WebDataset's,
-            or CIFAR's binary batches. Only ``cifar10`` and ``hf:`` use the network.
+        data: ``shapes`` (embedded; ``shapes:50000`` for more than 10,000 training images), ``cifar10``,
+            ``hf:OWNER/NAME``, or a path: a folder of images whose sub-folders are classes, of parquet files in the
+            Hub's image layout, of tar files in WebDataset's, of arrays (``.npz``, ``.npy``), of MNIST's idx files
+            or of CIFAR's binary batches. Or an object: pixels [N, H, W, C], [N, C, H, W] or [N, H, W]; a pair of
+            pixels and labels; a list or torch ``Dataset`` of images or (image, label) pairs; a Hugging Face
+            ``Dataset``; or a mapping from train, validation and test to such objects. Only ``cifar10`` and ``hf:``
+            use the network.
         split: "train", "validation" or "test", by the rule at the top of ``vqvae.data.splits``.
-        size: (height, width) in pixels; by default the size all images share or, under crop, the most common one
-            rounded down to ``multiple_of``.
-        fit: "strict" takes images of that size alone; "crop" scales others to cover it and keeps their centre.
-        channels: 1 or 3; by default 1 where every image is grey, else 3.
-        multiple_of: what height and width must be multiples of.
-        strict: raise for the first image that cannot be decoded, instead of listing it in ``bad``.
-        limit: take the first so many images of the split only.
-        validation: what is held out of train for validation: a number of rows, a share of them, or "auto" for the
-            set's own validation split or else 5,000 rows or 5 %, whichever is less. 0 holds out nothing.
+        **options: any of
+
+            - ``size``: (height, width) in pixels; by default the size that all images share or, under crop, the
+              most common one rounded down to ``multiple_of``.
+            - ``fit``: "strict", the default, takes images of that size alone; "crop" scales others to cover it and
+              keeps their centre.
+            - ``channels``: 1 or 3; by default 1 where every image is grey, else 3.
+            - ``multiple_of``: what height and width must be multiples of.
+            - ``strict``: raise for the first image that cannot be decoded, instead of listing it in ``bad``.
+            - ``limit``: take the first so many images of the split only.
+            - ``validation``: what is held out of train for validation: a number of rows, a share of them, or
+              "auto" for the set's own validation split or else 5,000 rows or 5 %, whichever is less. 0, the
+              default, holds out nothing.
+            - ``label``: the column of labels, where the images come in a table; see ``vqvae.data.labels``.
+            - ``pixel_range``: (the values that become 0 and 255) for pixels of more than 8 bits; "full", the
+              default, is 0 and 65535; "auto" is 0 and the largest value of 8, 10, 12, 14 or 16 bits, the fewest
+              that hold every pixel. Pixels of 32 bits and floats need a pair.
 
     Raises:
-        UserError: for a spec that names nothing, data that cannot be had or read, and images that do not fit.
+        UserError: for data that cannot be found or read, and images that do not fit.
     """
-    _check(split=split, size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=limit)
-    source = _first(open_split(_data_set(spec), split, validation), limit)
-    wanted = ImageSpec(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
-    return assemble(source, wanted, spec=spec, split=split)
+    source, wanted, name = _prepared(data, split, **options)
+    return assemble(source, wanted, spec=name, split=split)
 
 
-def load_files(
-    paths: Sequence[Path],
-    *,
-    size: tuple[int, int] | None = None,
-    fit: Fit = "strict",
-    channels: int | None = None,
-    multiple_of: int = 1,
-) -> ImageSet:
-    """Load image files, all of them, in this order; the arguments are those of ``load``.
+def load_files(paths: Sequence[Path], **options: Unpack[LoadOptions]) -> ImageSet:
+    """Load image files, all of them, in this order; the options are those of ``load``.
 
     Raises:
         UserError: for a file that cannot be decoded, and images that do not fit.
     """
-    _check(split="test", size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=None)
-    wanted = ImageSpec(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=False)
+    wanted = _wanted("test", **options)
     images = assemble(file_source(paths), wanted, spec=f"{len(paths)} files", split="test")
     if images.bad:
         raise UserError(f"cannot decode {images.bad[0].path}: {images.bad[0].reason}")
@@ -88,88 +84,70 @@ def load_files(
 
 
 def open_stream(
-    spec: str,
-    split: str,
-    *,
-    size: tuple[int, int] | None = None,
-    fit: Fit = "strict",
-    channels: int | None = None,
-    multiple_of: int = 1,
-    strict: bool = False,
-    limit: int | None = None,
-    validation: Validation = 0,
-    interleave: int = 16,
+    data: str | Path | Objects, split: str = "train", *, interleave: int = 16, **options: Unpack[LoadOptions]
 ) -> ImageStream:
-    """Open one split to be read in pieces, however large it is; the arguments are those of ``load``.
+    """Open one split to be read in pieces, however large it is.
 
     Only names and labels are held in memory. Under crop without a size, the headers of all images are read.
-    Without ``channels``, the first image tells whether they are grey. ``interleave`` is for training: see
-    ``interleaved_rows_at_step``.
+    Without ``channels``, a thousand images tell whether all are grey.
+
+    Args:
+        data: as ``load`` takes it.
+        split: as ``load`` takes it.
+        interleave: number of interleaved read positions per training batch; see ``interleaved_rows_at_step``.
+        **options: those of ``load``.
 
     Raises:
         UserError: as ``load``.
     """
-    _check(split=split, size=size, fit=fit, channels=channels, multiple_of=multiple_of, limit=limit)
-    source = _first(open_split(_data_set(spec), split, validation), limit)
-    wanted = ImageSpec(size=size, fit=fit, channels=channels, multiple_of=multiple_of, strict=strict)
+    source, wanted, name = _prepared(data, split, **options)
     with quiet_pil():
-        if channels is None:
-            image, _ = first_image(source, wanted, where=spec)
-            wanted = replace(wanted, channels=len(image.getbands()))
-        frame = frame_of(source, wanted, where=spec)
-    return ImageStream(source, frame, wanted, spec, split, interleave)
+        wanted = channels_of(source, with_range(source, wanted), where=name)
+        frame = frame_of(source, wanted, where=name)
+    return ImageStream(source, frame, wanted, name, split, interleave)
 
 
-def _check(
-    *,
-    split: str,
-    size: tuple[int, int] | None,
-    fit: str,
-    channels: int | None,
-    multiple_of: int,
-    limit: int | None,
-) -> None:
-    for name, word, known in (("split", split, SPLITS), ("fit", fit, ("strict", "crop"))):
+def _prepared(
+    data: str | Path | Objects, split: str, **options: Unpack[LoadOptions]
+) -> tuple[Source, ImageSpec, str]:
+    """Return the encoded images, what they should become, and what they are called."""
+    wanted = _wanted(split, **options)
+    found = find_data(data, options.get("label"))
+    source = open_split(found, split, options.get("validation", 0))
+    name = str(data) if isinstance(data, str | Path) else found.where
+    return _first(source, options.get("limit")), wanted, name
+
+
+def _wanted(split: str, **options: Unpack[LoadOptions]) -> ImageSpec:
+    """Check the options and return what the images should become."""
+    wanted = ImageSpec(
+        size=options.get("size"),
+        fit=options.get("fit", "strict"),
+        channels=options.get("channels"),
+        multiple_of=options.get("multiple_of", 1),
+        strict=options.get("strict", False),
+        pixel_range=options.get("pixel_range", "full"),
+    )
+    for name, word, known in (("split", split, SPLITS), ("fit", wanted.fit, ("strict", "crop"))):
         if word not in known:
             raise UserError(f"no {name} '{word}'{did_you_mean(word, known)}")
-    if channels not in (None, 1, 3):
-        raise UserError(f"channels is {channels}: pass 1 for grey or 3 for RGB")
-    for name, value in (("multiple_of", multiple_of), ("limit", limit)):
+    if wanted.channels not in (None, 1, 3):
+        raise UserError(f"channels is {wanted.channels}: pass 1 for grey or 3 for RGB")
+    for name, value in (("multiple_of", wanted.multiple_of), ("limit", options.get("limit"))):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}: pass 1 or more")
+    if wanted.levels is not None and not wanted.levels[0] < wanted.levels[1]:
+        raise UserError(
+            f"range {wanted.levels[0]:g},{wanted.levels[1]:g}: the first value must be the smaller one"
+        )
+    size, multiple_of = wanted.size, wanted.multiple_of
     if size is not None and (min(size) < 1 or size != round_down(size, multiple_of)):
         rounded = tuple(max(side, multiple_of) for side in round_down(size, multiple_of))
         raise UserError(
             f"size {spell(size)}: height and width must be multiples of {multiple_of}; pass --data.size "
             f"{spell((rounded[0], rounded[1]))}"
         )
-
-
-def _data_set(spec: str) -> DataSet:
-    if spec == "shapes":
-        return shapes()
-    if spec.startswith("shapes:"):
-        return shapes(_shapes_count(spec))
-    if spec == "cifar10":
-        return hub_files(_CIFAR10_REPO)
-    if spec.startswith("hf:"):
-        return hub_files(spec.removeprefix("hf:"))
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        return next(data for find in _LAYOUTS if (data := find(path)) is not None)
-    if path.exists():
-        raise UserError(f"{spec} is a file: pass the folder it is in, or unpack it and pass that folder")
-    known = ("shapes", "cifar10", "hf:OWNER/NAME")
-    if "/" in spec or spec.startswith((".", "~")):
-        raise UserError(f"no folder {spec}: pass one of {', '.join(known)}, or a path that exists")
-    raise UserError(f"no data set '{spec}'{did_you_mean(spec, known)} (or a path that exists)")
-
-
-def _shapes_count(spec: str) -> int:
-    count = spec.removeprefix("shapes:")
-    if not re.fullmatch("[1-9][0-9]{0,6}", count):
-        raise UserError(f"{spec}: pass a number of training images below ten million, as in shapes:50000")
-    return int(count)
+    return wanted
 
 
 def _first(source: Source, limit: int | None) -> Source:

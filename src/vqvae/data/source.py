@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-# A file, the bytes of an encoded image, or raw pixels, uint8 [H, W, 3] or [H, W].
-Content = Path | bytes | NDArray[np.uint8]
+# A file, the bytes of an encoded image, pixels [H, W], [H, W, 3] or [H, W, 4] of any type, or a PIL image.
+Content = Path | bytes | NDArray[Any] | Image.Image
 Rows = NDArray[np.int64]
 
 

@@ -53,12 +53,14 @@ class DataSet:
         splits: opens a split by its name, any of train, validation and test.
         files: what a split consists of, for the error of a set without training images.
         advice: how to mark them as training images.
+        takes_label: whether the column of labels can be chosen by its name.
     """
 
     where: str
     splits: Mapping[str, Callable[[], Source]]
     files: str = "images"
     advice: str = "name some train"
+    takes_label: bool = False
 
 
 def split_named(name: str) -> str | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqvae.data.blocks import Blocks
-from vqvae.data.decode_all import Batch, ImageSpec, decoded
+from vqvae.data.decode_all import Batch, ImageSpec, decoded, is_wide
 from vqvae.data.imageset import BadFile, variance
 from vqvae.data.order import interleaved_rows_at_step
 from vqvae.data.resize import Crop, Strict
@@ -65,6 +65,16 @@ class ImageStream:
     def labels(self) -> Tensor | None:
         """The label of every row, int64 [N], or None."""
         return None if self.source.labels is None else torch.as_tensor(self.source.labels.astype(np.int64))
+
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        """The values that become 0 and 255 in pixels of more than 8 bits; None for 0 and 65535."""
+        return self.wanted.levels
+
+    @cached_property
+    def wide(self) -> bool:
+        """Whether the first image has pixels of more than 8 bits."""
+        return is_wide(self.source)
 
     @property
     def origin(self) -> str:

@@ -40,7 +40,7 @@ class _Shard:
     labels: list[int] | None
 
 
-def find_tars(folder: Path) -> DataSet | None:
+def find_tars(folder: Path, label: str | None = None) -> DataSet | None:
     """Return the splits of a folder's tar files, those in it or else one level below; None without any."""
     paths = list(folder.glob("*.tar")) or list(folder.glob("*/*.tar"))
     splits = files_by_split(path.relative_to(folder).as_posix() for path in paths)

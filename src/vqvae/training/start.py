@@ -37,7 +37,6 @@ from vqvae.training.stage import MODEL
 from vqvae.training.tokenizer import TokenizerStage
 
 _LOG = logging.getLogger(__name__)
-_LOOKED_AT = 256  # images of a stream
 
 
 def train(config: RunConfig, *, out: str | None, name: str, tokenizer: ModelFile | None = None) -> Run:
@@ -157,15 +156,7 @@ def _load(config: RunConfig, tokenizer: Opened[VQVAE] | None) -> tuple[Images, I
         print(f"{describe(train)}\n{describe(validation)}", file=sys.stderr, flush=True)
     for bad in [*train.bad, *validation.bad]:
         _LOG.warning("skipped %s: %s", bad.path, bad.reason)
-    if _identical(train):
-        _LOG.warning("%s: all training images are the same: nothing can be learned from them", train.spec)
     return train, validation
-
-
-def _identical(images: Images) -> bool:
-    """Say whether all images are the same image; of a stream, whether those are that it is judged by."""
-    pixels = images.pixels if isinstance(images, ImageSet) else images.some(_LOOKED_AT)
-    return len(pixels) > 1 and bool((pixels == pixels[:1]).all())
 
 
 def _given(tokenizer: Opened[VQVAE] | None) -> Opened[VQVAE]:
@@ -258,7 +249,6 @@ def _describe(train: Images, validation: ImageSet) -> dict[str, Any]:
         "validation": split(validation),
         "classes": list(train.classes),
         "pixel_variance": train.pixel_variance,
-        "identical": _identical(train),
         "bad": [asdict(bad) for bad in [*train.bad, *validation.bad]],
     }
 

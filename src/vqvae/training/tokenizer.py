@@ -25,7 +25,6 @@ from vqvae.training.stage import MODEL, Metrics, StepLosses, Trainable
 
 NOISE_ROWS = 2048  # training rows that the decoder's noise variance is estimated on
 _BATCH = 256
-_LEAST_VARIANCE = 1e-12
 
 
 class TokenizerStage:
@@ -49,9 +48,7 @@ class TokenizerStage:
             forwards_per_update=training.accumulate,
             seed=training.seed,
         )
-        variance = train.pixel_variance
-        # constant images have none: their loss is then the plain squared error
-        tokenizer.pixel_variance.fill_(variance if variance > _LEAST_VARIANCE else 1.0)
+        tokenizer.pixel_variance.fill_(max(train.pixel_variance, 1e-12))
         self.tokenizer: VQVAE = tokenizer.to(
             device=engine.device,
             memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
