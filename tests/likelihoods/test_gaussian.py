@@ -1,11 +1,13 @@
-"""The decoder's likelihood is a distribution over 0..255."""
+"""The Gaussian likelihood: its masses are integrals over bins, and its variance is estimated."""
 
 from math import log, pi
 
 import pytest
 import torch
 
-from vqvae.likelihoods import pixel_nats
+from vqvae.likelihoods import GaussianLikelihood
+from vqvae.likelihoods.gaussian import discretised_gaussian_nats
+from vqvae.tensors import images_from_pixels, pixels_from_images
 
 MEANS = [-1.7, -1.0, -0.998, -0.3, 0.0, 0.71, 1.0, 2.0]
 VARIANCES = [1e-7, 1e-5, 1e-3, 0.1, 1.0, 50.0]
@@ -13,7 +15,8 @@ EVERY_VALUE = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1)
 
 
 def nats_of_every_value(mean, variance):
-    return pixel_nats(EVERY_VALUE, torch.full((256, 1, 1, 1), mean, dtype=torch.float64), variance)
+    means = torch.full((256, 1, 1, 1), mean, dtype=torch.float64)
+    return discretised_gaussian_nats(EVERY_VALUE, means, variance).flatten()
 
 
 @pytest.mark.parametrize("variance", VARIANCES)
@@ -57,7 +60,7 @@ def test_a_pixel_is_less_likely_the_farther_its_reconstruction_lies(value):
     pixels = torch.full((40, 1, 1, 1), value, dtype=torch.uint8)
     directions = {0: [1], 100: [1, -1], 255: [-1]}[value]
     for direction in directions:
-        nats = pixel_nats(pixels, value / 127.5 - 1 + direction * away, 0.01)
+        nats = discretised_gaussian_nats(pixels, value / 127.5 - 1 + direction * away, 0.01).flatten()
         assert (nats.diff() > 0).all()
 
 
@@ -70,16 +73,55 @@ def test_where_the_bins_are_fine_it_is_the_squared_error_and_a_constant():
     torch.testing.assert_close(nats[values], density[values] - log(1 / 127.5), rtol=0, atol=1e-4)
 
 
-def test_an_images_nats_are_the_sum_of_its_pixels_whatever_the_batch():
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (3, 3, 4, 5), generator=generator, dtype=torch.uint8)
-    reconstruction = torch.rand(3, 3, 4, 5, generator=generator) * 2 - 1
-    nats = pixel_nats(pixels, reconstruction, 0.01)
-    assert nats.shape == (3,)
-    alone = pixel_nats(pixels.view(-1, 1, 1, 1), reconstruction.view(-1, 1, 1, 1), 0.01)
-    torch.testing.assert_close(nats, alone.view(3, -1).sum(1))
+def gaussian(variance=0.01, channels=3):
+    likelihood = GaussianLikelihood(channels)
+    likelihood.noise_variance.fill_(variance)
+    return likelihood
 
 
-def test_the_variance_may_be_a_tensor():
-    mean = torch.zeros(256, 1, 1, 1)
-    assert torch.equal(pixel_nats(EVERY_VALUE, mean, torch.tensor(0.25)), pixel_nats(EVERY_VALUE, mean, 0.25))
+def random_pixels(*shape):
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_a_mean_beyond_the_range_is_a_mean_at_its_end():
+    likelihood, pixels = gaussian(), random_pixels(2, 3, 4, 5)
+    parameters = 3 * torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(likelihood.nats(parameters, pixels), likelihood.nats(parameters.clamp(-1, 1), pixels))
+
+
+def test_the_mean_is_the_decoders_output_and_its_gradient_passes_beyond_the_range():
+    parameters = torch.tensor([-2.0, 0.3, 1.5]).view(1, 3, 1, 1).requires_grad_()
+    mean = gaussian().mean(parameters)
+    mean.sum().backward()
+    assert torch.equal(mean, parameters) and torch.equal(parameters.grad, torch.ones(1, 3, 1, 1))
+
+
+def test_the_loss_is_the_mean_squared_error_over_the_variance_of_the_images_whatever_sigma_is():
+    images = images_from_pixels(random_pixels(2, 3, 4, 5))
+    parameters = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(1))
+    for likelihood in (gaussian(0.01), gaussian(1.0)):
+        loss = likelihood.loss(parameters, images, pixel_variance=0.3)
+        torch.testing.assert_close(loss, (parameters - images).square().mean() / 0.3)
+    assert likelihood.loss(parameters[:0], images[:0], pixel_variance=0.3) == 0
+
+
+def test_the_variance_is_estimated_as_the_mean_squared_error_over_all_batches():
+    pixels = random_pixels(7, 3, 4, 5)
+    parameters = torch.randn(7, 3, 4, 5, generator=torch.Generator().manual_seed(1))
+    batches = zip(parameters.split(3), pixels.split(3), strict=True)
+    found = gaussian().estimate(batches)
+    expected = (parameters.clamp(-1, 1) - images_from_pixels(pixels)).square().mean()
+    assert found.keys() == {"noise_variance"}
+    torch.testing.assert_close(found["noise_variance"], expected)
+    exact = gaussian().estimate([(images_from_pixels(pixels), pixels)])
+    assert exact["noise_variance"] == pytest.approx(1e-6)  # never 0, which no pixel but one would survive
+
+
+def test_draws_have_the_gaussians_mean_and_variance():
+    likelihood, n = gaussian(0.01, channels=1), 20_000
+    u = torch.rand(n, 1, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    drawn = images_from_pixels(likelihood.sample(torch.full((n, 1, 1, 1), 0.2), u)).double()
+    assert abs(drawn.mean() - 0.2) < 4 * 0.1 / n**0.5
+    assert drawn.var() == pytest.approx(0.01, rel=0.05)
+    without_noise = gaussian(1e-12, channels=1).sample(torch.full((n, 1, 1, 1), 0.2), u)
+    assert torch.equal(without_noise, pixels_from_images(torch.full((n, 1, 1, 1), 0.2)))

@@ -1,3 +1,5 @@
-"""Distributions of pixels given the decoder's output, one file each."""
+"""Likelihoods: distributions of pixels given the decoder's output, one file each."""
 
-from vqvae.likelihoods.gaussian import pixel_nats as pixel_nats
+from vqvae.likelihoods.base import Likelihood as Likelihood
+from vqvae.likelihoods.base import LikelihoodConfig as LikelihoodConfig
+from vqvae.likelihoods.gaussian import GaussianLikelihood as GaussianLikelihood

@@ -1,36 +1,106 @@
-"""The decoder's likelihood of pixels: a proper distribution over 0..255."""
+"""A discretised Gaussian around the decoder's output, with one variance for all pixels."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from vqvae.likelihoods.base import Likelihood, LikelihoodConfig
+from vqvae.tensors import images_from_pixels
+
+_LEAST_VARIANCE = 1e-6
+
+
+class GaussianLikelihood(Likelihood):
+    """p(x | z_q) = N(x; the decoder's output, sigma^2), discretised to 0..255, with one sigma for all pixels.
+
+    Training minimises the squared error over the variance of the training images, which is -log p up to scale and
+    constant, whatever sigma is. So sigma is not trained: its maximum-likelihood value, the mean squared error of
+    reconstructions, is estimated on training images when the model is saved.
+
+    Args:
+        channels: C of the images.
+
+    Attributes:
+        noise_variance: scalar, sigma^2 in the units of images in [-1, 1].
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(LikelihoodConfig):
+        """Settings of the class."""
+
+        kind: Literal["gaussian"] = "gaussian"
+
+        def build(self, *, channels: int) -> "GaussianLikelihood":
+            """Make the likelihood for images of C channels."""
+            return GaussianLikelihood(channels)
+
+    noise_variance: Tensor
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__(channels)
+        self.register_buffer("noise_variance", torch.tensor(1.0))
+
+    @property
+    def out_channels(self) -> int:
+        """C: a mean for each value."""
+        return self.channels
+
+    def pixel_nats(self, parameters: Tensor, pixels: Tensor) -> Tensor:
+        """Return -log p of each value, as ``Likelihood.pixel_nats``; the mean is clamped to [-1, 1]."""
+        mean = parameters.clamp(-1.0, 1.0)
+        return discretised_gaussian_nats(pixels, mean, self.noise_variance.to(parameters.dtype))
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Return the decoder's output in float32."""
+        return parameters.float()
+
+    def sample(self, parameters: Tensor, u: Tensor) -> Tensor:
+        """Draw pixels, uint8 [B, C, H, W], as ``Likelihood.sample``."""
+        mean = parameters.to(u).clamp(-1.0, 1.0)
+        x = mean + self.noise_variance.to(u).sqrt() * torch.special.ndtri(u)
+        return ((x + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+    def loss(self, parameters: Tensor, images: Tensor, *, pixel_variance: Tensor | float) -> Tensor:
+        """Return the mean squared error over the variance of the training images, a scalar."""
+        squares = F.mse_loss(parameters.float(), images, reduction="sum")
+        return squares / max(1, images.numel()) / pixel_variance
+
+    def estimate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Return ``noise_variance``, the mean squared error of reconstructions, at least 1e-6."""
+        error, count = 0.0, 0
+        for parameters, pixels in batches:
+            mean = self.mean(parameters).clamp(-1.0, 1.0).cpu()
+            error += float((mean - images_from_pixels(pixels.cpu())).square().sum())
+            count += pixels.numel()
+        return {"noise_variance": torch.tensor(max(error / max(1, count), _LEAST_VARIANCE))}
+
+
+def discretised_gaussian_nats(pixels: Tensor, mean: Tensor, variance: Tensor | float) -> Tensor:
+    """Return -log p of each value under a discretised Gaussian, in nats, in the shape and precision of the mean.
+
+    Value v has the mass of N(mean, variance) between v - 1/2 and v + 1/2; 0 and 255 have the tails too, so the
+    256 masses sum to one. This is the binning of arXiv 1701.05517, section 2.1.
+
+    Args:
+        pixels: uint8 [B, C, H, W].
+        mean: float [B, C, H, W], in the units of images in [-1, 1].
+        variance: in the same units.
+    """
+    x, mean = pixels.to(mean.dtype), (mean + 1.0) * 127.5
+    sigma = torch.as_tensor(variance, dtype=mean.dtype, device=mean.device).sqrt() * 127.5
+    low = torch.where(pixels == 0, -torch.inf, (x - 0.5 - mean) / sigma)
+    high = torch.where(pixels == 255, torch.inf, (x + 0.5 - mean) / sigma)
+    return -_normal_log_cdf_difference(low, high)
 
 
 def _normal_log_cdf_difference(low: Tensor, high: Tensor) -> Tensor:
-    """Return log(Phi(high) - Phi(low)) for low < high, in the tail that does not cancel."""
-    # Phi(high) - Phi(low) = Phi(-low) - Phi(-high): work where both are negative
+    """Return log(Phi(high) - Phi(low)) for low < high, computed in the tail that does not cancel."""
+    # Phi(high) - Phi(low) = Phi(-low) - Phi(-high): both arguments are made negative where low is positive
     flip = low > 0
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     log_high, log_low = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
     return log_high + torch.log1p(-torch.exp(log_low - log_high))
-
-
-def pixel_nats(pixels: Tensor, reconstruction: Tensor, noise_variance: Tensor | float) -> Tensor:
-    """Return -log p(x | z_q) of a discretised Gaussian decoder, in nats an image.
-
-    The Gaussian N(reconstruction, noise_variance), whose log-likelihood is the squared error that training
-    minimises, gives pixel value v the mass between v - 1/2 and v + 1/2, and 0 and 255 its tails, so the masses
-    of the 256 values sum to one. The same binning as in arXiv 1701.05517, section 2.1.
-
-    Args:
-        pixels: uint8 [B, C, H, W].
-        reconstruction: float [B, C, H, W], the decoder's mean in [-1, 1].
-        noise_variance: sigma^2, in the units of [-1, 1].
-
-    Returns:
-        float64 [B].
-    """
-    x = pixels.double()
-    mean = (reconstruction.double() + 1.0) * 127.5
-    sigma = torch.as_tensor(noise_variance, dtype=torch.float64, device=x.device).sqrt() * 127.5
-    low = torch.where(pixels == 0, -torch.inf, (x - 0.5 - mean) / sigma)
-    high = torch.where(pixels == 255, torch.inf, (x + 0.5 - mean) / sigma)
-    return -_normal_log_cdf_difference(low, high).flatten(1).sum(1)

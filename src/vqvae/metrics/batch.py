@@ -5,7 +5,6 @@ from functools import cached_property
 
 from torch import Tensor
 
-from vqvae.likelihoods import pixel_nats
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
 from vqvae.tensors import images_from_pixels
@@ -60,14 +59,19 @@ class Batch:
         return self.models.tokenizer.encoder(self.images.to(self.codes.device)) if self.z_e is None else self.z_e
 
     @cached_property
+    def parameters(self) -> Tensor:
+        """The decoder's output, float [B, out_channels, H, W], on the models' device."""
+        return self.models.tokenizer.decode_parameters(self.codes)
+
+    @cached_property
     def reconstruction(self) -> Tensor:
-        """The decoder's mean, float32 [B, C, H, W] in [-1, 1], on the CPU."""
-        return self.models.tokenizer.decode(self.codes).cpu()
+        """The mean of p(x | z_q), float32 [B, C, H, W] in [-1, 1], on the CPU."""
+        return self.models.tokenizer.likelihood.mean(self.parameters).clamp(-1.0, 1.0).cpu()
 
     @cached_property
     def decoder_nats(self) -> Tensor:
         """-log p(x | z_q) of each image, float64 [B], on the CPU."""
-        return pixel_nats(self.pixels, self.reconstruction, self.models.tokenizer.noise_variance.cpu())
+        return self.models.tokenizer.likelihood.nats(self.parameters, self.pixels).cpu()
 
     @cached_property
     def prior_nats(self) -> Tensor | None:

@@ -28,6 +28,7 @@ def gradient_norms(tokenizer: VQVAE, images: Tensor, *, beta: float) -> dict[str
             images,
             tokenizer.decoder(quantized.z_q),
             quantized,
+            likelihood=tokenizer.likelihood,
             pixel_variance=tokenizer.pixel_variance,
             beta=beta,
         )

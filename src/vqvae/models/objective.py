@@ -5,8 +5,8 @@ from math import log2, prod
 from typing import NamedTuple
 
 from torch import Tensor
-from torch.nn import functional as F
 
+from vqvae.likelihoods import GaussianLikelihood, Likelihood
 from vqvae.tensors import CodeSpec, Quantized
 
 
@@ -21,34 +21,36 @@ class Objective(NamedTuple):
 
 def objective(
     images: Tensor,
-    reconstruction: Tensor,
+    parameters: Tensor,
     quantized: Quantized,
     *,
+    likelihood: Likelihood | None = None,
     pixel_variance: Tensor | float,
     beta: float,
     others: Iterable[tuple[float, Tensor]] = (),
 ) -> Objective:
     """Return equation 3 for a batch, plus the terms that a run adds to it.
 
-    The paper writes sums of squares, ``-log p(x | z_q) + |sg[z_e] - e|^2 + beta |z_e - sg[e]|^2``; here each
-    term is a mean over its elements, and the reconstruction is divided by the variance of the training images,
-    so that beta and the learning rate mean the same for any image size and contrast. With C*H*W elements an
-    image, ``mean / variance`` is the Gaussian's ``|x - x'|^2 / (2 sigma^2)`` at
+    The paper writes sums of squares, ``-log p(x | z_q) + |sg[z_e] - e|^2 + beta |z_e - sg[e]|^2``. Here each term
+    is a mean over its elements. The default likelihood, a Gaussian, divides the squared error by the variance of
+    the training images, so that beta and the learning rate mean the same for any image size and contrast. With
+    C*H*W elements an image, ``mean / variance`` is the Gaussian's ``|x - x'|^2 / (2 sigma^2)`` at
     ``sigma^2 = variance * C*H*W / 2``, up to its constant.
 
     Args:
         images: float [B, C, H, W] in [-1, 1].
-        reconstruction: the same shape.
+        parameters: the decoder's output; for the default likelihood the reconstruction, float [B, C, H, W].
         quantized: what the quantizer returned.
+        likelihood: p(x | z_q), whose ``loss`` is the reconstruction term; a Gaussian by default.
         pixel_variance: of the training images.
         beta: the weight of the commitment term, 0.25 in the paper.
         others: (weight, scalar) of each further term.
     """
-    squares = F.mse_loss(reconstruction.float(), images, reduction="sum")
-    error = squares / max(1, images.numel()) / pixel_variance
-    total = error + quantized.codebook_loss + beta * quantized.commitment_loss
+    likelihood = likelihood or GaussianLikelihood(images.shape[1])
+    reconstruction = likelihood.loss(parameters, images, pixel_variance=pixel_variance)
+    total = reconstruction + quantized.codebook_loss + beta * quantized.commitment_loss
     total = sum((weight * term for weight, term in others), start=total)
-    return Objective(total, error, quantized.codebook_loss, quantized.commitment_loss)
+    return Objective(total, reconstruction, quantized.codebook_loss, quantized.commitment_loss)
 
 
 def uniform_prior_bits(spec: CodeSpec, image_shape: tuple[int, ...]) -> float:

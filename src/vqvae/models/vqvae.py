@@ -1,4 +1,4 @@
-"""The tokenizer: encoder, quantizer, decoder (arXiv 1711.00937, figure 1)."""
+"""The tokenizer: encoder, quantizer, decoder and likelihood (arXiv 1711.00937, figure 1)."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -6,7 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from vqvae import noise
 from vqvae.component import STRICT, Count, CountOrZero
+from vqvae.likelihoods import GaussianLikelihood, Likelihood, LikelihoodConfig
 from vqvae.models.encode_exact import ExactCodes, encode_exact
 from vqvae.networks.paper import Decoder, Encoder
 from vqvae.quantizers import EMAQuantizer, Quantizer, QuantizerConfig
@@ -28,12 +30,11 @@ class VQVAE(nn.Module):
         residual_width: channels inside a residual block.
         residual_blocks: in each network.
         factor: of downsampling, a power of two.
+        likelihood: p(x | z_q), whose parameters the decoder makes; a Gaussian by default.
 
     Attributes:
         pixel_variance: scalar, the variance of the training images, over all elements in [-1, 1]; what the
             reconstruction term and NMSE are measured against.
-        noise_variance: scalar, sigma^2 of the decoder's Gaussian p(x | z_q) in [-1, 1], its maximum-likelihood
-            value on training images: their mean squared reconstruction error.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class VQVAE(nn.Module):
         residual_blocks: CountOrZero = 2
         factor: Literal[2, 4, 8, 16, 32] = 4
         quantizer: QuantizerConfig = field(default_factory=EMAQuantizer.Config)
+        likelihood: LikelihoodConfig = field(default_factory=GaussianLikelihood.Config)
 
         def build(self, *, channels: int, forwards_per_update: int = 1, seed: int = 0) -> "VQVAE":
             """Make the tokenizer for images of so many channels."""
@@ -59,11 +61,11 @@ class VQVAE(nn.Module):
                 residual_width=self.residual_width,
                 residual_blocks=self.residual_blocks,
                 factor=self.factor,
+                likelihood=self.likelihood.build(channels=channels),
             )
 
     quantizer: Quantizer
     pixel_variance: Tensor
-    noise_variance: Tensor
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class VQVAE(nn.Module):
         residual_width: int = Config.residual_width,
         residual_blocks: int = Config.residual_blocks,
         factor: int = Config.factor,
+        likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__()
         self.channels = channels
@@ -90,8 +93,9 @@ class VQVAE(nn.Module):
             factor=factor,
         )
         self.quantizer = quantizer
+        likelihood = likelihood or GaussianLikelihood(channels)
         self.decoder = Decoder(
-            channels,
+            likelihood.out_channels,
             latent_channels,
             width=width,
             outer_width=outer_width,
@@ -99,8 +103,8 @@ class VQVAE(nn.Module):
             residual_blocks=residual_blocks,
             factor=factor,
         )
+        self.likelihood = likelihood
         self.register_buffer("pixel_variance", torch.tensor(1.0))
-        self.register_buffer("noise_variance", torch.tensor(1.0))
 
     @property
     def num_codes(self) -> int:
@@ -119,10 +123,14 @@ class VQVAE(nn.Module):
 
     def sharding_units(self) -> list[nn.Module]:
         """Return the modules whose weights are gathered at once in sharded training; the quantizer stays whole."""
-        return [self.encoder, self.decoder]
+        return [self.encoder, self.decoder, *self.likelihood.sharding_units()]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
-        """Return the reconstruction of images, float [B, C, H, W] in [-1, 1], and what was quantized."""
+        """Return the decoder's output for images, float [B, C, H, W] in [-1, 1], and what was quantized.
+
+        The output, float [B, out_channels, H, W], holds the parameters of the likelihood. For the default
+        likelihood it is the reconstruction, not yet clamped to [-1, 1].
+        """
         quantized = self.quantizer(self.encoder(images))
         return self.decoder(quantized.z_q), quantized
 
@@ -161,7 +169,7 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Return images, float32 [B, C, h*factor, w*factor] in [-1, 1], of codes.
+        """Return images, float32 [B, C, h*factor, w*factor] in [-1, 1], of codes: the mean of p(x | z_q).
 
         Args:
             codes: of any integer type, [B, h, w, n], or [B, h, w] where n = 1.
@@ -169,8 +177,35 @@ class VQVAE(nn.Module):
         Raises:
             ValueError: for another type or shape, or a code outside 0..K-1.
         """
+        return self.likelihood.mean(self.decode_parameters(codes)).clamp(-1.0, 1.0)
+
+    @torch.no_grad()
+    def decode_parameters(self, codes: Tensor) -> Tensor:
+        """Return the parameters of p(x | z_q), float [B, out_channels, h*factor, w*factor], of codes.
+
+        Arguments and errors are those of ``decode``.
+        """
         codes = checked_codes(codes, codes_per_position=self.codes_per_position, num_codes=self.num_codes)
-        return self.decoder(self.quantizer.embed(codes)).float().clamp(-1.0, 1.0)
+        return self.decoder(self.quantizer.embed(codes))
+
+    @torch.no_grad()
+    def sample_pixels(self, codes: Tensor, *, seed: int = 0, first: int = 0) -> Tensor:
+        """Draw pixels, uint8 [B, C, h*factor, w*factor], from p(x | z_q) of codes.
+
+        Image i is a function of its codes and of (seed, i), whatever the batch.
+
+        Args:
+            codes: as ``decode`` takes them.
+            seed: of all images.
+            first: index i of the first image.
+        """
+        parameters = self.decode_parameters(codes)
+        count, _, height, width = parameters.shape
+        images = torch.arange(first, first + count)[:, None]
+        values = torch.arange(self.channels * height * width)
+        u = noise.uniform(seed, images, values).view(count, self.channels, height, width)
+        on = torch.device("cpu") if parameters.device.type == "mps" else parameters.device  # no float64 on MPS
+        return self.likelihood.sample(parameters.to(on), u.to(on)).to(parameters.device)
 
 
 def checked_images(images: Tensor, *, channels: int, factor: int) -> Tensor:

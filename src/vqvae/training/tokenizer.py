@@ -1,6 +1,6 @@
 """The first stage: images to codes and back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from vqvae.training.extra_losses import ExtraLosses
 from vqvae.training.run import Run
 from vqvae.training.stage import MODEL, Metrics, StepLosses, Trainable
 
-NOISE_ROWS = 2048  # training rows that the decoder's noise variance is estimated on
+ESTIMATION_ROWS = 2048  # training rows that buffers of the likelihood are estimated on
 _BATCH = 256
 
 
@@ -55,7 +55,8 @@ class TokenizerStage:
         )
         self.extra = ExtraLosses(config.losses, image_shape=train.shape, seed=training.seed, engine=engine)
         self.groups = {MODEL: Trainable(self.tokenizer), **self.extra.groups}
-        self._noise = -1, 0.0  # the step that the noise variance was last estimated at, and its value
+        self.likelihood = self.tokenizer.likelihood
+        self._estimated: tuple[int, dict[str, Tensor]] = (-1, {})  # the last step of an estimate, and the estimate
         batch = rank_slice(torch.arange(training.batch_size // training.accumulate))
         self.encoder, self.decoder = self._compiled(len(batch))
 
@@ -76,6 +77,7 @@ class TokenizerStage:
         tokenizer = modules[MODEL]
         assert isinstance(tokenizer, VQVAE)
         self.encoder, self.decoder = tokenizer.encoder, tokenizer.decoder
+        self.likelihood = tokenizer.likelihood
         self.extra.train_on(modules)
 
     def _images(self, pixels: Tensor) -> Tensor:
@@ -105,12 +107,14 @@ class TokenizerStage:
         with self.engine.autocast():
             z_e = self.encoder(images)
             quantized = self.tokenizer.quantizer(z_e)
-            reconstruction = self.decoder(quantized.z_q)
+            parameters = self.decoder(quantized.z_q)
+        reconstruction = self.likelihood.mean(parameters) if self.extra.losses else parameters
         terms = self.extra.terms(step, images, reconstruction)
         loss = objective(
             images,
-            reconstruction,
+            parameters,
             quantized,
+            likelihood=self.likelihood,
             pixel_variance=self.tokenizer.pixel_variance,
             beta=self.config.beta,
             others=terms.values(),
@@ -132,9 +136,11 @@ class TokenizerStage:
         revive = step < self.config.revive_until * self.config.training.steps
         return self.tokenizer.quantizer.update(revive=revive)
 
-    def _reconstruct(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        codes = self.tokenizer.encode(self._images(pixels))
-        return codes, self.tokenizer.decode(codes).cpu()
+    def _decoded_training_images(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield parameters of the likelihood and pixels of the first training rows, batch by batch."""
+        for pixels in self.train.some(ESTIMATION_ROWS).split(_BATCH):
+            codes = self.tokenizer.encode(self._images(pixels))
+            yield self.tokenizer.decode_parameters(codes), pixels
 
     def evaluate(self) -> dict[str, float]:
         """Measure the first validation rows; the gradients on the first batch of them."""
@@ -152,19 +158,17 @@ class TokenizerStage:
     def draw(self, run: Run, step: int) -> None:
         """Save the first held-out images above their reconstructions."""
         pixels = self.validation.pixels[:32]
-        reconstruction = pixels_from_images(self._reconstruct(pixels)[1])
+        codes = self.tokenizer.encode(self._images(pixels))
+        reconstruction = pixels_from_images(self.tokenizer.decode(codes)).cpu()
         save_png(pairs(pixels, reconstruction), run.samples / f"reconstructions-{step:08d}.png")
 
     def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
-        """Write the tokenizer with its noise variance, estimated anew on the first training rows."""
-        if self._noise[0] != step:
-            error, pixels = 0.0, self.train.some(NOISE_ROWS)
-            for part in pixels.split(_BATCH):
-                error += float((self._reconstruct(part)[1] - images_from_pixels(part)).square().sum())
-            self._noise = step, error / pixels.numel()
+        """Write the tokenizer; what its likelihood estimates is estimated anew on the first training rows."""
+        if self._estimated[0] != step:
+            self._estimated = step, self.tokenizer.likelihood.estimate(self._decoded_training_images())
         # beside the state, not in it: what a run is must not depend on when it was saved
-        measured = {"noise_variance": torch.tensor(max(self._noise[1], 1e-6))}
+        estimated = {f"likelihood.{name}": value for name, value in self._estimated[1].items()}
         card = tokenizer_card(
             self.config.model, classes=self.train.classes, image_shape=self.train.shape, step=step
         )
-        save_model(path, {**self.tokenizer.state_dict(), **measured}, replace(card, validation=validation))
+        save_model(path, {**self.tokenizer.state_dict(), **estimated}, replace(card, validation=validation))

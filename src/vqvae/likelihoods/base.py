@@ -1,0 +1,119 @@
+"""What every likelihood is: the distribution of an image's pixels given the output of the decoder."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vqvae.component import Config
+from vqvae.tensors import pixels_from_images
+
+_MOST_ELEMENTS = 2**24  # of parameters that are in float64 at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodConfig(Config):
+    """Settings of a likelihood; each kind adds its own settings and says how to build its likelihood."""
+
+    default_kind: ClassVar[str | None] = "gaussian"
+
+    def build(self, *, channels: int) -> Likelihood:
+        """Make the likelihood for images of C channels."""
+        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its likelihood")
+
+
+class Likelihood(nn.Module):
+    """p(x | z_q): a distribution over pixels, integers in 0..255, whose probabilities sum to one.
+
+    The decoder makes ``out_channels`` numbers at each pixel, the parameters of the distribution. A likelihood may
+    have weights of its own, such as a learned scale; they train with the decoder.
+
+    A subclass defines ``out_channels``, ``pixel_nats``, ``mean`` and ``sample``.
+
+    Args:
+        channels: C of the images.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    @property
+    def out_channels(self) -> int:
+        """The number of parameters at each pixel: the channels of the decoder's output."""
+        raise NotImplementedError(f"{type(self).__qualname__} does not say its out_channels")
+
+    def pixel_nats(self, parameters: Tensor, pixels: Tensor) -> Tensor:
+        """Return terms of -log p(x | z_q) in nats, in the precision of the parameters.
+
+        Args:
+            parameters: float [B, out_channels, H, W].
+            pixels: uint8 [B, C, H, W].
+
+        Returns:
+            Float [B, C, H, W], a term for each value, or [B, 1, H, W], a term for each pixel. The sum over an
+            image is its -log p(x | z_q).
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} does not define pixel_nats")
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Return the mean image, float32 [B, C, H, W].
+
+        The mean is differentiable. Values below -1 and above 1 stand for pixels of 0 and 255.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} does not define its mean")
+
+    def sample(self, parameters: Tensor, u: Tensor) -> Tensor:
+        """Draw pixels, uint8 [B, C, H, W], by inverting the distribution function of each value.
+
+        Args:
+            parameters: float [B, out_channels, H, W].
+            u: float64 [B, C, H, W], uniform numbers in (0, 1). A value is the least v for which
+                p(value <= v | the values before it) reaches its number.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} does not define sample")
+
+    def loss(self, parameters: Tensor, images: Tensor, *, pixel_variance: Tensor | float) -> Tensor:
+        """Return what training minimises, a scalar: by default -log p(x | z_q) in nats per dimension, in float32.
+
+        Args:
+            parameters: float [B, out_channels, H, W].
+            images: float [B, C, H, W] in [-1, 1]; B may be 0, for a loss of 0.
+            pixel_variance: of the training images, over all elements in [-1, 1].
+        """
+        nats = self.pixel_nats(parameters.float(), pixels_from_images(images)).sum()
+        return nats / max(1, images.numel())
+
+    def nats(self, parameters: Tensor, pixels: Tensor) -> Tensor:
+        """Return -log p(x | z_q) of each image in nats, float64 [B].
+
+        Args:
+            parameters: float [B, out_channels, H, W].
+            pixels: uint8 [B, C, H, W].
+        """
+        if parameters.device.type == "mps":  # has no float64
+            return copy.deepcopy(self).cpu().nats(parameters.cpu(), pixels.cpu())
+        images = max(1, _MOST_ELEMENTS // max(1, parameters[:1].numel()))
+        parts = zip(parameters.split(images), pixels.to(parameters.device).split(images), strict=True)
+        found = [self.pixel_nats(some.double(), values).flatten(1).sum(1) for some, values in parts]
+        return torch.cat(found)
+
+    def estimate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Return buffers whose values are estimated, not trained, by name; by default there are none.
+
+        Training calls this when it saves a model, and saves the values in place of the buffers.
+
+        Args:
+            batches: of training images, parameters and pixels as ``nats`` takes them. They are computed as they
+                are read, so an estimate of nothing costs nothing.
+        """
+        return {}
+
+    def sharding_units(self) -> list[nn.Module]:
+        """Return the modules whose weights are gathered one module at a time; by default none."""
+        return []
