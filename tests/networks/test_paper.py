@@ -1,6 +1,5 @@
 """The tokenizer's networks: shapes, boundaries, and that nothing in the constructor is dead."""
 
-
 import pytest
 import torch
 from torch import nn
