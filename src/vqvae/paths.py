@@ -5,7 +5,7 @@ import re
 
 from vqvae.errors import UserError
 
-_NAMED = re.compile(r"shapes(:.*)?|cifar10|hf:.*", re.DOTALL)  # data sets and models that are no paths
+_NAMED = re.compile(r"shapes(:.*)?|cifar10|hf:.*|object: .*", re.DOTALL)  # data sets and models that are no paths
 
 
 def whole_path(text: str | os.PathLike[str]) -> str:

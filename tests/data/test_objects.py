@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from vqvae.config import DataConfig
+from vqvae.config import DataConfig, load_config
 from vqvae.data import load, open_stream
 from vqvae.errors import UserError
+from vqvae.training import resume, train
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 8, 12, 3), dtype=np.uint8)
 LABELS = np.arange(30) % 3
@@ -213,3 +214,18 @@ def test_a_config_reads_an_object_in_place_of_its_spec_and_records_what_it_was()
         recorded.training_images(4)
     assert recorded.training_images(4, data=(PIXELS, LABELS)).fingerprint == train.fingerprint
     assert replace(config, stream=True).training_images(4, data=PIXELS).spec == "object: array of 30 images"
+
+
+def test_a_run_trains_on_an_object_and_goes_on_with_the_same_alone(tmp_path, recipes):
+    pixels = load("shapes", "test", limit=40).pixels.permute(0, 2, 3, 1).numpy()
+    settings = {"training.steps": "4", "training.evaluate_every": "2", "training.checkpoint_every": "2"}
+    config = load_config(recipes["tokenizer"], "tokenizer", settings)
+    run = train(config, out=str(tmp_path / "run"), name="run", data=pixels)
+    assert run.read_config().data.spec.startswith("object: array of 40 images, SHA-256 ")
+    assert run.read_config().data.channels == 3
+    changes = {"training.steps": 6}
+    with pytest.raises(UserError, match=r"pass it again, as in vqvae\.resume"):
+        resume(str(tmp_path / "run"), changes)
+    with pytest.raises(UserError, match="are not those that the run began with"):
+        resume(str(tmp_path / "run"), changes, data=255 - pixels)
+    assert resume(str(tmp_path / "run"), changes, data=pixels).read_config().training.steps == 6

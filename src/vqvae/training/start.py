@@ -20,7 +20,7 @@ from vqvae.config import (
     load_config,
     to_mapping,
 )
-from vqvae.data import Augmentation, Images, ImageSet, describe, quiet_pil
+from vqvae.data import Augmentation, Images, ImageSet, Objects, describe, quiet_pil
 from vqvae.distributed import barrier, broadcast, in_turn, local_rank, process_group, rank, world_size
 from vqvae.errors import UserError
 from vqvae.files import read_json, write_json
@@ -39,7 +39,14 @@ from vqvae.training.tokenizer import TokenizerStage
 _LOG = logging.getLogger(__name__)
 
 
-def train(config: RunConfig, *, out: str | None, name: str, tokenizer: ModelFile | None = None) -> Run:
+def train(
+    config: RunConfig,
+    *,
+    out: str | None,
+    name: str,
+    tokenizer: ModelFile | None = None,
+    data: Objects | None = None,
+) -> Run:
     """Start a new run and train it to its end.
 
     Args:
@@ -47,6 +54,7 @@ def train(config: RunConfig, *, out: str | None, name: str, tokenizer: ModelFile
         out: the run directory; None makes ``runs/name``, or the next free ``runs/name-2``, ...
         name: of the recipe.
         tokenizer: for a prior, the file at ``config.tokenizer`` where it was read already.
+        data: an object as ``vqvae.data.load`` takes it, in place of ``config.data.spec``.
 
     Raises:
         UserError: for anything the user can mend, before anything is written where that is possible.
@@ -67,7 +75,8 @@ def train(config: RunConfig, *, out: str | None, name: str, tokenizer: ModelFile
             opened = open_tokenizer(tokenizer, device=engine.device)
         config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
         with _claimed(out, name) as run, run.report_failures():
-            images = _load(config, opened)
+            images = _load(config, opened, data)
+            config = dataclasses.replace(config, data=config.data.as_read(images[0]))
             if rank() == 0:
                 if tokenizer is not None:
                     keep_tokenizer(tokenizer, run)
@@ -111,13 +120,14 @@ def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[
     return load_config(recipe, "prior", {"tokenizer": str(file.path), **overrides}, base=base)
 
 
-def resume(path: str, changes: Mapping[str, Any] | None = None) -> Run:
+def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects | None = None) -> Run:
     """Continue a run from its newest checkpoint; without changes, exactly as if it had never stopped.
 
     Args:
         path: the run directory.
         changes: new values of keys from here on, as the overrides of ``load_config``. The run's config keeps them,
             and its ``changes.jsonl`` says at which step each was made.
+        data: of a run that was trained on an object in Python, the same object.
 
     Raises:
         UserError: when there is no run at the path, its data have changed, its checkpoint does not fit, or a key
@@ -131,7 +141,7 @@ def resume(path: str, changes: Mapping[str, Any] | None = None) -> Run:
             config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
         prior = isinstance(config, PriorConfig)
         tokenizer = open_tokenizer(run.tokenizer, device=engine.device) if prior else None
-        _train(run, config, engine, *_load(config, tokenizer), tokenizer, made)
+        _train(run, config, engine, *_load(config, tokenizer, data), tokenizer, made)
     return run
 
 
@@ -140,11 +150,13 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, spec=whole_spec(config.data.spec)))
 
 
-def _load(config: RunConfig, tokenizer: Opened[VQVAE] | None) -> tuple[Images, ImageSet]:
+def _load(
+    config: RunConfig, tokenizer: Opened[VQVAE] | None, data: Objects | None = None
+) -> tuple[Images, ImageSet]:
     multiple = config.model.factor if isinstance(config, TokenizerConfig) else _given(tokenizer).model.factor
     with in_turn(local_rank() == 0):  # the first of a host downloads, the others find it
-        train = config.data.training_images(multiple)
-        validation = config.data.validation_images(multiple, train=train)
+        train = config.data.training_images(multiple, data=data)
+        validation = config.data.validation_images(multiple, train=train, data=data)
     if train.shape != validation.shape:
         raise UserError(
             f"{config.data.spec}: images [C, H, W] are {list(train.shape)} in train, but "
