@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def test_the_content_is_on_the_disk_before_the_name_points_at_it(tmp_path, monke
     beside = events[0][1]
     assert Path(beside).parent == tmp_path
     assert events == [("fsync", beside), ("replace", beside, b"content"), ("fsync", str(tmp_path))]
+
+
+def test_threads_that_write_one_file_at_once_all_succeed(tmp_path):
+    contents_of = [bytes([number]) * 100_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            list(pool.map(lambda content: write_atomically(tmp_path / "a.bin", content), contents_of))
+            [(name, content)] = contents(tmp_path).items()
+            assert name == "a.bin" and content in contents_of
 
 
 def test_a_missing_folder_is_an_error_and_stays_missing(tmp_path):

@@ -8,14 +8,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from vqvae import files
 from vqvae.errors import UserError
 from vqvae.files import make_first_free, remove_leftovers
 from vqvae.ownership import owned
 from vqvae.run_directory import RunDirectory
+from vqvae.training import Run
 
 OWNER = """
 import os, sys, time
@@ -114,16 +118,130 @@ def test_names_go_to_one_process_each(tmp_path: Path) -> None:
     assert make_first_free(tmp_path / "runs" / "name").name == "name-5"
 
 
+HALF = """
+import os, sys, time
+from pathlib import Path
+from vqvae import files
+if len(sys.argv) > 2:
+    files._place = lambda: sys.argv[2]
+os.fsync = lambda descriptor: (print("half", flush=True), time.sleep(60))
+files.write_atomically(Path(sys.argv[1]) / "a.json", b"half")
+"""
+
+
+@contextmanager
+def _writing(folder: Path, *place: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """Start a process that has half written a file; yield it and what it writes beside the file."""
+    there = set(folder.rglob("*.tmp"))
+    with subprocess.Popen(
+        [sys.executable, "-c", HALF, str(folder), *place], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "half\n"
+        [beside] = set(folder.rglob("*.tmp")) - there
+        yield process, beside
+        process.kill()
+
+
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
     (tmp_path / "checkpoints").mkdir()
-    left = [tmp_path / f".a.json.{dead.pid}.tmp", tmp_path / "checkpoints" / f".b.{os.getpid()}.tmp"]
-    kept = [tmp_path / f".c.{os.getppid()}.tmp", tmp_path / "d.tmp", tmp_path / ".lock"]
-    for path in (*left, *kept):
-        path.write_text("half")
-    remove_leftovers(tmp_path)
-    assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+    kept = [tmp_path / "d.tmp", tmp_path / ".lock", tmp_path / ".hidden"]
+    for path in kept:
+        path.write_text("another's")
+    with _writing(tmp_path) as (_, beside), _writing(tmp_path / "checkpoints") as (killed, left):
+        killed.kill()
+        killed.wait()
+        remove_leftovers(tmp_path)
+        assert beside.exists() and not left.exists() and all(path.exists() for path in kept)
+
+
+def test_a_number_that_another_process_has_by_now_is_no_sign_of_life(tmp_path: Path) -> None:
+    with _writing(tmp_path) as (killed, left):
+        killed.kill()
+        killed.wait()
+        place, _, started, number = left.name.split(".")[-2].split("-")
+        reused = left.with_name(f".a.json.{place}-{os.getppid()}-{started}-{number}.tmp")
+        left.rename(reused)
+        remove_leftovers(tmp_path)
+        assert not reused.exists()
+
+
+def test_what_another_container_writes_is_left_alone_until_it_is_abandoned(tmp_path: Path) -> None:
+    with _writing(tmp_path, "elsewhere") as (process, beside):
+        process.kill()  # nobody here can know
+        process.wait()
+        alike = beside.with_name(f".a.json.elsewhere-{os.getpid()}-1-0.tmp")  # of the number of this process
+        alike.write_text("half")
+        remove_leftovers(tmp_path)
+        assert beside.exists() and alike.exists()
+        for path in (beside, alike):
+            os.utime(path, times=(time.time() - 3700,) * 2)
+        remove_leftovers(tmp_path)
+        assert not beside.exists() and not alike.exists()
+
+
+def test_containers_whose_processes_have_equal_numbers_write_beside_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside: list[Path] = []
+    replace = os.replace
+
+    def noted(source: Path, target: Path) -> None:
+        beside.append(source)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", noted)
+    for host in ("one", "other"):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        files._place.cache_clear()
+        files.write_atomically(tmp_path / "a", b"x")
+    files._place.cache_clear()
+    assert len(set(beside)) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_two_process_namespaces_are_two_places(tmp_path: Path) -> None:
+    said = []
+    for new in ([], ["unshare", "--pid", "--fork", "--mount-proc"]):
+        command = [*new, sys.executable, "-c", "from vqvae import files; print(files._place())"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(done.stderr)
+        said.append(done.stdout)
+    assert said[0] != said[1]
+
+
+WITHOUT_LOCKS = """
+import sys
+sys.modules["fcntl"] = None  # as on Windows
+from vqvae.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train shapes --data shapes:40 --out {tmp}/out",
+        "resume {run}",
+        "encode {run} --data shapes:40 --out {tmp}/out",
+    ],
+)
+def test_a_system_without_file_locks_is_told_so_before_anything_is_made(
+    command: str, tokenizer_run: Run, tmp_path: Path
+) -> None:
+    words = command.format(tmp=tmp_path, run=tokenizer_run.path).split()
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LOCKS, *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "vqvae: this needs Linux or macOS: there are no file locks here"
+    )
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_system_without_file_locks_measures_and_describes(tokenizer_run: Run) -> None:
+    words = ["info", str(tokenizer_run.path)]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LOCKS, *words], capture_output=True, text=True)
+    assert done.returncode == 0 and "tokenizer" in done.stdout
 
 
 def test_a_dead_owners_name_is_not_taken_for_the_present_ones(tmp_path):

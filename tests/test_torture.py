@@ -27,7 +27,7 @@ def lines() -> dict[str, str]:
         ("kill", r"1 kills .* 0 files half, (\d+) of \1 runs bit-identical"),
         ("nonfinite", r"3 NaNs, 1 each .* 0 of \d+ files of tensors hold one"),
         ("owners", r"1 starts of 8 processes: one owner each time, 7 refused with exit 2, one line"),
-        ("terminate", r"1 signals .* exit 143, one line each, at most one more step"),
+        ("terminate", r"1 signals .* exit 128 \+ its number, one line each, at most one more step"),
         (
             "writes",
             r"ENOSPC and EIO at each of 1 of \d+ writes, 2 trials: exit 2 and one line|not run: it needs a C",

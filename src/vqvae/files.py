@@ -1,16 +1,25 @@
 """Files that are whole or absent: written beside, flushed to the disk, renamed."""
 
+import hashlib
 import json
 import os
+import socket
+import time
+from contextlib import suppress
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from vqvae.errors import UserError
 
+_ABANDONED = 3600.0  # seconds without a change, after which what another machine wrote is left over
+_WRITES = count()
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash at any moment, finds the old content or the new, never half."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.{_writer()}.tmp")
     try:
         with open(beside, "wb") as file:
             file.write(content)
@@ -19,7 +28,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
+    if hasattr(os, "O_DIRECTORY"):  # Windows opens no directory
+        _flush_directory(path.parent)
+
+
+def _flush_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)  # the rename itself must survive a power cut
     finally:
@@ -77,16 +91,25 @@ def make_first_free(path: Path) -> Path:
             free, number = path.with_name(f"{path.name}-{number}"), number + 1
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what ``write_atomically`` of processes that were killed left in a folder and those below it."""
-    for path in folder.rglob(".*.tmp"):
-        pid = path.name.split(".")[-2]
-        if not (pid.isdigit() and int(pid) != os.getpid() and lives(int(pid))):
-            path.unlink(missing_ok=True)
+def remove_leftovers(folder: Path, *, of: str = "") -> None:
+    """Remove what ``write_atomically`` of killed processes left in a folder and those below it.
+
+    A file that is being written stays: a process of this machine and container lives, and what another machine or
+    container writes was changed within the last hour.
+
+    Args:
+        folder: where to look.
+        of: the name of the file that was to be written; any by default.
+    """
+    for path in folder.rglob(f".{of or '*'}.*.tmp"):
+        place, _, process = path.name.split(".")[-2].partition("-")
+        with suppress(FileNotFoundError):
+            if _is_dead(process) if place == _place() else time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
 
 
 def lives(pid: int) -> bool:
-    """Say whether a process of this machine has that number."""
+    """Tell whether a process of this machine or container has that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -94,3 +117,35 @@ def lives(pid: int) -> bool:
     except PermissionError:
         pass  # another user's
     return True
+
+
+def _writer() -> str:
+    """Return a name that no other write has, here or in another container, now or later."""
+    return f"{_place()}-{os.getpid()}-{_started(os.getpid())}-{next(_WRITES)}"
+
+
+def _is_dead(process: str) -> bool:
+    try:
+        pid, started, _ = (int(number) for number in process.split("-"))
+        return not lives(pid) or started != _started(pid)  # else the number is another process's by now
+    except (ValueError, OverflowError):
+        return True
+
+
+@cache
+def _place() -> str:
+    """Name the machine, its start and the container: where two processes never have the same number."""
+    told = [socket.gethostname()]
+    for file in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        with suppress(OSError):
+            told.append(os.readlink(file) if file.endswith("pid") else Path(file).read_text())
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+
+
+def _started(pid: int) -> int:
+    """Return when a process was started, in ticks of the system's clock; 0 where the system does not tell."""
+    try:
+        # the second word is the program's name in brackets, which may hold anything
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,16 +1,21 @@
-"""A clean stop: before the first step a signal ends the program there; in the loop it ends the step and saves."""
+"""A clean stop by a signal: outside the training loop it ends the program at once; in the loop, after the step."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+_ASKED = ("SIGTERM", "SIGINT")
+# what ends a program unless it handles them: a closed terminal, a batch system's warning, a limit on CPU time
+_OTHERS = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+
 
 class Interrupted(KeyboardInterrupt):
     """A signal stopped the program; what it had saved is whole.
 
-    A KeyboardInterrupt, so that no ``except Exception`` on its way takes it for a failure of what it fell into.
+    A KeyboardInterrupt, so that no ``except Exception`` takes it for a failure of the code it was raised in.
 
     Attributes:
         exit_code: 128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
@@ -33,9 +38,9 @@ class StopRequest:
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
         """Handle a signal."""
-        self.signum = signum
+        self.signum = self.signum or signum  # of several, the first
         if self._at_once:
-            self._at_once = False  # once: a second signal must not break into the save that follows
+            self._at_once = False  # a second signal must not break into the save that follows
             raise Interrupted(signum)
 
     @contextmanager
@@ -51,7 +56,7 @@ class StopRequest:
 
 
 class _Once:
-    """Raises Interrupted at the first signal; the way out, and its last line, are not broken into."""
+    """Raises Interrupted at the first signal; later signals do not break into the way out and its last line."""
 
     stopping = False
 
@@ -63,7 +68,12 @@ class _Once:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGTERM and SIGINT into a request for the duration; the old handlers come back after it."""
+    """Turn signals into a request for the duration; the handlers from before come back after it.
+
+    The signals are SIGTERM and SIGINT, and SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU where these end the program: a
+    SIGHUP that is ignored (``nohup``) stays ignored, and the handlers of a calling program stay. Python lets the
+    main thread alone handle signals, so in another thread this changes nothing.
+    """
     request = StopRequest()
     with _handling(request.ask) as before:
         try:
@@ -76,16 +86,29 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """Raise Interrupted where the first SIGTERM or SIGINT arrives; the old handlers come back after it."""
+    """Raise Interrupted where the first signal arrives; the signals are those of ``stop_on_signals``."""
     with _handling(_Once()):
         yield
 
 
 @contextmanager
 def _handling(handler: Callable[[int, FrameType | None], Any]) -> Iterator[list[Any]]:
-    before = {signum: signal.signal(signum, handler) for signum in (signal.SIGTERM, signal.SIGINT)}
+    before = {signum: signal.signal(signum, handler) for signum in _signals()}
     try:
         yield list(before.values())
     finally:
         for signum, old in before.items():
             signal.signal(signum, old)
+
+
+def _signals() -> list[signal.Signals]:
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    known = [[signal.Signals[name] for name in names if hasattr(signal, name)] for names in (_ASKED, _OTHERS)]
+    return known[0] + [signum for signum in known[1] if _ends_the_program(signal.getsignal(signum))]
+
+
+def _ends_the_program(handler: Any) -> bool:
+    """Tell whether a signal's handler is the system's or one of this module."""
+    own = isinstance(handler, _Once) or isinstance(getattr(handler, "__self__", None), StopRequest)
+    return own or handler == signal.SIG_DFL

@@ -1,6 +1,5 @@
 """One owner a run directory: a lock that the kernel lets go of when its owner dies, however it dies."""
 
-import fcntl
 import json
 import logging
 import os
@@ -12,10 +11,16 @@ from contextlib import contextmanager
 from errno import ENOLCK, ENOSYS, ENOTSUP, EWOULDBLOCK
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from vqvae.errors import UserError
 from vqvae.files import lives
 from vqvae.run_directory import RunDirectory
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 _LOG = logging.getLogger(__name__)
 _held: dict[Path, int] = {}  # what this process owns: the open lock file by the directory
@@ -30,6 +35,7 @@ def owned(path: Path) -> Iterator[None]:
     Raises:
         UserError: when another process owns it, saying which, or the lock cannot be written.
     """
+    file_locks()
     where = path.resolve()
     if where in _held or os.environ.get("RANK", "0") != "0":
         yield
@@ -43,6 +49,17 @@ def owned(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(_held.pop(where))
+
+
+def file_locks() -> ModuleType:
+    """Return the module ``fcntl``, by whose locks processes keep out of each other's way.
+
+    Raises:
+        UserError: where the system has none.
+    """
+    if fcntl is None:
+        raise UserError("this needs Linux or macOS: there are no file locks here (on Windows, use WSL)")
+    return fcntl
 
 
 def _lock(file: Path, path: Path) -> int:
@@ -63,8 +80,9 @@ def _lock(file: Path, path: Path) -> int:
 
 
 def _take(lock: int, path: Path) -> None:
+    locks = file_locks()
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.flock(lock, locks.LOCK_EX | locks.LOCK_NB)
     except OSError as error:
         if error.errno == EWOULDBLOCK:
             raise UserError(f"{path}: in use by {_owner(lock)}; wait for it, or stop it") from None

@@ -123,6 +123,7 @@ def _become(argv: list[str], log: Path, begin: Callable[[], Any], after: Callabl
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup would have ignored
         begin()
         main(argv)
         code = 0
@@ -222,4 +223,4 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-KILL, TERM, STOP, GO_ON = signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP, signal.SIGCONT
+KILL, STOP, GO_ON = signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT

@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,17 @@ def test_a_prior_with_dropout_and_shifted_views_stopped_at_five_random_steps_end
     assert _outcome(parts) == _outcome(whole)
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [
+        (signal.SIGTERM, 143),
+        (signal.SIGINT, 130),
+        (signal.SIGHUP, 129),
+        (signal.SIGUSR1, 138),
+        (signal.SIGUSR2, 140),
+        (signal.SIGXCPU, 152),
+    ],
+)
 def test_a_signal_ends_the_step_and_saves(
     signum: int, code: int, train_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +114,12 @@ def test_a_signal_ends_the_step_and_saves(
     assert checkpoints(tmp_path / "run" / "checkpoints")[-1] == checkpoint_path(
         tmp_path / "run" / "checkpoints", 7
     )
+
+
+def test_a_run_is_trained_in_a_thread(train_tokenizer: Any, tokenizer_run: Run, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(train_tokenizer, tmp_path / "run").result()
+    assert _outcome(run) == _outcome(tokenizer_run)
 
 
 def test_a_signal_cuts_an_evaluation_short_and_the_resumed_run_makes_it(

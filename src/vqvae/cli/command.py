@@ -10,12 +10,26 @@ from vqvae.cli.parsing import parse
 from vqvae.cli.printing import rank
 from vqvae.errors import ArgumentError, RankLost, UserError, what_failed
 from vqvae.interruption import Interrupted, interrupt_on_signals
+from vqvae.screen import drop_output, stderr
 
 _RANK_0_FIRST = 5.0  # seconds
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; exit 0, 1 for a doctor's finding, 2 for what the user can mend, 130 or 143 after a signal."""
+    """Run a command.
+
+    It exits with 0, with 1 for a doctor's finding, with 2 for what the user can mend, and with 128 + the signal's
+    number after a signal: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    before, sys.stderr = sys.stderr, stderr()
+    try:
+        _run(argv)
+    finally:
+        sys.stderr = before
+        drop_output()
+
+
+def _run(argv: Sequence[str] | None) -> None:
     # of torchrun's processes one speaks, for all say the same
     logging.basicConfig(format="%(message)s", level=logging.ERROR if rank() else logging.WARNING)
     logging.getLogger("vqvae.data.stream").setLevel(logging.WARNING)  # of a stream each reads what no other does
@@ -23,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with interrupt_on_signals():
             arguments = parse(sys.argv[1:] if argv is None else argv)
             arguments.call(arguments)
+            sys.stdout.flush()  # here, where a failure gets its line
     except ArgumentError as error:
         _end(f"--{error.name.replace('_', '-')} {error.problem}", 2)
     except UserError as error:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from vqvae.screen import stderr
+
 
 @contextmanager
 def bar(verb: str, unit: str) -> Iterator[Callable[[int, int], None]]:
@@ -12,7 +14,7 @@ def bar(verb: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """
     from tqdm import tqdm
 
-    with tqdm(desc=verb, unit=unit, leave=False, disable=None) as shown:
+    with tqdm(desc=verb, unit=unit, leave=False, disable=None, dynamic_ncols=True, file=stderr()) as shown:
 
         def progress(done: int, total: int) -> None:
             shown.total = total

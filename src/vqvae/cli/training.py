@@ -1,6 +1,7 @@
 """The commands that train: ``demo``, ``train``, ``prior``, ``resume``."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from vqvae.cli.options import add_data, add_run
 from vqvae.cli.parser import CommandParser, path
 from vqvae.cli.printing import rank
 from vqvae.errors import UserError
+from vqvae.screen import say
 
 if TYPE_CHECKING:
     from vqvae.training import Run
@@ -130,4 +132,5 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 def _finish(run: "Run") -> None:
     if not rank():
-        print(f"done: {run.path}; next: vqvae evaluate {run.path} --data SPEC, vqvae report {run.path}")
+        ended = f"done: {run.path}; next: vqvae evaluate {run.path} --data SPEC, vqvae report {run.path}"
+        say(ended, to=sys.stdout)

@@ -1,5 +1,6 @@
 """The whole path on the embedded data: two trainings, samples, measurements, one page."""
 
+import sys
 from pathlib import Path
 
 from vqvae.commands.evaluate import evaluate
@@ -10,6 +11,7 @@ from vqvae.files import make_first_free
 from vqvae.model_io import read_model
 from vqvae.report.page import write_report
 from vqvae.report.results_table import results_table
+from vqvae.screen import say
 from vqvae.training import prior_config, train
 
 
@@ -25,14 +27,18 @@ def demo(out: str | None) -> None:
     folder = Path(out) if out else make_first_free(Path("runs/demo"))
     if out and folder.exists():
         raise UserError(f"{folder} exists and is not overwritten: choose another --out")
-    print(f"1/4  a tokenizer: images to 8 x 8 codes and back ({folder}/tokenizer)", flush=True)
+    _tell(f"1/4  a tokenizer: images to 8 x 8 codes and back ({folder}/tokenizer)")
     tokenizer = train(load_config("shapes", "tokenizer"), out=str(folder / "tokenizer"), name="shapes")
-    print(f"2/4  a prior: which codes go together, class by class ({folder}/prior)", flush=True)
+    _tell(f"2/4  a prior: which codes go together, class by class ({folder}/prior)")
     file = read_model(tokenizer.path)
     config = prior_config(file, "shapes-prior", {})
     prior = train(config, out=str(folder / "prior"), name="shapes-prior", tokenizer=file)
-    print("3/4  measurements on images that neither has seen", flush=True)
+    _tell("3/4  measurements on images that neither has seen")
     evaluate(open_run(tokenizer.path), "shapes")
-    print(results_table(evaluate(open_run(prior.path), "shapes")))
-    print("4/4  the page", flush=True)
-    print(f"open {write_report(prior.path, also=tokenizer.path)}")
+    _tell(results_table(evaluate(open_run(prior.path), "shapes")))
+    _tell("4/4  the page")
+    _tell(f"open {write_report(prior.path, also=tokenizer.path)}")
+
+
+def _tell(text: str) -> None:
+    say(text, to=sys.stdout)

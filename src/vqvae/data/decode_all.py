@@ -20,6 +20,7 @@ from vqvae.data.imageset import BadFile, ImageSet
 from vqvae.data.resize import Crop, Size, Strict, most_common, round_down, spell
 from vqvae.data.source import Content, Item, Source, all_rows
 from vqvae.errors import UserError
+from vqvae.screen import stderr
 
 Fit = Literal["strict", "crop"]
 
@@ -175,7 +176,9 @@ def _fill(
     kept: list[int] = []
     bad: list[BadFile] = []
     # disable=None: silent where stderr is no terminal.
-    with tqdm(total=source.count, desc=title, leave=False, disable=None) as progress:
+    with tqdm(
+        total=source.count, desc=title, leave=False, disable=None, dynamic_ncols=True, file=stderr()
+    ) as progress:
         for batch in decoded(source, frame, wanted, range(source.count)):
             progress.update(len(batch.rows) + len(batch.bad))
             bad += batch.bad

@@ -13,6 +13,7 @@ from torch import Tensor
 from vqvae.component import STRICT, Count, CountOrZero
 from vqvae.errors import UserError
 from vqvae.files import read_json, remove_leftovers, write_json
+from vqvae.ownership import file_locks
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tokens.work_queue import alone
 
@@ -110,6 +111,7 @@ class Store:
         """
         if path.exists() and not (path.is_dir() and (_is_store(path) or not any(path.iterdir()))):
             raise UserError(f"{path} exists and is not a store of codes: choose another folder for the store")
+        file_locks()  # without which nothing is made
         try:
             path.mkdir(parents=True, exist_ok=True)
             with alone(path / LOCK_FILE):
@@ -150,8 +152,7 @@ class Store:
     def write(self, shard: int, content: Shard) -> None:
         """Write a shard; the same content gives the same bytes. The caller has claimed it."""
         file = self.shard_file(shard)
-        for left in file.parent.glob(f".{file.name}.*.tmp"):  # of an owner that died
-            left.unlink()
+        remove_leftovers(file.parent, of=file.name)  # of an owner that died
         tensors = {"rows": content.rows, "codes": content.codes.to(self.header.dtype)}
         if content.labels is not None:
             tensors["labels"] = content.labels

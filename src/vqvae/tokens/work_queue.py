@@ -1,11 +1,12 @@
 """Work in numbered pieces, shared by any number of processes; a piece that is done is never done again."""
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+from vqvae.ownership import file_locks
 
 _WAIT = 0.2  # seconds between looks at pieces that another process has claimed
 
@@ -49,6 +50,7 @@ def work_through(
 
 @contextmanager
 def _open(locks: Path) -> Generator[int, None, None]:
+    file_locks()
     file = os.open(locks, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         yield file
@@ -58,20 +60,21 @@ def _open(locks: Path) -> Generator[int, None, None]:
 
 @contextmanager
 def _claim(file: int, piece: int) -> Generator[bool, None, None]:
+    locks = file_locks()
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, piece)
+        locks.lockf(file, locks.LOCK_EX | locks.LOCK_NB, 1, piece)
     except (BlockingIOError, PermissionError):
         yield False
         return
     try:
         yield True
     finally:
-        fcntl.lockf(file, fcntl.LOCK_UN, 1, piece)
+        locks.lockf(file, locks.LOCK_UN, 1, piece)
 
 
 @contextmanager
 def alone(locks: Path) -> Generator[None, None, None]:
     """Wait until no other process is in here with the same file."""
     with _open(locks) as file:
-        fcntl.lockf(file, fcntl.LOCK_EX, 1, 2**40)  # beyond any piece
+        file_locks().lockf(file, file_locks().LOCK_EX, 1, 2**40)  # beyond any piece
         yield

@@ -14,6 +14,7 @@ from vqvae.data import Augmentation, Images
 from vqvae.errors import UserError
 from vqvae.files import remove_leftovers
 from vqvae.models import VQVAE
+from vqvae.screen import stderr
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 
@@ -87,7 +88,15 @@ def _encoded(
     codes = torch.empty(len(views), len(images), *spec.shape, dtype=small)
     kept: list[Tensor] = []
     count = 0
-    with tqdm(total=len(images), desc="encode", unit="image", leave=False, disable=None) as bar:
+    with tqdm(
+        total=len(images),
+        desc="encode",
+        unit="image",
+        leave=False,
+        disable=None,
+        dynamic_ncols=True,
+        file=stderr(),
+    ) as bar:
         for rows, pixels in images.iter_batches():
             for view in range(len(views)):
                 seen = images_from_pixels(views.of(pixels, rows, torch.full_like(rows, view)).to(device))

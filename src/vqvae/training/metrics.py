@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +10,7 @@ from tqdm import tqdm
 from vqvae.distributed import rank
 from vqvae.errors import UserError
 from vqvae.metrics import METRICS
+from vqvae.screen import say, stderr
 
 
 def rounded(value: float) -> float:
@@ -56,8 +56,8 @@ class Progress:
     def __init__(self, start: int, steps: int) -> None:
         self.steps = steps
         self.bar: Any = None
-        if sys.stderr.isatty() and rank() == 0:
-            self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
+        if stderr().isatty() and rank() == 0:
+            self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, file=stderr())
 
     def advance(self) -> None:
         """Count one step."""
@@ -69,11 +69,11 @@ class Progress:
         names = [metric.name for metric in METRICS.values() if metric.in_log and metric.name in values]
         shown = "  ".join(f"{name} {values[name]:.4g}" for name in names)
         if self.bar is None:
-            print(f"step {step}/{self.steps}  {split}  {shown}", file=sys.stderr, flush=True)
+            say(f"step {step}/{self.steps}  {split}  {shown}")
         elif split == "train":
             self.bar.set_postfix_str(shown, refresh=False)
         else:
-            self.bar.write(f"step {step}  {split}  {shown}", file=sys.stderr)
+            self.bar.write(f"step {step}  {split}  {shown}", file=stderr())
 
     def close(self) -> None:
         """End the bar."""

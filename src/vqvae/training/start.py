@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -28,6 +27,7 @@ from vqvae.metrics.baselines import save_counts
 from vqvae.model_io import ModelFile, Opened, open_tokenizer, read_model
 from vqvae.models import VQVAE
 from vqvae.paths import whole_spec
+from vqvae.screen import say
 from vqvae.training.code_cache import code_set
 from vqvae.training.engine import Engine
 from vqvae.training.loop import Trainer
@@ -165,7 +165,7 @@ def _load(
     if isinstance(config, PriorConfig) and config.classes and train.labels is None:
         raise UserError(f"{config.data.spec}: its images have no classes; set --classes false")
     if rank() == 0:
-        print(f"{describe(train)}\n{describe(validation)}", file=sys.stderr, flush=True)
+        say(f"{describe(train)}\n{describe(validation)}")
     for bad in [*train.bad, *validation.bad]:
         _LOG.warning("skipped %s: %s", bad.path, bad.reason)
     return train, validation
@@ -204,11 +204,9 @@ def _train(
     where = f"{world_size()} x {engine.device.type}" if world_size() > 1 else str(engine.device)
     where += " sharded" if engine.sharded else ""
     if rank() == 0:
-        print(
+        say(
             f"{run.path}: {config.stage}, {size:,} parameters, {len(train):,} images, "
-            f"{config.training.steps} steps of {config.training.batch_size}, {where} {precision}",
-            file=sys.stderr,
-            flush=True,
+            f"{config.training.steps} steps of {config.training.batch_size}, {where} {precision}"
         )
     with quiet_pil(), closing(train):  # a stream decodes as it is read, and ahead
         trainer = Trainer(stage, config.training, engine, run)
@@ -241,7 +239,7 @@ def _prior_stage(
     if rank() == 0:
         save_counts(run.code_counts, stage.counts)
         baselines = ", ".join(f"{name} {bits:.4g}" for name, bits in stage.baselines.items())
-        print(f"baselines that a prior must beat: {baselines}", file=sys.stderr, flush=True)
+        say(f"baselines that a prior must beat: {baselines}")
     return stage
 
 
