@@ -11,9 +11,9 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast, get_type_hints
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from vqvae.whole_numbers import LARGEST, SMALLEST, whole_number
@@ -114,15 +114,34 @@ class Config:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "kind"}
 
     @classmethod
+    def check(cls, **arguments: Any) -> None:
+        """Refuse arguments of the component that this config would refuse, by the ranges of the config.
+
+        Raises:
+            ValueError: names the argument, its range and its value.
+        """
+        types = get_type_hints(cls, include_extras=True)
+        for name, value in arguments.items():
+            try:
+                TypeAdapter(types[name], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+            except ValidationError as error:
+                where = ".".join([name, *map(str, error.errors()[0]["loc"])])
+                raise ValueError(f"{where}: {first_message(error)}, got {error.errors()[0]['input']!r}") from None
+
+    @classmethod
     def meanings(cls) -> dict[str, str]:
         """Return what each setting means, from the docstrings of this config and of the class it is nested in."""
         return meanings_of(cls)
 
 
 def meanings_of(config: type) -> dict[str, str]:
-    """Return what each field of a dataclass means: its own docstring, else that of the class it is nested in."""
+    """Return what each field of a dataclass means: its own docstring, else that of the class it is nested in.
+
+    Where neither says it, the docstrings of their bases are asked.
+    """
     found: dict[str, str] = {}
-    for documented in [*reversed(config.__mro__[1:]), component_class(config), config]:
+    component = component_class(config)
+    for documented in [*reversed(config.__mro__[1:]), *reversed(component.__mro__[1:]), component, config]:
         found |= documented_names(documented)
     return {field.name: found[field.name] for field in fields(config) if field.name in found}
 
@@ -145,6 +164,12 @@ def _with_hint(schema: CoreSchema, module: str) -> CoreSchema:
 
     hinted = core_schema.wrap_serializer_function_ser_schema(written, schema=schema)
     return core_schema.no_info_before_validator_function(without, schema, serialization=hinted)
+
+
+def first_message(error: ValidationError) -> str:
+    """Return what is wrong with the first value that pydantic refused, as it goes on after the value's name."""
+    message = error.errors()[0]["msg"].removeprefix("Value error, ")
+    return message[0].lower() + message[1:]
 
 
 def documented_names(documented: type) -> dict[str, str]:
