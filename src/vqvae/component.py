@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast, get_type_hi
 from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
+from vqvae.value_words import refusal
 from vqvae.whole_numbers import LARGEST, SMALLEST, whole_number
 
 
@@ -125,8 +126,9 @@ class Config:
             try:
                 TypeAdapter(types[name], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
             except ValidationError as error:
-                where = ".".join([name, *map(str, error.errors()[0]["loc"])])
-                raise ValueError(f"{where}: {first_message(error)}, got {error.errors()[0]['input']!r}") from None
+                first = error.errors()[0]
+                key = ".".join([name, *map(str, first["loc"])])
+                raise ValueError(refusal(key, types[name], first)) from None
 
     @classmethod
     def meanings(cls) -> dict[str, str]:
@@ -164,12 +166,6 @@ def _with_hint(schema: CoreSchema, module: str) -> CoreSchema:
 
     hinted = core_schema.wrap_serializer_function_ser_schema(written, schema=schema)
     return core_schema.no_info_before_validator_function(without, schema, serialization=hinted)
-
-
-def first_message(error: ValidationError) -> str:
-    """Return what is wrong with the first value that pydantic refused, as it goes on after the value's name."""
-    message = error.errors()[0]["msg"].removeprefix("Value error, ")
-    return message[0].lower() + message[1:]
 
 
 def documented_names(documented: type) -> dict[str, str]:

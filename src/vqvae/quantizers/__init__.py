@@ -22,11 +22,11 @@ from vqvae.quantizers.base import QuantizerConfig as QuantizerConfig
 from vqvae.quantizers.bsq import BSQ as BSQ
 from vqvae.quantizers.cosine import CosineQuantizer as CosineQuantizer
 from vqvae.quantizers.ema import EMAQuantizer as EMAQuantizer
+from vqvae.quantizers.estimators import Estimator as Estimator
+from vqvae.quantizers.estimators import straight_through as straight_through
 from vqvae.quantizers.fsq import FSQ as FSQ
 from vqvae.quantizers.grouped import GroupedQuantizer as GroupedQuantizer
 from vqvae.quantizers.gumbel import GumbelQuantizer as GumbelQuantizer
-from vqvae.quantizers.estimators import Estimator as Estimator
-from vqvae.quantizers.estimators import straight_through as straight_through
 from vqvae.quantizers.lfq import LFQ as LFQ
 from vqvae.quantizers.losses import mean_square as mean_square
 from vqvae.quantizers.nearest import nearest_code as nearest_code

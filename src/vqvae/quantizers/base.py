@@ -3,17 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vqvae.component import Advice, Config
+from vqvae.component import Advice, Config, Whole
 from vqvae.quantizers.reshape import map_of_vectors, shape_of_positions, vectors_of_map
 from vqvae.tensors import Quantized
 
-NumCodes = Annotated[int, Field(gt=1)]
+NumCodes = Annotated[Whole, Field(gt=1)]
 
 
 class Quantizer(nn.Module, ABC):
@@ -22,9 +22,9 @@ class Quantizer(nn.Module, ABC):
     This class owns the edge of the layer: shapes, dtypes and masks. A new kind extends it and gives the maths of
     single vectors: ``quantize_vectors`` and ``embed_vectors``. All other methods have a default.
 
-    z_e may have any number of spatial dimensions: [B, D], [B, D, length], [B, D, h, w], [B, D, depth, h, w]. z_q has
-    the shape and the dtype of z_e. Codebooks, statistics and losses are float32 whatever the dtype of z_e is, and
-    whatever dtype the module is cast to.
+    z_e may have any number of spatial dimensions: [B, D], [B, D, length], [B, D, h, w], [B, D, depth, h, w]. z_q
+    has the shape and the dtype of z_e. Codebooks, statistics and losses are float32 whatever the dtype of z_e is,
+    and whatever dtype the module is cast to.
 
     Args:
         num_codes: K, the number of codes that a position chooses from.
@@ -34,12 +34,18 @@ class Quantizer(nn.Module, ABC):
     """
 
     keeps_float32: ClassVar[bool] = True
-    """Whether casts of the module leave its tensors in float32, and vectors arrive in float32. False for quantizers
-    that hold networks or other quantizers: their tensors follow the cast, and vectors arrive in the dtype of z_e."""
+    """Whether casts of the module leave its tensors in float32, and vectors arrive in float32.
+
+    False for quantizers of networks or other quantizers: their tensors follow the cast, and vectors arrive in the
+    dtype of z_e.
+    """
 
     residual_scale: float | Tensor | None = None
-    """What ``ResidualQuantizer`` divides the residual by at each further depth: a number, or one a channel. 1 where
-    the codes learn the size of what they quantize. None where a stack of this kind would not get better with depth."""
+    """What ``ResidualQuantizer`` divides the residual by at each further depth: a number, or one of each channel.
+
+    It is 1 where the codes learn the size of what they quantize, and None where a stack of this kind would not get
+    better with depth.
+    """
 
     no_residual_because: ClassVar[str] = "it does not state its residual_scale"
     """The reason that is given where ``residual_scale`` is None."""
@@ -103,7 +109,7 @@ class Quantizer(nn.Module, ABC):
         self._check_map(z_e)
         positions = shape_of_positions(z_e, self.channel_last)
         if mask is not None and (mask.shape != positions or mask.dtype != torch.bool):
-            raise ValueError(f"mask {_described(mask)}: expected bool {list(positions)}, one value of each position")
+            raise ValueError(f"mask {_described(mask)}: expected bool {list(positions)}, one of each position")
         found = self.quantize_vectors(self._vectors(z_e), None if mask is None else mask.flatten())
         return found._replace(
             z_q=map_of_vectors(found.z_q, positions, self.channel_last).to(z_e.dtype),
@@ -123,7 +129,9 @@ class Quantizer(nn.Module, ABC):
             ValueError: for another shape or dtype of the codes.
         """
         if codes.ndim < 2 or not self.takes_codes(codes.shape[-1]) or codes.is_floating_point():
-            raise ValueError(f"codes {_described(codes)}: expected integers [B, *spatial, {self.codes_per_position}]")
+            raise ValueError(
+                f"codes {_described(codes)}: expected integers [B, *spatial, {self.codes_per_position}]"
+            )
         vectors = self.embed_vectors(codes.reshape(-1, codes.shape[-1]).long())
         return map_of_vectors(vectors, codes.shape[:-1], self.channel_last)
 
@@ -150,11 +158,11 @@ class Quantizer(nn.Module, ABC):
         return vectors
 
     def latent_tolerance(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
-        """Return how far ``latents_of(vectors)`` may move, float32 [N], if the vectors move by the tolerance [N]."""
+        """Return how far ``latents_of(vectors)`` may move, float32 [N], if the vectors move by a tolerance [N]."""
         return tolerance
 
     def quantize_residual(self, residual: Tensor, mask: Tensor | None) -> Quantized:
-        """Quantize what the depths before have left of the latents, float32 [N, D], over the ``residual_scale``."""
+        """Quantize what earlier depths left of the latents, float32 [N, D], over the ``residual_scale``."""
         return self(residual, mask)
 
     def ambiguous_residual(self, residual: Tensor, tolerance: Tensor) -> Tensor:
@@ -172,12 +180,12 @@ class Quantizer(nn.Module, ABC):
         shapes = (f"[B, {self.channels}, *spatial]", f"[B, *spatial, {self.channels}]")
         says = f"z_e {_described(z_e)}: expected floating point {shapes[self.channel_last]}"
         if z_e.ndim >= 2 and z_e.shape[elsewhere] == self.channels and z_e.is_floating_point():
-            says += f"; for {shapes[not self.channel_last]} make the quantizer with channel_last={not self.channel_last}"
+            says += f"; for {shapes[not self.channel_last]}, pass channel_last={not self.channel_last}"
         raise ValueError(says)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # .to(torch.bfloat16), .half() and .double() come here. A running mean with decay 0.99 does not move in bf16,
-        # whose numbers are 0.8 % apart, and distances tie
+        # .to(torch.bfloat16), .half() and .double() come here. A running mean with decay 0.99 does not move in
+        # bf16, whose numbers are 0.8 % apart, and distances tie
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)

@@ -23,7 +23,8 @@ class BSQ(SignQuantizer):
         codebook_loss   = entropy_weight (E[H(q(c|u))] - diversity sum_i H(E[q(c_i|u)]))
         commitment_loss = mean (u - sg[z_q])^2
 
-    The entropies, in nats, stand in ``codebook_loss`` for the reasons that ``LFQ`` gives. The second is the paper's
+    The entropies, in nats, stand in ``codebook_loss`` for the reasons that ``LFQ`` gives. The second is the
+    paper's
     approximation: it takes bits as independent, so nothing here has 2^bits elements. The error is bounded,
     ``|u - z_q|^2 < 2 - 2 / sqrt(bits)``, so the paper needs no commitment; beta 0 leaves it out.
 

@@ -15,7 +15,7 @@ from vqvae.quantizers.losses import countable, mean_square
 from vqvae.quantizers.nearest import ambiguous_codes, nearest_code
 from vqvae.quantizers.reshape import repeat_mask
 from vqvae.quantizers.tracker import CodebookTracker
-from vqvae.quantizers.update_counter import learns
+from vqvae.quantizers.update_counter import learns, not_compiled
 from vqvae.tensors import Quantized
 
 
@@ -69,8 +69,8 @@ class CodebookQuantizer(Quantizer):
     The codebook starts from vectors of the first training batch, unless it was set (``set_codebook``) or loaded.
     ``forward`` in training mode notes which codes were chosen. ``update``, called once after each optimizer step,
     learns from the notes. The codebook never changes between a ``forward`` and its ``update``, so ``embed(codes)``
-    equals ``z_q`` in training too. Where a loop never calls ``update``, the next training ``forward`` does. A batch
-    that activation checkpointing runs twice is noted once.
+    equals ``z_q`` in training too. Where a loop never calls ``update``, the next training ``forward`` does. A
+    batch that activation checkpointing runs twice is noted once.
 
     Several ranks learn as one process would from all their batches, and hold the same codebook to the bit. In
     training, every rank must call ``forward`` and ``update``, also a rank without latents.
@@ -81,7 +81,8 @@ class CodebookQuantizer(Quantizer):
     Args:
         num_codes: K, the number of codes in the codebook.
         dim: D, the number of dimensions of a code.
-        codes_per_position: n, the number of codes at each position, all from the one codebook; z_e has n*D channels.
+        codes_per_position: n, the number of codes at each position, all from the one codebook; z_e has n*D
+            channels.
         estimator: how the gradient passes to z_e: ``straight_through`` or ``rotation`` (``rotation_trick``).
         revive_every: the number of updates between revivals of dead codes; 0 never revives.
         revive_below: a code is dead, and starts again from a vector of the batch, if it was chosen less often than
@@ -214,7 +215,7 @@ class CodebookQuantizer(Quantizer):
         self._restart(dead)
         return {"revived": torch.tensor(len(dead))}
 
-    @torch.compiler.disable  # pyright: ignore[reportUntypedFunctionDecorator]
+    @not_compiled
     def _before_the_search(self, latents: Tensor, counted: Tensor) -> None:
         if not learns(self):
             return
@@ -223,7 +224,7 @@ class CodebookQuantizer(Quantizer):
         if not self.tracker.started and self.tracker.start(self.codebook, latents.detach()[counted]):
             self._restart(~self.tracker.frozen)
 
-    @torch.compiler.disable  # pyright: ignore[reportUntypedFunctionDecorator]
+    @not_compiled
     def _after_the_search(self, latents: Tensor, codes: Tensor, counted: Tensor) -> None:
         if learns(self):
             self.tracker.note(latents, codes, counted)
@@ -234,8 +235,8 @@ class CodebookQuantizer(Quantizer):
         self.tracker.started.fill_(True)
         self.tracker.forget()
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *others)  # pyright: ignore[reportCallIssue]
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         # a codebook from elsewhere, loaded with strict=False, without our tracker's state
         if f"{prefix}codebook" in state_dict and f"{prefix}tracker.started" not in state_dict:
             with torch.no_grad():
@@ -246,7 +247,7 @@ class CodebookQuantizer(Quantizer):
         return latents.new_zeros(())
 
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
-        """Move the codebook to latents [N, D] that chose codes [N]; n, int64 [K], counts the choices of all ranks."""
+        """Move the codebook to latents [N, D] that chose codes [N]; n, int64 [K], is how often on all ranks."""
 
     def _restart(self, codes: Tensor) -> None:
         """Begin the statistics of codes, int64 [R] or bool [K], anew: the codes have just been placed."""

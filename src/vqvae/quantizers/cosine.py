@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqvae.component import Fraction
+from vqvae.component import Fraction, Whole
 from vqvae.distributed import sum_over_ranks
 from vqvae.quantizers.codebook import CodebookArguments, CodebookQuantizer, RevivedCodebookConfig
 from vqvae.quantizers.nearest import ambiguous_codes
@@ -23,9 +23,9 @@ class CosineQuantizer(CodebookQuantizer):
         m_i <- gamma m_i + (1 - gamma) sum_j z_ij
         e_i <- m_i / |m_i|
 
-    The paper trains the codebook by gradient. Here it is online spherical k-means: running means keep more codes in
-    use and need no learning rate, and a gradient would leave the sphere. codebook_loss is 0, and the commitment is
-    between directions. When to choose it: for large codebooks (K of 8192 and more), where long codes would win
+    The paper trains the codebook by gradient. Here it is online spherical k-means: running means keep more codes
+    in use and need no learning rate, and a gradient would leave the sphere. codebook_loss is 0, and the commitment
+    is between directions. When to choose it: for large codebooks (K of 8192 and more), where long codes would win
     everything, and best in few dimensions (inside a ``ProjectedQuantizer``). The length of z_e is lost, so the
     decoder sees unit vectors. A z_e of length 0 gets code 0 and next to no gradient.
 
@@ -42,7 +42,7 @@ class CosineQuantizer(CodebookQuantizer):
         """Settings of the class."""
 
         kind: Literal["cosine"] = "cosine"
-        dim: Annotated[int, Field(ge=2)] = 16
+        dim: Annotated[Whole, Field(ge=2)] = 16
         decay: Fraction = 0.99
 
         def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "CosineQuantizer":

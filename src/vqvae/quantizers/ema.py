@@ -25,9 +25,9 @@ class EMAQuantizer(CodebookQuantizer):
         m_i <- gamma m_i + (1 - gamma) sum_j z_ij
         e_i <- m_i / N_i
 
-    The running means replace the codebook loss, which is 0. When to choose it: nearly always. It is online k-means,
-    needs no learning rate, and keeps more codes in use than the gradient. The codebook changes in ``update`` alone,
-    as ``CodebookQuantizer`` explains.
+    The running means replace the codebook loss, which is 0. When to choose it: nearly always. It is online
+    k-means, needs no learning rate, and keeps more codes in use than the gradient. The codebook changes in
+    ``update`` alone, as ``CodebookQuantizer`` explains.
 
     Args:
         num_codes: K, the number of codes in the codebook.

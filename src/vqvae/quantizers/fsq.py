@@ -11,7 +11,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from vqvae.component import Advice
+from vqvae.component import Advice, Whole
 from vqvae.quantizers.base import Quantizer, QuantizerConfig
 from vqvae.quantizers.estimators import straight_through
 from vqvae.tensors import Quantized
@@ -27,7 +27,7 @@ def _countable(levels: tuple[int, ...]) -> tuple[int, ...]:
     return levels
 
 
-Levels = Annotated[tuple[Annotated[int, Field(ge=3)], ...], Field(min_length=1), AfterValidator(_countable)]
+Levels = Annotated[tuple[Annotated[Whole, Field(ge=3)], ...], Field(min_length=1), AfterValidator(_countable)]
 
 
 class FSQ(Quantizer):
@@ -40,9 +40,10 @@ class FSQ(Quantizer):
         k    = sum_i (round(f(z_i)) + floor(L_i / 2)) L_1 ... L_(i-1)
 
     There is no codebook to learn, so none collapses, and both losses are 0. When to choose it: for large K (10,000
-    and more) and whenever simplicity counts. Below some 1,000 codes a learned codebook reconstructs better. Wrap it
-    in a ``ProjectedQuantizer`` for a decoder that wants more channels. The paper's levels: (8, 6, 5) for 240 codes,
-    (8, 5, 5, 5) for 1,000, (7, 5, 5, 5, 5) for 4,375, (8, 8, 8, 6, 5) for 15,360, (8, 8, 8, 5, 5, 5) for 64,000.
+    and more) and whenever simplicity counts. Below some 1,000 codes a learned codebook reconstructs better. Wrap
+    it in a ``ProjectedQuantizer`` for a decoder that wants more channels. The paper's levels: (8, 6, 5) for 240
+    codes, (8, 5, 5, 5) for 1,000, (7, 5, 5, 5, 5) for 4,375, (8, 8, 8, 6, 5) for 15,360, (8, 8, 8, 5, 5, 5) for
+    64,000.
 
     It is computed in float32, also under autocast and for bf16 latents. A NaN is quantized as 0 is.
 
@@ -98,7 +99,7 @@ class FSQ(Quantizer):
         return self._bound(vectors) / (self.num_levels // 2)
 
     def latent_tolerance(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
-        """Return how far the bounded vectors may move, float32 [N]: at most the tolerance times the steepest slope."""
+        """Return how far the bounded vectors may move, float32 [N]: the tolerance times the steepest slope."""
         return tolerance * ((self.num_levels / 2) / (self.num_levels // 2)).amax()
 
     def embed_vectors(self, codes: Tensor) -> Tensor:
@@ -109,7 +110,8 @@ class FSQ(Quantizer):
 
     def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
         """Say which vectors [N, D] could get another code if they moved by the tolerance [N]: bool [N]."""
-        return self._near_an_edge(self._bound(vectors), self.num_levels / 2, tolerance)  # the slope is at most L / 2
+        steepest = self.num_levels / 2
+        return self._near_an_edge(self._bound(vectors), steepest, tolerance)
 
     def ambiguous_residual(self, residual: Tensor, tolerance: Tensor) -> Tensor:
         """Answer as ``ambiguous_vectors`` does, for residuals."""

@@ -18,14 +18,13 @@ class GroupedQuantizer(Quantizer):
     """Split the channels, quantize each part with its own codebook, and put the parts together again.
 
     ``z_q = [quantize_1(z_1); ...; quantize_G(z_G)]``, a product quantizer: K^G combinations with K * G codes. The
-    losses are means over all elements, as those of one quantizer. When to choose it: for more bits a position where
-    no order between codes is wanted (a residual stack has one). For several codes a position from one shared
+    losses are means over all elements, as those of one quantizer. When to choose it: for more bits a position
+    where no order between codes is wanted (a residual stack has one). For several codes a position from one shared
     codebook, take the ``codes_per_position`` of a quantizer that has it.
 
     Args:
         groups: the quantizers, different objects of equal num_codes; z_e has the sum of their channels, codes have
-            the sum of their n. In a config, the number of groups.
-        inner: in a config, the quantizer of each group.
+            the sum of their n.
         channel_last: whether z_e is [B, *spatial, D] instead of [B, D, *spatial].
 
     Raises:
@@ -65,7 +64,7 @@ class GroupedQuantizer(Quantizer):
     def __init__(self, groups: Sequence[Quantizer], *, channel_last: bool = False) -> None:
         check_alike(groups, "num_codes")
         if len(set(map(id, groups))) < len(groups):
-            raise ValueError("one quantizer object in two groups: for a shared codebook, take its codes_per_position")
+            raise ValueError("one quantizer object in two groups: codes_per_position shares a codebook")
         super().__init__(
             num_codes=groups[0].num_codes,
             channels=sum(group.channels for group in groups),

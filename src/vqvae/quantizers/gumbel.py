@@ -14,7 +14,7 @@ from vqvae.distributed import rows_before
 from vqvae.quantizers.base import NumCodes, Quantizer, QuantizerConfig
 from vqvae.quantizers.estimators import straight_through
 from vqvae.quantizers.losses import RankShare, countable
-from vqvae.quantizers.update_counter import UpdateCounter, learns
+from vqvae.quantizers.update_counter import UpdateCounter, learns, not_compiled
 from vqvae.tensors import Quantized
 
 _CACHED = 1 << 15  # float64 numbers
@@ -30,11 +30,11 @@ class GumbelQuantizer(Quantizer):
         codebook_loss = kl_weight KL(softmax(l) || uniform) = kl_weight (log K - H)
         T(t) = start (final / start)^min(1, t / anneal_updates)    t the number of updates
 
-    z_q is a code in training too (the straight-through form), so the decoder sees what it will see in eval. The KL,
-    in nats a code, stands in ``codebook_loss`` with its own weight. It is no commitment: beta 0.25 times the KL would
-    outweigh the reconstruction, which is a mean over elements. commitment_loss is 0. Micro-batches of one update see
-    the same noise. When to choose it: to compare with a dVAE, or where a posterior with a width is wanted. Its N x K
-    relaxation is slower and larger than any other quantizer here.
+    z_q is a code in training too (the straight-through form), so the decoder sees what it will see in eval. The
+    KL, in nats a code, stands in ``codebook_loss`` with its own weight. It is no commitment: beta 0.25 times the
+    KL would outweigh the reconstruction, which is a mean over elements. commitment_loss is 0. Micro-batches of one
+    update see the same noise. When to choose it: to compare with a dVAE, or where a posterior with a width is
+    wanted. Its N x K relaxation is slower and larger than any other quantizer here.
 
     Args:
         num_codes: K, the number of codes in the codebook.
@@ -128,7 +128,7 @@ class GumbelQuantizer(Quantizer):
             commitment_loss=logits.new_zeros(()),
         )
 
-    @torch.compiler.disable  # pyright: ignore[reportUntypedFunctionDecorator]
+    @not_compiled
     def _count_the_forward(self) -> None:
         if learns(self):
             if self.update_counter.due:
@@ -141,7 +141,7 @@ class GumbelQuantizer(Quantizer):
         progress = (self.update_counter.updates / self.anneal_updates).clamp(max=1.0)  # a graph has no int(tensor)
         return self.start_temperature * (self.final_temperature / self.start_temperature) ** progress
 
-    @torch.compiler.disable  # pyright: ignore[reportUntypedFunctionDecorator]
+    @not_compiled
     def _gumbel(self, like: Tensor) -> Tensor:
         # of (row of all ranks' rows, code); a few rows at a time stay in the cache, as cheap as a generator's
         device = torch.device("cpu") if like.device.type == "mps" else like.device  # float64

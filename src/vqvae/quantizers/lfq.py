@@ -21,11 +21,11 @@ class LFQ(SignQuantizer):
         codebook_loss   = entropy_weight (E[H(q(c|z))] - diversity H(E[q(c|z)]))
         commitment_loss = mean (z_e - sg[z_q])^2
 
-    The entropies are in nats: the first makes each latent choose with certainty, the second makes the batch use all
-    codes. They stand in ``codebook_loss`` for two reasons. They do what a codebook's loss and revival do elsewhere:
-    they keep the codes in use. And the objective adds ``codebook_loss`` as it is, but multiplies the commitment by
-    beta. The entropy of the mean is exact: with the bits in two halves, the mean q is one product of matrices, in
-    memory K + N sqrt K.
+    The entropies are in nats: the first makes each latent choose with certainty, the second makes the batch use
+    all codes. They stand in ``codebook_loss`` for two reasons. They do what a codebook's loss and revival do
+    elsewhere: they keep the codes in use. And the objective adds ``codebook_loss`` as it is, but multiplies the
+    commitment by beta. The entropy of the mean is exact: with the bits in two halves, the mean q is one product of
+    matrices, in memory K + N sqrt K.
 
     When to choose it: for very large K (2^12 to 2^20), above all for the prior that follows. ``BSQ`` bounds its
     error and needs no 2^bits numbers.

@@ -18,9 +18,9 @@ def countable(vectors: Tensor, mask: Tensor | None) -> Tensor:
 class RankShare(NamedTuple):
     """What turns this rank's sum over rows into its share of the mean over the rows of all ranks.
 
-    The loss of several ranks is the mean of their losses, weighted by their numbers of rows, whether a row counts or
-    not. With equal batches, it is the plain mean that DDP takes. So a rank whose mask leaves few rows must divide by
-    more than the number of the rows that it counts itself.
+    The loss of several ranks is the mean of their losses, weighted by their numbers of rows, whether a row counts
+    or not. With equal batches, it is the plain mean that DDP takes. So a rank whose mask leaves few rows must
+    divide by more than the number of the rows that it counts itself.
 
     Attributes:
         marked: scalar, the number of rows that count on all ranks; 1 where there are none.
@@ -41,7 +41,7 @@ class RankShare(NamedTuple):
         return cls(marked.clamp(min=1), torch.where(divisor > 0, divisor, 1.0), training)
 
     def mean_over_ranks(self, total: Tensor) -> Tensor:
-        """Return the mean over all ranks, given this rank's sum ``total``, with the gradient of this rank's part."""
+        """Return the mean over all ranks of a sum, given this rank's ``total``, with the gradient of its part."""
         own, total = total / self.divisor, total.detach()
         return (sum_over_ranks(total) if self.training else total) / self.marked + (own - own.detach())
 

@@ -23,11 +23,11 @@ _RESOLVED_AT_ONCE = 1 << 21  # scores held at once while near-ties are resolved
 def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     """Find the nearest code of each vector, k = argmin_j ||x - e_j||^2 (arXiv 1711.00937, equation 1).
 
-    The answer is that of a float64 brute force, the lowest index on ties, whatever the dtype, offset and scale of the
-    input. Memory is a 2,048th of N x K. A vector with a NaN gets code 0. No gradient passes.
+    The answer is that of a float64 brute force, the lowest index on ties, whatever the dtype, offset and scale of
+    the input. Memory is a 2,048th of N x K. A vector with a NaN gets code 0. No gradient passes.
 
-    ``torch.compile`` takes the search as one operator of its graph. An exported program (``torch.export``, ONNX) has
-    a plain float32 search instead, which can run anywhere. It may decide near-ties otherwise.
+    ``torch.compile`` takes the search as one operator of its graph. An exported program (``torch.export``, ONNX)
+    has a plain float32 search instead, which can run anywhere. It may decide near-ties otherwise.
 
     Args:
         x: float [N, D].
@@ -107,7 +107,7 @@ def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Te
             return codes
         if rounding > torch.finfo(torch.float32).eps:  # a product that rounds its operands scores no finer again
             points, centres, half_squares = points.double(), centres.double(), half_squares.double()
-        nearest = torch.full_like(limit, torch.inf, dtype=torch.float64)  # the distances of the nearest codes so far
+        nearest = torch.full_like(limit, torch.inf, dtype=torch.float64)  # distances so far
         tiles = centres.split(_CODES if least.shape[1] > 1 else len(centres))
         for tile, (here, first) in enumerate(zip(tiles, accumulate(map(len, tiles), initial=0), strict=False)):
             close = open_rows[least[open_rows, tile] <= limit[open_rows]]

@@ -14,7 +14,7 @@ from vqvae.quantizers.base import NumCodes, Quantizer, QuantizerConfig
 from vqvae.quantizers.compose import check_alike, merged, within
 from vqvae.quantizers.ema import EMAQuantizer
 from vqvae.quantizers.estimators import Estimator, EstimatorName, estimator_named, straight_through
-from vqvae.quantizers.update_counter import UpdateCounter, learns
+from vqvae.quantizers.update_counter import UpdateCounter, learns, not_compiled
 from vqvae.tensors import Quantized
 
 
@@ -25,20 +25,20 @@ class ResidualQuantizer(Quantizer):
 
         r_0 = z_e,   z_d = s_d quantize_d(r_(d-1) / s_d),   r_d = r_(d-1) - sg[z_d],   z_q = z_1 + ... + z_depth
 
-    The scale s_d is 1 for layers that learn the size of their residual (``vq``, ``ema``, ``simvq``, ``projected``).
-    Layers whose codes are fixed shrink with depth by their ``residual_scale``. ``LFQ`` and ``BSQ`` have s_d =
-    2^-(d-1). The L levels of a depth of ``FSQ`` share one step of the depth before. Where a layer bounds or
-    normalises z_e first (``FSQ``, ``BSQ``), r_0 is the bounded z_e. Kinds that would not get better with depth are
-    refused.
+    The scale s_d is 1 for layers that learn the size of their residual (``vq``, ``ema``, ``simvq``,
+    ``projected``). Layers whose codes are fixed shrink with depth by their ``residual_scale``. ``LFQ`` and ``BSQ``
+    have s_d = 2^-(d-1). The L levels of a depth of ``FSQ`` share one step of the depth before. Where a layer
+    bounds or normalises z_e first (``FSQ``, ``BSQ``), r_0 is the bounded z_e. Kinds that would not get better with
+    depth are refused.
 
-    The gradient passes from z_q to r_0 once. Each layer's losses, on its residual, are summed over the layers. When
-    to choose it: for fine reconstructions at a small K, K^depth combinations with K * depth codes, and for one model
-    of several rates.
+    The gradient passes from z_q to r_0 once. Each layer's losses, on its residual, are summed over the layers.
+    When to choose it: for fine reconstructions at a small K, K^depth combinations with K * depth codes, and for
+    one model of several rates.
 
-    Quantizer dropout trains the first layers to serve alone. In a share of the updates only the first m layers run,
-    m uniform on 1 .. depth, both a function of (seed, updates). The codes of the other layers are then -1, for which
-    ``embed`` adds nothing, so ``embed(codes)`` is z_q there too. ``embed(codes[..., :m])`` is the coarse z_q of any
-    codes.
+    Quantizer dropout trains the first layers to serve alone. In a share of the updates only the first m layers
+    run, m uniform on 1 .. depth, both a function of (seed, updates). The codes of the other layers are then -1,
+    for which ``embed`` adds nothing, so ``embed(codes)`` is z_q there too. ``embed(codes[..., :m])`` is the coarse
+    z_q of any codes.
 
     K is the largest num_codes of the layers. A layer of fewer codes never returns a code beyond its own; ``embed``
     takes such a code, which only a prior can draw, for the layer's last.
@@ -46,9 +46,6 @@ class ResidualQuantizer(Quantizer):
     Args:
         layers: the quantizers, coarsest first, different objects of equal channels and codes_per_position. Their
             codes stand side by side, so n is depth times theirs.
-        depth: in a config, the number of layers.
-        inner: in a config, the quantizer of each layer.
-        num_codes: in a config, the num_codes of each layer, coarsest first; none for the inner quantizer's.
         dropout: the share of the updates whose depth is drawn, in [0, 1].
         estimator: how the gradient passes to z_e, over all channels at once: ``straight_through`` or ``rotation``
             (``rotation_trick``). The layers' own estimators are not used.
@@ -68,6 +65,7 @@ class ResidualQuantizer(Quantizer):
         Attributes:
             depth: number of layers.
             inner: the quantizer of each layer.
+            num_codes: K of each layer, coarsest first; an empty list takes the inner quantizer's for all.
         """
 
         kind: Literal["residual"] = "residual"
@@ -89,7 +87,9 @@ class ResidualQuantizer(Quantizer):
         def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "ResidualQuantizer":
             """Make the quantizer; each layer has a seed of its own."""
             self.check(depth=self.depth, num_codes=self.num_codes)
-            inner = [replace(self.inner, num_codes=number) for number in self.num_codes] or [self.inner] * self.depth
+            inner = [replace(self.inner, num_codes=number) for number in self.num_codes] or [
+                self.inner
+            ] * self.depth
             return ResidualQuantizer(
                 [
                     layer.build(forwards_per_update=forwards_per_update, seed=seed + number)
@@ -165,17 +165,21 @@ class ResidualQuantizer(Quantizer):
         return 1 + int(how_many * len(self.layers)) if whether < self.dropout else len(self.layers)
 
     def embed_vectors(self, codes: Tensor) -> Tensor:
-        """Return the vectors, float32 [N, D], of codes, int64 [N, n] or of the first layers alone; -1 adds nothing."""
+        """Return the vectors, float32 [N, D], of codes [N, n], or of the first layers' alone; -1 adds nothing."""
         n = self.codes_per_position // len(self.layers)
         z_q = torch.zeros(())
         for depth, (layer, part) in enumerate(zip(self.layers, codes.split(n, dim=1), strict=False)):
-            vectors = _times(layer.embed_vectors(within(part.clamp(min=0), layer, self.num_codes)), self._scale(depth))
+            vectors = _times(
+                layer.embed_vectors(within(part.clamp(min=0), layer, self.num_codes)), self._scale(depth)
+            )
             z_q = z_q + torch.where((part >= 0).all(1)[:, None], vectors, 0.0) if depth else vectors
         return z_q
 
     def takes_codes(self, number: int) -> bool:
         """Say whether these are the codes of whole layers."""
-        return 0 < number <= self.codes_per_position and number % (self.codes_per_position // len(self.layers)) == 0
+        return (
+            0 < number <= self.codes_per_position and number % (self.codes_per_position // len(self.layers)) == 0
+        )
 
     def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
         """Say which vectors [N, D] could get another code if they moved by the tolerance [N]: bool [N]."""
@@ -183,9 +187,11 @@ class ResidualQuantizer(Quantizer):
         marked = first.ambiguous_vectors(vectors, tolerance)
         residual, tolerance = first.latents_of(vectors), first.latent_tolerance(vectors, tolerance)
         residual = residual - self._quantize(0, vectors, None).z_q
-        for depth, layer in enumerate(self.layers[1:], start=1):  # while no code before may change, all moves alike
+        for depth, layer in enumerate(
+            self.layers[1:], start=1
+        ):  # while no code before may change, all moves alike
             scale = self._scale(depth)
-            smallest = scale if isinstance(scale, float) else scale.amin()
+            smallest = scale.amin() if isinstance(scale, Tensor) else scale
             marked = marked | layer.ambiguous_residual(residual / scale, tolerance / smallest)
             residual = residual - self._quantize(depth, residual, None).z_q
         return marked
@@ -195,7 +201,7 @@ class ResidualQuantizer(Quantizer):
         self.update_counter.tick()
         return merged(layer.update(revive=revive) for layer in self.layers)
 
-    @torch.compiler.disable  # pyright: ignore[reportUntypedFunctionDecorator]
+    @not_compiled
     def _count_the_forward(self) -> None:
         if learns(self):
             if self.update_counter.due:

@@ -48,6 +48,7 @@ class _Rotation(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return _Turn.between(*ctx.saved_tensors).along(gradients[0], back=True), None
 
+
 class _WithTangents(_Rotation):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -70,9 +71,9 @@ def rotation_trick(z_e: Tensor, z_q: Tensor) -> Tensor:
         dL/dz_e = lambda R^T dL/dz_q
 
     The angle between gradient and vector is the same before and after the quantizer, and latents of one code get
-    different gradients. When to choose it: where perceptual quality matters more than squared error, on latents with
-    a direction (dimension 4 and more), with a slow codebook (decay 0.99). Where z_e or z_q has length 0, or z_e is
-    opposite to z_q, R is not defined and the gradient goes straight through.
+    different gradients. When to choose it: where perceptual quality matters more than squared error, on latents
+    with a direction (dimension 4 and more), with a slow codebook (decay 0.99). Where z_e or z_q has length 0, or
+    z_e is opposite to z_q, R is not defined and the gradient goes straight through.
 
     Args:
         z_e: float [..., D]; each vector of the last dimension is turned by itself.

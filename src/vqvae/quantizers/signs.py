@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqvae.component import Advice, NotNegative, Positive
+from vqvae.component import Advice, NotNegative, Positive, Whole
 from vqvae.quantizers.base import Quantizer, QuantizerConfig
 from vqvae.quantizers.estimators import straight_through
 from vqvae.quantizers.losses import RankShare, countable, mean_square
@@ -20,7 +20,7 @@ from vqvae.tensors import Quantized
 class SignConfig(QuantizerConfig):
     """What quantizers to signs have in common."""
 
-    bits: Annotated[int, Field(ge=1, le=62)] = 10
+    bits: Annotated[Whole, Field(ge=1, le=62)] = 10
     entropy_weight: NotNegative
     diversity: NotNegative = 1.0
     temperature: Positive = 0.01

@@ -9,7 +9,7 @@ from vqvae.quantizers.update_counter import UpdateCounter, forget_before_loading
 
 
 def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
-    """Draw ``count`` starting codes, float [count, D], from latents [N, D], without repeating a value while they last.
+    """Draw ``count`` starting codes, float [count, D], from latents [N, D], each value once while they last.
 
     A value that is drawn again is moved by 1 % of the latents' spread, since equal codes would stay equal.
     """
@@ -30,8 +30,8 @@ def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
 class CodebookTracker(nn.Module):
     """Notes which codes a batch chose, starts the codebook from data, and says which codes to revive.
 
-    Random choices are a function of (seed, number of updates) and of the set of all ranks' latents. So a resumed run
-    makes the same choices, and several ranks make those of one process.
+    Random choices are a function of (seed, number of updates) and of the set of all ranks' latents. So a resumed
+    run makes the same choices, and several ranks make those of one process.
 
     Args:
         num_codes: K.

@@ -1,9 +1,17 @@
 """Which forwards a quantizer learns from, and the count of updates that its schedules are functions of."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def not_compiled(method: _Method) -> _Method:
+    """Return a method that ``torch.compile`` runs as it stands: notes and updates are no part of a graph."""
+    return torch.compiler.disable(method)  # pyright: ignore[reportReturnType, reportCallIssue, reportArgumentType]
 
 
 def learns(module: nn.Module) -> bool:
