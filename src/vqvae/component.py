@@ -11,11 +11,12 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast, get_type_hints
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
+from vqvae.value_words import refusal
 from vqvae.whole_numbers import LARGEST, SMALLEST, whole_number
 
 
@@ -114,15 +115,35 @@ class Config:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "kind"}
 
     @classmethod
+    def check(cls, **arguments: Any) -> None:
+        """Refuse arguments of the component that this config would refuse, by the ranges of the config.
+
+        Raises:
+            ValueError: names the argument, its range and its value.
+        """
+        types = get_type_hints(cls, include_extras=True)
+        for name, value in arguments.items():
+            try:
+                TypeAdapter(types[name], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+            except ValidationError as error:
+                first = error.errors()[0]
+                key = ".".join([name, *map(str, first["loc"])])
+                raise ValueError(refusal(key, types[name], first)) from None
+
+    @classmethod
     def meanings(cls) -> dict[str, str]:
         """Return what each setting means, from the docstrings of this config and of the class it is nested in."""
         return meanings_of(cls)
 
 
 def meanings_of(config: type) -> dict[str, str]:
-    """Return what each field of a dataclass means: its own docstring, else that of the class it is nested in."""
+    """Return what each field of a dataclass means: its own docstring, else that of the class it is nested in.
+
+    Where neither says it, the docstrings of their bases are asked.
+    """
     found: dict[str, str] = {}
-    for documented in [*reversed(config.__mro__[1:]), component_class(config), config]:
+    component = component_class(config)
+    for documented in [*reversed(config.__mro__[1:]), *reversed(component.__mro__[1:]), component, config]:
         found |= documented_names(documented)
     return {field.name: found[field.name] for field in fields(config) if field.name in found}
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from vqvae.component import Config, component_class, meanings_of
 from vqvae.config.runs import DataConfig, PriorConfig, RunConfig, TokenizerConfig
-from vqvae.config.value_words import in_yaml, plain_type, values_in_words
 from vqvae.errors import closest
+from vqvae.value_words import in_yaml, plain_type, values_in_words
 
 STAGES: dict[str, type[RunConfig]] = {"tokenizer": TokenizerConfig, "prior": PriorConfig}
 

@@ -8,9 +8,8 @@ from pydantic_core import ErrorDetails
 
 from vqvae.component import HINT
 from vqvae.config.keys import STAGES, closest_key, hints_of, is_open, key_names
-from vqvae.config.value_words import plain_type, values_in_words
 from vqvae.errors import did_you_mean
-from vqvae.whole_numbers import LARGEST, SMALLEST
+from vqvae.value_words import plain_type, refusal, shown
 
 _COMMANDS = {"tokenizer": "train", "prior": "prior"}
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
@@ -23,17 +22,12 @@ def first_mistake(error: ErrorDetails, values: Mapping[str, Any]) -> str:
     if kind in _UNKNOWN:
         return f"unknown key '{key}'{_meant(key, siblings, str(values.get('stage')))}"
     if kind == "union_tag_invalid":
-        return f"stage: must be tokenizer or prior, got {_shown(values.get('stage'))}"
+        return f"stage: must be tokenizer or prior, got {shown(values.get('stage'))}"
     if kind == "kind":
         return f"{key}: {_unknown_kind(error, given)}"
     if kind == "missing":
         return f"{key}: a value is missing"
-    if kind == "value_error":
-        message = error["msg"].removeprefix("Value error, ")[:200]
-        return f"{key}: {message}" if _shown(given) in message else f"{key}: {message}, got {_shown(given)}"
-    if isinstance(given, int) and not SMALLEST <= given <= LARGEST:
-        return f"{key}: {_shown(given)} does not fit into 64 bits"
-    return f"{key or 'config'}: must be {values_in_words(annotation)}, got {_shown(given)}"
+    return refusal(key or "config", annotation, error)
 
 
 def _locate(loc: Sequence[str | int]) -> tuple[str, Any, list[str]]:
@@ -85,9 +79,9 @@ def _unknown_kind(error: ErrorDetails, given: Any) -> str:
     mapping = cast(Mapping[str, Any], given if isinstance(given, Mapping) else {})
     kind, module = mapping.get("kind"), mapping.get(HINT)
     if kind is None:
-        what = f"must be a group of keys with a kind of {component}, got {_shown(given)}"
+        what = f"must be a group of keys with a kind of {component}, got {shown(given)}"
         return f"{what}; known kinds: {', '.join(known)}"
-    missing = f"no {component} of kind {_shown(kind)} is known"
+    missing = f"no {component} of kind {shown(kind)} is known"
     if isinstance(module, str) and re.fullmatch(r"[\w.]{1,100}", module):
         if module == "__main__":
             return f"{missing}: it was defined in a script or notebook: define it, or import its module, first"
@@ -95,11 +89,3 @@ def _unknown_kind(error: ErrorDetails, given: Any) -> str:
             f"{missing}: it is of the module {module}: pass --plugin {module}, or import {module} in Python first"
         )
     return f"{missing}{did_you_mean(str(kind)[:100], known)}; one of your own module needs --plugin MODULE"
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes out no more than 4300 digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= 100 else text[:100] + "..."

@@ -5,8 +5,8 @@ from dataclasses import fields
 from typing import Any, cast
 
 from vqvae.config.keys import STAGES, hints_of, is_open
-from vqvae.config.value_words import plain_type
 from vqvae.errors import UserError
+from vqvae.value_words import plain_type
 
 
 def set_key(values: dict[str, Any], key: str, value: Any, *, stage: str) -> None:

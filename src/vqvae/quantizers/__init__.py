@@ -1,4 +1,4 @@
-"""Quantizers: one file a paper, one small protocol.
+"""Quantizers: one file a paper, one base class, which a new kind extends.
 
 | class | paper | codes |
 |---|---|---|
@@ -22,12 +22,13 @@ from vqvae.quantizers.base import QuantizerConfig as QuantizerConfig
 from vqvae.quantizers.bsq import BSQ as BSQ
 from vqvae.quantizers.cosine import CosineQuantizer as CosineQuantizer
 from vqvae.quantizers.ema import EMAQuantizer as EMAQuantizer
+from vqvae.quantizers.estimators import Estimator as Estimator
+from vqvae.quantizers.estimators import straight_through as straight_through
 from vqvae.quantizers.fsq import FSQ as FSQ
 from vqvae.quantizers.grouped import GroupedQuantizer as GroupedQuantizer
 from vqvae.quantizers.gumbel import GumbelQuantizer as GumbelQuantizer
-from vqvae.quantizers.layout import Estimator as Estimator
-from vqvae.quantizers.layout import straight_through as straight_through
 from vqvae.quantizers.lfq import LFQ as LFQ
+from vqvae.quantizers.losses import mean_square as mean_square
 from vqvae.quantizers.nearest import nearest_code as nearest_code
 from vqvae.quantizers.projected import ProjectedQuantizer as ProjectedQuantizer
 from vqvae.quantizers.residual import ResidualQuantizer as ResidualQuantizer

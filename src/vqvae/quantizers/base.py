@@ -1,54 +1,196 @@
-"""What a quantizer offers; networks, jobs and files know nothing else of it."""
+"""What a quantizer is: the base class that every kind extends, and the base of their configs."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Self
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from vqvae.component import Advice, Config
+from vqvae.component import Advice, Config, Whole
+from vqvae.quantizers.reshape import map_of_vectors, shape_of_positions, vectors_of_map
 from vqvae.tensors import Quantized
 
+NumCodes = Annotated[Whole, Field(gt=1)]
 
-@runtime_checkable
-class Quantizer(Protocol):
-    """A map from the encoder's output to discrete codes and back.
 
-    Attributes:
-        num_codes: K, the codes a position chooses from.
-        codes_per_position: n, the codes at each position of the grid.
-        channels: D of z_e [B, D, h, w].
+class Quantizer(nn.Module, ABC):
+    """A layer that replaces each vector of the encoder's output by a code of a finite set.
+
+    This class owns the edge of the layer: shapes, dtypes and masks. A new kind extends it and gives the maths of
+    single vectors: ``quantize_vectors`` and ``embed_vectors``. All other methods have a default.
+
+    z_e may have any number of spatial dimensions: [B, D], [B, D, length], [B, D, h, w], [B, D, depth, h, w]. z_q
+    has the shape and the dtype of z_e. Codebooks, statistics and losses are float32 whatever the dtype of z_e is,
+    and whatever dtype the module is cast to.
+
+    Args:
+        num_codes: K, the number of codes that a position chooses from.
+        channels: D, the size of a vector of z_e.
+        codes_per_position: n, the number of codes of one vector.
+        channel_last: whether z_e and z_q are [B, *spatial, D] instead of [B, D, *spatial].
     """
 
-    num_codes: int
-    codes_per_position: int
-    channels: int
+    keeps_float32: ClassVar[bool] = True
+    """Whether casts of the module leave its tensors in float32, and vectors arrive in float32.
 
-    def __call__(self, z_e: Tensor, mask: Tensor | None = None, /) -> Quantized:
-        """Quantize z_e, float [B, D, h, w]; in training mode also note the batch's statistics.
+    False for quantizers of networks or other quantizers: their tensors follow the cast, and vectors arrive in the
+    dtype of z_e.
+    """
 
-        Positions where mask, bool [B, h, w], is False get codes, but are in no loss and no statistic.
+    residual_scale: float | Tensor | None = None
+    """What ``ResidualQuantizer`` divides the residual by at each further depth: a number, or one of each channel.
+
+    It is 1 where the codes learn the size of what they quantize, and None where a stack of this kind would not get
+    better with depth.
+    """
+
+    no_residual_because: ClassVar[str] = "it does not state its residual_scale"
+    """The reason that is given where ``residual_scale`` is None."""
+
+    def __init__(
+        self, *, num_codes: int, channels: int, codes_per_position: int = 1, channel_last: bool = False
+    ) -> None:
+        super().__init__()
+        self.num_codes = num_codes
+        self.channels = channels
+        self.codes_per_position = codes_per_position
+        self.channel_last = channel_last
+
+    @abstractmethod
+    def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
+        """Quantize vectors, float32 [N, D]; in training mode, also note what ``update`` learns from.
+
+        Args:
+            vectors: float32 [N, D], one of each position of the batch.
+            mask: bool [N], or None for all. A vector where it is False gets codes, but enters no loss and no
+                statistic.
+
+        Returns:
+            z_q [N, D], with a gradient for the vectors; codes [N, n]; the two losses (see ``mean_square``).
         """
-        ...
 
-    def embed(self, codes: Tensor, /) -> Tensor:
-        """Return z_q, float [B, D, h, w], of codes, int64 [B, h, w, n]: exactly what ``forward`` returned."""
-        ...
+    @abstractmethod
+    def embed_vectors(self, codes: Tensor) -> Tensor:
+        """Return the vectors, float32 [N, D], of codes, int64 [N, n]: those that ``quantize_vectors`` returned."""
 
-    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor, /) -> Tensor:
-        """Say at which positions a small change of z_e could give another code in eval mode: bool [B, h, w].
+    def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
+        """Say which vectors, float32 [N, D], could get another code in eval mode if they moved: bool [N].
 
-        The change is of each position's vector, by a length of at most the image's tolerance, float [B].
+        Args:
+            vectors: float32 [N, D].
+            tolerance: float32 [N], how far each vector may move.
         """
-        ...
+        return torch.ones_like(tolerance, dtype=torch.bool)
 
-    def update(self, *, revive: bool = True) -> dict[str, Any]:
-        """Apply the statistics noted since the last update: once an optimizer step. Returns metrics."""
-        ...
+    def update(self, *, revive: bool = True) -> dict[str, Tensor]:
+        """Learn from what was noted since the last update: call it after each optimizer step. Returns metrics.
 
+        Args:
+            revive: whether codes that are hardly ever chosen may start again.
+        """
+        return {}
 
-NumCodes = Annotated[int, Field(gt=1)]
+    def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
+        """Quantize z_e; in training mode, also note what ``update`` learns from.
+
+        Args:
+            z_e: float [B, D, *spatial], of any floating dtype; [B, *spatial, D] with ``channel_last``.
+            mask: bool [B, *spatial]. A position where it is False gets codes, but enters no loss and no statistic.
+
+        Returns:
+            z_q, of the shape and dtype of z_e; codes, int64 [B, *spatial, n]; the losses, float32 scalars.
+
+        Raises:
+            ValueError: for another shape or dtype of z_e or of the mask.
+        """
+        self._check_map(z_e)
+        positions = shape_of_positions(z_e, self.channel_last)
+        if mask is not None and (mask.shape != positions or mask.dtype != torch.bool):
+            raise ValueError(f"mask {_described(mask)}: expected bool {list(positions)}, one of each position")
+        found = self.quantize_vectors(self._vectors(z_e), None if mask is None else mask.flatten())
+        return found._replace(
+            z_q=map_of_vectors(found.z_q, positions, self.channel_last).to(z_e.dtype),
+            codes=found.codes.reshape(*positions, self.codes_per_position),
+        )
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """Return z_q of codes: what ``forward`` returned, bit for bit, before it was cast to the dtype of z_e.
+
+        Args:
+            codes: integers [B, *spatial, n].
+
+        Returns:
+            float32 [B, D, *spatial]; [B, *spatial, D] with ``channel_last``.
+
+        Raises:
+            ValueError: for another shape or dtype of the codes.
+        """
+        if codes.ndim < 2 or not self.takes_codes(codes.shape[-1]) or codes.is_floating_point():
+            raise ValueError(
+                f"codes {_described(codes)}: expected integers [B, *spatial, {self.codes_per_position}]"
+            )
+        vectors = self.embed_vectors(codes.reshape(-1, codes.shape[-1]).long())
+        return map_of_vectors(vectors, codes.shape[:-1], self.channel_last)
+
+    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
+        """Say at which positions a small change of z_e could give another code in eval mode: bool [B, *spatial].
+
+        Without an answer of the quantizer's own, every position may be ambiguous.
+
+        Args:
+            z_e: float [B, D, *spatial]; [B, *spatial, D] with ``channel_last``.
+            tolerance: float [B], how far each vector of an image may move.
+        """
+        self._check_map(z_e)
+        vectors = self._vectors(z_e)
+        each = tolerance.repeat_interleave(len(vectors) // max(1, len(tolerance)))
+        return self.ambiguous_vectors(vectors, each).view(shape_of_positions(z_e, self.channel_last))
+
+    def takes_codes(self, number: int) -> bool:
+        """Say whether ``embed`` takes so many codes of each position: n alone, unless the codes are a sum."""
+        return number == self.codes_per_position
+
+    def latents_of(self, vectors: Tensor) -> Tensor:
+        """Return what z_q stands for, float32 [N, D], of vectors [N, D]: themselves, or their bounded values."""
+        return vectors
+
+    def latent_tolerance(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
+        """Return how far ``latents_of(vectors)`` may move, float32 [N], if the vectors move by a tolerance [N]."""
+        return tolerance
+
+    def quantize_residual(self, residual: Tensor, mask: Tensor | None) -> Quantized:
+        """Quantize what earlier depths left of the latents, float32 [N, D], over the ``residual_scale``."""
+        return self(residual, mask)
+
+    def ambiguous_residual(self, residual: Tensor, tolerance: Tensor) -> Tensor:
+        """Answer as ``ambiguous_vectors`` does, for ``quantize_residual``."""
+        return self.ambiguous_vectors(residual, tolerance)
+
+    def _vectors(self, z_e: Tensor) -> Tensor:
+        vectors = vectors_of_map(z_e, self.channel_last)
+        return vectors.float() if self.keeps_float32 else vectors
+
+    def _check_map(self, z_e: Tensor) -> None:
+        here, elsewhere = (-1, 1) if self.channel_last else (1, -1)
+        if z_e.ndim >= 2 and z_e.shape[here] == self.channels and z_e.is_floating_point():
+            return
+        shapes = (f"[B, {self.channels}, *spatial]", f"[B, *spatial, {self.channels}]")
+        says = f"z_e {_described(z_e)}: expected floating point {shapes[self.channel_last]}"
+        if z_e.ndim >= 2 and z_e.shape[elsewhere] == self.channels and z_e.is_floating_point():
+            says += f"; for {shapes[not self.channel_last]}, pass channel_last={not self.channel_last}"
+        raise ValueError(says)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # .to(torch.bfloat16), .half() and .double() come here. A running mean with decay 0.99 does not move in
+        # bf16, whose numbers are 0.8 % apart, and distances tie
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(move if self.keeps_float32 else fn, recurse)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +201,8 @@ class QuantizerConfig(Config):
         """Make the quantizer.
 
         Args:
-            forwards_per_update: training forwards that one update spans (gradient accumulation).
-            seed: of everything random in it.
+            forwards_per_update: the number of training forwards between two updates (gradient accumulation).
+            seed: the seed of every random choice of the quantizer.
         """
         raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its quantizer")
 
@@ -73,6 +215,10 @@ class QuantizerConfig(Config):
         """Return how to bring more codes into use.
 
         Args:
-            key: of this config in the run's config, such as ``model.quantizer``.
+            key: where this config stands in the run's config, such as ``model.quantizer``.
         """
         return Advice("ask for fewer codes, or train longer", {})
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

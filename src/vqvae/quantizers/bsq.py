@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqvae.component import NotNegative
-from vqvae.quantizers.bits import SignConfig, SignQuantizer, entropy
-from vqvae.quantizers.layout import RankShare
+from vqvae.quantizers.losses import RankShare
+from vqvae.quantizers.signs import SignConfig, SignQuantizer, entropy, weighted
 
 
 class BSQ(SignQuantizer):
@@ -24,19 +24,13 @@ class BSQ(SignQuantizer):
         commitment_loss = mean (u - sg[z_q])^2
 
     The entropies, in nats, stand in ``codebook_loss`` for the reasons that ``LFQ`` gives. The second is the
-    paper's approximation, bits taken as independent, so nothing here has 2^bits elements. The error is bounded,
+    paper's
+    approximation: it takes bits as independent, so nothing here has 2^bits elements. The error is bounded,
     ``|u - z_q|^2 < 2 - 2 / sqrt(bits)``, so the paper needs no commitment; beta 0 leaves it out.
 
-    When to choose it: as ``LFQ``, with more bits (18 to 36), and where latents of one length are welcome.
+    When to choose it: as ``LFQ``, with more bits (18 to 36), and where latents of length one are welcome.
 
-    Args:
-        bits: a code, one a channel.
-        entropy_weight: of the entropy term; 0 leaves it out.
-        diversity: of the second entropy against the first.
-        temperature: T of q(c|u).
-
-    Raises:
-        ValueError: for bits below 1 or above 62.
+    Args: those of ``SignQuantizer``: bits, entropy_weight, diversity, temperature, channel_last.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -50,28 +44,24 @@ class BSQ(SignQuantizer):
             """Make the quantizer."""
             return BSQ(**self.settings())
 
-    def __init__(
-        self,
-        bits: int,
-        *,
-        entropy_weight: float = Config.entropy_weight,
-        diversity: float = SignConfig.diversity,
-        temperature: float = SignConfig.temperature,
-    ) -> None:
-        super().__init__(bits, entropy_weight, diversity, temperature)
+    def latents_of(self, vectors: Tensor) -> Tensor:
+        """Return the vectors at length one, float32 [N, bits]."""
+        return F.normalize(vectors, dim=1, eps=1e-6)
 
-    def latents_of(self, z_e: Tensor) -> Tensor:
-        """Return the vectors of z_e at length one, float32 [B*h*w, bits]."""
-        return F.normalize(super().latents_of(z_e), dim=1, eps=1e-6)
+    def latent_tolerance(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
+        """Return how far the vectors at length one may move, float32 [N]."""
+        # |x/|x| - y/|y|| <= 2 |x - y| / (|x| + |y|), and |y| >= |x| - tolerance; 1e-6 for rounding
+        lengths = 2 * vectors.norm(dim=1) - tolerance
+        return torch.where(lengths > 1e-6, 2 * tolerance / lengths + 1e-6, torch.inf)
 
-    def corners(self, codes: Tensor) -> Tensor:
-        """Return the vectors of codes, int64 [..., 1], of length one: float32 [..., bits]."""
-        return super().corners(codes) / math.sqrt(self.channels)
+    def corners(self, bits: Tensor) -> Tensor:
+        """Return the vectors of bits, bool [N, bits], of length one: float32."""
+        return super().corners(bits) / math.sqrt(self.channels)
 
     def _logits(self, latents: Tensor) -> Tensor:
         # (c.u with c_i > 0) - (c.u with c_i < 0)
         return 2 * latents / math.sqrt(self.channels) / self.temperature
 
-    def _entropy_of_mean(self, logits: Tensor, share: RankShare) -> Tensor:
-        p = share.mean_over_ranks(torch.sigmoid(logits).sum(0))
+    def _entropy_of_mean(self, logits: Tensor, weights: Tensor | None, share: RankShare) -> Tensor:
+        p = share.mean_over_ranks(weighted(torch.sigmoid(logits), weights).sum(0))
         return entropy(torch.stack([p, 1 - p]))

@@ -1,7 +1,7 @@
 """What quantizers with a codebook of their own share: the search, the notes of a batch, and the tracker."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -9,23 +9,13 @@ from torch.nn import functional as F
 
 from vqvae.component import Advice, Count, CountOrZero, Fraction
 from vqvae.distributed import sum_over_ranks
-from vqvae.quantizers.base import NumCodes, QuantizerConfig
-from vqvae.quantizers.float32 import KeepFloat32
-from vqvae.quantizers.layout import (
-    Estimator,
-    each_vector,
-    embed_codes,
-    map_of,
-    mean_square,
-    positions_of,
-    rows_of,
-    rows_that_count,
-    vectors_of,
-)
+from vqvae.quantizers.base import NumCodes, Quantizer, QuantizerConfig
+from vqvae.quantizers.estimators import Estimator, EstimatorName, estimator_named, straight_through
+from vqvae.quantizers.losses import countable, mean_square
 from vqvae.quantizers.nearest import ambiguous_codes, nearest_code
-from vqvae.quantizers.rotation import EstimatorName, estimator_named
+from vqvae.quantizers.reshape import repeat_mask
 from vqvae.quantizers.tracker import CodebookTracker
-from vqvae.quantizers.update_counter import learns
+from vqvae.quantizers.update_counter import learns, not_compiled
 from vqvae.tensors import Quantized
 
 
@@ -45,7 +35,7 @@ class CodebookConfig(QuantizerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RevivedCodebookConfig(CodebookConfig):
-    """What those that revive dead codes have in common."""
+    """What quantizers that revive dead codes have in common."""
 
     revive_every: CountOrZero = 20
     revive_below: Fraction = 0.05
@@ -61,85 +51,154 @@ class RevivedCodebookConfig(CodebookConfig):
         return Advice("ask for fewer codes", {f"{key}.num_codes": str(max(2, self.num_codes // 2))})
 
 
-class CodebookQuantizer(KeepFloat32):
+class CodebookArguments(TypedDict, total=False):
+    """The keyword arguments of every ``CodebookQuantizer``; it explains them."""
+
+    codes_per_position: int
+    estimator: Estimator
+    revive_every: int
+    revive_below: float
+    forwards_per_update: int
+    seed: int
+    channel_last: bool
+
+
+class CodebookQuantizer(Quantizer):
     """Nearest code and its embedding (arXiv 1711.00937, equations 1 to 3); a subclass says what moves the codes.
 
-    ``forward`` in training mode notes which codes were chosen; ``update``, once an optimizer step, applies
-    what was noted. The codebook never changes between a ``forward`` and its ``update``, so ``embed(codes)``
-    equals ``z_q`` in training too. A loop that never calls ``update`` gets it at the next training ``forward``.
-    A batch that activation checkpointing runs twice is noted once.
+    The codebook starts from vectors of the first training batch, unless it was set (``set_codebook``) or loaded.
+    ``forward`` in training mode notes which codes were chosen. ``update``, called once after each optimizer step,
+    learns from the notes. The codebook never changes between a ``forward`` and its ``update``, so ``embed(codes)``
+    equals ``z_q`` in training too. Where a loop never calls ``update``, the next training ``forward`` does. A
+    batch that activation checkpointing runs twice is noted once.
 
-    Several ranks learn as one process would from all their batches, and hold the same codebook to the bit: in
-    training every rank must call, one without latents too.
+    Several ranks learn as one process would from all their batches, and hold the same codebook to the bit. In
+    training, every rank must call ``forward`` and ``update``, also a rank without latents.
 
-    A latent with a NaN or an infinity gets a code but enters neither the codebook's loss nor any statistic; it
+    A latent with a NaN or an infinity gets a code, but enters neither the codebook's loss nor any statistic. It
     shows in the commitment loss.
 
     Args:
-        num_codes: K.
-        codes_per_position: n.
-        dim: D.
-        estimator: of the gradient.
-        tracker: starts the codebook, revives and freezes codes.
+        num_codes: K, the number of codes in the codebook.
+        dim: D, the number of dimensions of a code.
+        codes_per_position: n, the number of codes at each position, all from the one codebook; z_e has n*D
+            channels.
+        estimator: how the gradient passes to z_e: ``straight_through`` or ``rotation`` (``rotation_trick``).
+        revive_every: the number of updates between revivals of dead codes; 0 never revives.
+        revive_below: a code is dead, and starts again from a vector of the batch, if it was chosen less often than
+            ``revive_below`` times the mean use of a code since the last revival.
+        forwards_per_update: the number of training forwards between two updates (gradient accumulation).
+        seed: the seed of the start and of the revivals.
+        channel_last: whether z_e is [B, *spatial, n*D] instead of [B, n*D, *spatial].
+
+    Raises:
+        ValueError: for an argument that the ``Config`` would refuse.
     """
 
+    Config: type[RevivedCodebookConfig]
+    residual_scale = 1.0
     codebook: Tensor
 
     def __init__(
-        self, num_codes: int, codes_per_position: int, dim: int, estimator: Estimator, tracker: CodebookTracker
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        codes_per_position: int = RevivedCodebookConfig.codes_per_position,
+        estimator: Estimator = straight_through,
+        revive_every: int = RevivedCodebookConfig.revive_every,
+        revive_below: float = RevivedCodebookConfig.revive_below,
+        forwards_per_update: int = 1,
+        seed: int = 0,
+        channel_last: bool = False,
     ) -> None:
-        super().__init__()
-        self.num_codes = num_codes
-        self.codes_per_position = codes_per_position
-        self.channels = codes_per_position * dim
+        self.Config.check(
+            num_codes=num_codes,
+            dim=dim,
+            codes_per_position=codes_per_position,
+            revive_every=revive_every,
+            revive_below=revive_below,
+        )
+        super().__init__(
+            num_codes=num_codes,
+            channels=codes_per_position * dim,
+            codes_per_position=codes_per_position,
+            channel_last=channel_last,
+        )
+        self.dim = dim
         self.estimator = estimator
-        self.tracker = tracker
-
-    def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantize z_e, float [B, n*D, h, w]; positions where mask, bool [B, h, w], is False count for nothing."""
-        latents = self.latents_of(z_e)
-        counted = rows_that_count(latents, mask)
-        if learns(self):
-            if self.tracker.due:
-                self.update()
-            if not self.tracker.started and self.tracker.start(self.codebook, latents.detach()[counted]):
-                self._restart(~self.tracker.frozen)
-        codes = nearest_code(latents, self.codebook)  # equation 1
-        e = F.embedding(codes, self.codebook)
-        if learns(self):
-            self.tracker.note(latents, codes, counted)
-        return Quantized(
-            z_q=map_of(self.estimator(latents, e), z_e),  # equation 2
-            codes=codes.view(len(z_e), *z_e.shape[2:], self.codes_per_position),
-            codebook_loss=self._codebook_loss(latents.detach(), codes, e, counted),  # equation 3, second term
-            # equation 3, third term without beta
-            commitment_loss=mean_square(latents, e.detach(), rows_of(mask, latents), training=self.training),
+        self.tracker = CodebookTracker(
+            num_codes,
+            seed=seed,
+            revive_every=revive_every,
+            revive_below=revive_below,
+            forwards_per_update=forwards_per_update,
         )
 
-    def latents_of(self, z_e: Tensor) -> Tensor:
-        """Return the vectors that are compared with codes, float32 [B*h*w*n, D]."""
-        return vectors_of(z_e, self.codes_per_position)
+    def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
+        """Quantize vectors, float32 [N, n*D]; note them in training mode."""
+        latents = self.latents_of(vectors).view(-1, self.dim)
+        mask = repeat_mask(mask, self.codes_per_position)
+        counted = countable(latents, mask)
+        if self.training:
+            self._before_the_search(latents, counted)
+        codes = nearest_code(latents, self.codebook)  # equation 1
+        e = F.embedding(codes, self.codebook)
+        if self.training:
+            self._after_the_search(latents, codes, counted)
+        return Quantized(
+            z_q=self.estimator(latents, e).view_as(vectors),  # equation 2
+            codes=codes.view(-1, self.codes_per_position),
+            codebook_loss=self._codebook_loss(latents.detach(), codes, e, counted),  # equation 3, second term
+            # equation 3, third term without beta
+            commitment_loss=mean_square(latents, e.detach(), mask, training=self.training),
+        )
 
-    def embed(self, codes: Tensor) -> Tensor:
-        """Return z_q, float [B, n*D, h, w], of codes, int64 [B, h, w, n]; no gradient reaches the codebook."""
-        return embed_codes(codes, self.codebook.detach())
+    def embed_vectors(self, codes: Tensor) -> Tensor:
+        """Return the vectors, float32 [N, n*D], of codes, int64 [N, n]; no gradient reaches the codebook."""
+        return F.embedding(codes, self.codebook.detach()).flatten(1)
 
-    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
-        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
-        latents = self.latents_of(z_e)
-        return positions_of(ambiguous_codes(latents, self.codebook, each_vector(tolerance, latents)), z_e)
+    def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
+        """Say which vectors [N, n*D] could get another code if they moved by the tolerance [N]: bool [N]."""
+        each = tolerance.repeat_interleave(self.codes_per_position)
+        marked = ambiguous_codes(vectors.view(-1, self.dim), self.codebook, each)
+        return marked.view(-1, self.codes_per_position).any(1)
+
+    @torch.no_grad()
+    def set_codebook(self, codebook: Tensor) -> None:
+        """Take these vectors as the codebook. Training goes on from them: the first batch does not replace them.
+
+        What was noted before is forgotten, and the statistics begin anew.
+
+        Args:
+            codebook: float [K, D].
+
+        Raises:
+            ValueError: for another shape.
+        """
+        if codebook.shape != self.codebook.shape:
+            raise ValueError(f"codebook {list(codebook.shape)}: expected {list(self.codebook.shape)}")
+        self.codebook.copy_(codebook)
+        self._start_here()
 
     def freeze(self, codes: Tensor | None = None) -> None:
-        """Let nothing move these codes, int64 [R] or bool [K], any more; None: the whole codebook.
+        """Let nothing move some codes any more.
 
-        What is frozen is saved with the state. An optimizer with weight decay, or with momentum from before,
-        also moves what has no gradient: leave a learned codebook out of both.
+        Which codes are frozen is part of the state. An optimizer with weight decay, or with momentum from earlier
+        steps, also moves what has no gradient: leave a learned codebook out of it.
+
+        Args:
+            codes: int64 [R], or bool [K]; None freezes the whole codebook.
         """
         self.tracker.frozen[slice(None) if codes is None else codes] = True
 
     @torch.no_grad()
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
-        """Learn from what was noted and revive dead codes; nothing noted, nothing done. Returns ``revived``."""
+        """Learn from what was noted and revive dead codes; without notes, do nothing.
+
+        Returns:
+            ``revived``, the number of codes that start again.
+        """
         noted = self.tracker.take()
         if noted is None or self.tracker.frozen.all():
             return {}
@@ -156,12 +215,44 @@ class CodebookQuantizer(KeepFloat32):
         self._restart(dead)
         return {"revived": torch.tensor(len(dead))}
 
+    @not_compiled
+    def _before_the_search(self, latents: Tensor, counted: Tensor) -> None:
+        if not learns(self):
+            return
+        if self.tracker.due:
+            self.update()
+        if not self.tracker.started and self.tracker.start(self.codebook, latents.detach()[counted]):
+            self._restart(~self.tracker.frozen)
+
+    @not_compiled
+    def _after_the_search(self, latents: Tensor, codes: Tensor, counted: Tensor) -> None:
+        if learns(self):
+            self.tracker.note(latents, codes, counted)
+
+    def _start_here(self) -> None:
+        self._restart(torch.ones_like(self.tracker.frozen))
+        self.tracker.recent.zero_()
+        self.tracker.started.fill_(True)
+        self.tracker.forget()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        # a codebook from elsewhere, loaded with strict=False, without our tracker's state
+        if f"{prefix}codebook" in state_dict and f"{prefix}tracker.started" not in state_dict:
+            with torch.no_grad():
+                self._start_here()
+
     def _codebook_loss(self, latents: Tensor, codes: Tensor, e: Tensor, counted: Tensor) -> Tensor:
-        """Return the loss that trains the codebook by gradient; 0 where none does."""
+        """Return the loss that trains the codebook by gradient; 0 where no gradient trains it."""
         return latents.new_zeros(())
 
     def _learn(self, latents: Tensor, codes: Tensor, n: Tensor) -> None:
-        """Move the codebook to latents [N, D] that chose codes [N], n int64 [K] of them each on all ranks."""
+        """Move the codebook to latents [N, D] that chose codes [N]; n, int64 [K], is how often on all ranks."""
 
     def _restart(self, codes: Tensor) -> None:
-        """Forget the past of codes, int64 [R] or bool [K], that have just been placed anew."""
+        """Begin the statistics of codes, int64 [R] or bool [K], anew: the codes have just been placed."""
+
+
+def initial_codebook(num_codes: int, dim: int) -> Tensor:
+    """Draw codes, float32 [K, D], uniformly from [-1/K, 1/K]."""
+    return torch.empty(num_codes, dim).uniform_(-1 / num_codes, 1 / num_codes)

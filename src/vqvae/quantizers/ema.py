@@ -1,16 +1,19 @@
 """The codebook as running means of what chose each code (arXiv 1711.00937, appendix A.1)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
 from vqvae.component import Fraction
 from vqvae.distributed import sum_over_ranks
-from vqvae.quantizers.codebook import CodebookQuantizer, RevivedCodebookConfig
-from vqvae.quantizers.layout import Estimator, straight_through
-from vqvae.quantizers.tracker import CodebookTracker
+from vqvae.quantizers.codebook import (
+    CodebookArguments,
+    CodebookQuantizer,
+    RevivedCodebookConfig,
+    initial_codebook,
+)
 
 
 class EMAQuantizer(CodebookQuantizer):
@@ -22,20 +25,16 @@ class EMAQuantizer(CodebookQuantizer):
         m_i <- gamma m_i + (1 - gamma) sum_j z_ij
         e_i <- m_i / N_i
 
-    It replaces the codebook loss, which is 0 here. When to choose it: nearly always; it is online k-means, needs
-    no learning rate, and keeps more codes in use than the gradient. The codebook changes in ``update`` alone,
-    as ``CodebookQuantizer`` explains.
+    The running means replace the codebook loss, which is 0. When to choose it: nearly always. It is online
+    k-means, needs no learning rate, and keeps more codes in use than the gradient. The codebook changes in
+    ``update`` alone, as ``CodebookQuantizer`` explains.
 
     Args:
-        num_codes: K.
-        dim: D, of a code.
-        codes_per_position: n, the codes at each position, all from the one codebook; z_e has n*D channels.
-        decay: gamma, in [0, 1).
-        estimator: of the gradient: ``straight_through`` or ``rotation_trick``.
-        forwards_per_update: training forwards that one update spans (gradient accumulation).
-        revive_every: updates between revivals of dead codes; 0 never revives.
-        revive_below: a code is dead below this share of the mean use.
-        seed: of the start and the revivals.
+        num_codes: K, the number of codes in the codebook.
+        dim: D, the number of dimensions of a code.
+        decay: gamma, the decay of the running means, in [0, 1).
+        others: the keyword arguments of ``CodebookQuantizer``: codes_per_position, estimator, revive_every,
+            revive_below, forwards_per_update, seed, channel_last.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -53,28 +52,12 @@ class EMAQuantizer(CodebookQuantizer):
     sums: Tensor
 
     def __init__(
-        self,
-        num_codes: int,
-        dim: int,
-        *,
-        codes_per_position: int = RevivedCodebookConfig.codes_per_position,
-        decay: float = Config.decay,
-        estimator: Estimator = straight_through,
-        forwards_per_update: int = 1,
-        revive_every: int = RevivedCodebookConfig.revive_every,
-        revive_below: float = RevivedCodebookConfig.revive_below,
-        seed: int = 0,
+        self, num_codes: int, dim: int, *, decay: float = Config.decay, **others: Unpack[CodebookArguments]
     ) -> None:
-        tracker = CodebookTracker(
-            num_codes,
-            seed=seed,
-            revive_every=revive_every,
-            revive_below=revive_below,
-            forwards_per_update=forwards_per_update,
-        )
-        super().__init__(num_codes, codes_per_position, dim, estimator, tracker)
+        self.Config.check(decay=decay)
+        super().__init__(num_codes, dim, **others)
         self.decay = decay
-        self.register_buffer("codebook", torch.empty(num_codes, dim).uniform_(-1 / num_codes, 1 / num_codes))
+        self.register_buffer("codebook", initial_codebook(num_codes, dim))
         self.register_buffer("counts", torch.ones(num_codes))
         self.register_buffer("sums", self.codebook.clone())
 
@@ -83,12 +66,12 @@ class EMAQuantizer(CodebookQuantizer):
         weight = (1 - self.decay) * ~self.tracker.frozen
         self.counts.lerp_(n.float(), weight)  # equation 6
         self.sums.lerp_(z, weight[:, None])  # equation 7
-        # equation 8; an unused code's N and m shrink alike and leave e where it is, so it is not divided anew:
+        # equation 8; N and m of an unused code shrink alike and leave e where it is. It is not divided anew, since
         # after thousands of such steps both underflow
         moved = (n > 0) & ~self.tracker.frozen
         self.codebook.copy_(torch.where(moved[:, None], self.sums / self.counts[:, None], self.codebook))
 
     def _restart(self, codes: Tensor) -> None:
-        # codebook, counts and sums change together, or stale sums would pull a revived code back to its grave
+        # codebook, counts and sums change together, or stale sums would pull a revived code back to its old place
         self.counts[codes] = 1.0
         self.sums[codes] = self.codebook[codes]

@@ -11,26 +11,17 @@ from torch.nn import functional as F
 from vqvae import noise
 from vqvae.component import Advice, Count, NotNegative, Positive
 from vqvae.distributed import rows_before
-from vqvae.quantizers.base import NumCodes, QuantizerConfig
-from vqvae.quantizers.float32 import KeepFloat32
-from vqvae.quantizers.layout import (
-    RankShare,
-    each_vector,
-    embed_codes,
-    map_of,
-    positions_of,
-    rows_that_count,
-    straight_through,
-    vectors_of,
-)
-from vqvae.quantizers.update_counter import UpdateCounter, learns
+from vqvae.quantizers.base import NumCodes, Quantizer, QuantizerConfig
+from vqvae.quantizers.estimators import straight_through
+from vqvae.quantizers.losses import RankShare, countable
+from vqvae.quantizers.update_counter import UpdateCounter, learns, not_compiled
 from vqvae.tensors import Quantized
 
 _CACHED = 1 << 15  # float64 numbers
 
 
-class GumbelQuantizer(KeepFloat32):
-    """Logits from a 1x1 map, a code drawn by Gumbel noise in training and the likeliest one in eval.
+class GumbelQuantizer(Quantizer):
+    """Logits from a 1x1 map, a code drawn by Gumbel noise in training and the likeliest code in eval.
 
     With l = W z_e + b and Gumbel noise g, a function of (seed, updates, row)::
 
@@ -39,21 +30,25 @@ class GumbelQuantizer(KeepFloat32):
         codebook_loss = kl_weight KL(softmax(l) || uniform) = kl_weight (log K - H)
         T(t) = start (final / start)^min(1, t / anneal_updates)    t the number of updates
 
-    z_q is a code in training too (the straight-through form), so the decoder sees what it will see. The KL, in
-    nats a code, stands in ``codebook_loss`` with its own weight, since it is no commitment: beta 0.25 of it would
-    drown the reconstruction, which is a mean over elements. commitment_loss is 0. Micro-batches of one update see
-    the same noise. When to choose it: to compare with a dVAE, or where a posterior with a width is wanted;
-    its N x K relaxation is slower and larger than any other quantizer here.
+    z_q is a code in training too (the straight-through form), so the decoder sees what it will see in eval. The
+    KL, in nats a code, stands in ``codebook_loss`` with its own weight. It is no commitment: beta 0.25 times the
+    KL would outweigh the reconstruction, which is a mean over elements. commitment_loss is 0. Micro-batches of one
+    update see the same noise. When to choose it: to compare with a dVAE, or where a posterior with a width is
+    wanted. Its N x K relaxation is slower and larger than any other quantizer here.
 
     Args:
-        num_codes: K.
-        dim: D, of a code and of z_e.
-        kl_weight: of the KL.
+        num_codes: K, the number of codes in the codebook.
+        dim: D, the number of dimensions of a code and of z_e.
+        kl_weight: the weight of the KL.
         start_temperature: T at the first update.
-        final_temperature: T from ``anneal_updates`` on.
-        anneal_updates: updates of the fall.
-        forwards_per_update: training forwards that one update spans (gradient accumulation).
-        seed: of the noise.
+        final_temperature: T from update ``anneal_updates`` on.
+        anneal_updates: the number of updates in which T falls.
+        forwards_per_update: the number of training forwards between two updates (gradient accumulation).
+        seed: the seed of the noise.
+        channel_last: whether z_e is [B, *spatial, D] instead of [B, D, *spatial].
+
+    Raises:
+        ValueError: for an argument that the ``Config`` would refuse.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -76,6 +71,8 @@ class GumbelQuantizer(KeepFloat32):
             """Return how to bring more codes into use."""
             return Advice("ask for more even use", {f"{key}.kl_weight": f"{max(1e-3, 4 * self.kl_weight):.3g}"})
 
+    no_residual_because = "its codes are chosen by logits, and no loss brings them near z_e"
+
     def __init__(
         self,
         num_codes: int,
@@ -87,11 +84,17 @@ class GumbelQuantizer(KeepFloat32):
         anneal_updates: int = Config.anneal_updates,
         forwards_per_update: int = 1,
         seed: int = 0,
+        channel_last: bool = False,
     ) -> None:
-        super().__init__()
-        self.num_codes = num_codes
-        self.codes_per_position = 1
-        self.channels = dim
+        self.Config.check(
+            num_codes=num_codes,
+            dim=dim,
+            kl_weight=kl_weight,
+            start_temperature=start_temperature,
+            final_temperature=final_temperature,
+            anneal_updates=anneal_updates,
+        )
+        super().__init__(num_codes=num_codes, channels=dim, channel_last=channel_last)
         self.kl_weight = kl_weight
         self.start_temperature = start_temperature
         self.final_temperature = final_temperature
@@ -107,27 +110,38 @@ class GumbelQuantizer(KeepFloat32):
         progress = min(1.0, int(self.update_counter.updates) / self.anneal_updates)
         return self.start_temperature * (self.final_temperature / self.start_temperature) ** progress
 
-    def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantize z_e, float [B, D, h, w]; positions where mask, bool [B, h, w], is False are not in the KL."""
-        if learns(self):
-            if self.update_counter.due:
-                self.update()
-            self.update_counter.forwards += 1
-        latents = vectors_of(z_e, 1)
-        counted = rows_that_count(latents, mask)
-        with torch.autocast(z_e.device.type, enabled=False):
+    def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
+        """Quantize vectors, float32 [N, D]; the masked ones are not in the KL."""
+        if self.training:
+            self._count_the_forward()
+        counted = countable(vectors, mask)
+        with torch.autocast(vectors.device.type, enabled=False):
             # 0 for what does not count: a NaN there would reach the map's gradient, 0 * NaN being NaN
-            logits = self.to_logits(torch.where(latents.isfinite(), latents, 0.0))
+            logits = self.to_logits(torch.where(vectors.isfinite(), vectors, 0.0))
             noisy = logits + self._gumbel(logits) if self.training else logits
             codes = noisy.argmax(1)
-            soft = F.softmax(noisy / self.temperature, dim=1) @ self.codebook
+            soft = F.softmax(noisy / self._temperature(), dim=1) @ self.codebook
         return Quantized(
-            z_q=map_of(straight_through(soft, F.embedding(codes, self.codebook)), z_e),
-            codes=codes.view(len(z_e), *z_e.shape[2:], 1),
+            z_q=straight_through(soft, F.embedding(codes, self.codebook)),
+            codes=codes[:, None],
             codebook_loss=self.kl_weight * self._kl(logits, counted),
             commitment_loss=logits.new_zeros(()),
         )
 
+    @not_compiled
+    def _count_the_forward(self) -> None:
+        if learns(self):
+            if self.update_counter.due:
+                self.update()
+            self.update_counter.forwards += 1
+
+    def _temperature(self) -> float | Tensor:
+        if not torch.compiler.is_compiling():
+            return self.temperature
+        progress = (self.update_counter.updates / self.anneal_updates).clamp(max=1.0)  # a graph has no int(tensor)
+        return self.start_temperature * (self.final_temperature / self.start_temperature) ** progress
+
+    @not_compiled
     def _gumbel(self, like: Tensor) -> Tensor:
         # of (row of all ranks' rows, code); a few rows at a time stay in the cache, as cheap as a generator's
         device = torch.device("cpu") if like.device.type == "mps" else like.device  # float64
@@ -145,18 +159,17 @@ class GumbelQuantizer(KeepFloat32):
         kl = (log_p.exp() * log_p).sum(1) + math.log(self.num_codes)
         return torch.where(counted, kl, 0.0).sum() / RankShare.of(counted, training=self.training).divisor
 
-    def embed(self, codes: Tensor) -> Tensor:
-        """Return z_q, float32 [B, D, h, w], of codes, int64 [B, h, w, 1]; no gradient reaches the codebook."""
-        return embed_codes(codes, self.codebook.detach())
+    def embed_vectors(self, codes: Tensor) -> Tensor:
+        """Return the vectors, float32 [N, D], of codes, int64 [N, 1]; no gradient reaches the codebook."""
+        return F.embedding(codes, self.codebook.detach()).flatten(1)
 
-    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
-        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
-        latents, weight = vectors_of(z_e, 1), self.to_logits.weight
-        best = self.to_logits(latents).topk(2, dim=1).values
+    def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
+        """Say which vectors [N, D] could get another code if they moved by the tolerance [N]: bool [N]."""
+        weight = self.to_logits.weight
+        best = self.to_logits(vectors).topk(2, dim=1).values
         longest = weight.norm(dim=1).amax()
-        rounding = torch.finfo(torch.float32).eps * (weight.shape[1] + 4) * longest * latents.norm(dim=1)
-        reach = 2 * (longest * each_vector(tolerance, latents) + rounding)
-        return positions_of(~(best[:, 0] - best[:, 1] > reach), z_e)
+        rounding = torch.finfo(torch.float32).eps * (weight.shape[1] + 4) * longest * vectors.norm(dim=1)
+        return ~(best[:, 0] - best[:, 1] > 2 * (longest * tolerance + rounding))
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Count the update: noise and temperature are functions of the count. Returns the ``temperature``."""

@@ -1,29 +1,33 @@
-"""The nearest code, exactly: a float32 search, tiled or fused, whose near-ties are settled in float64."""
+"""The nearest code, exactly: a float32 search, tiled or fused, whose near-ties are resolved in float64."""
 
 import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 Search = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""(points [N, D], centres [K, D], half their squares [K]) to the least score in each tile of _CODES centres, or in
-all as one tile, [N, T]; the second least of all [N]; the index of the least [N]."""
+"""From (points [N, D], centres [K, D], half of the centres' squares [K]) to the least score in each tile of _CODES
+centres, or in one tile of all centres, [N, T]; the second least score of all, [N]; the index of the least, [N]."""
 
 _ROWS, _CODES = 1024, 2048  # a tile of scores stays in the cache of one core
 _LANES = 64
-_RESOLVED_AT_ONCE = 1 << 21  # scores held at once while near-ties are settled
+_RESOLVED_AT_ONCE = 1 << 21  # scores held at once while near-ties are resolved
 
 
 def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     """Find the nearest code of each vector, k = argmin_j ||x - e_j||^2 (arXiv 1711.00937, equation 1).
 
-    The answer is that of a float64 brute force, the lowest index on ties, whatever the dtype, offset and scale
-    of the input; memory is a 2,048th of N x K. A vector with a NaN gets code 0.
+    The answer is that of a float64 brute force, the lowest index on ties, whatever the dtype, offset and scale of
+    the input. Memory is a 2,048th of N x K. A vector with a NaN gets code 0. No gradient passes.
+
+    ``torch.compile`` takes the search as one operator of its graph. An exported program (``torch.export``, ONNX)
+    has a plain float32 search instead, which can run anywhere. It may decide near-ties otherwise.
 
     Args:
         x: float [N, D].
@@ -32,9 +36,37 @@ def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     Returns:
         int64 [N], in 0..K-1.
     """
+    if torch.compiler.is_exporting():
+        return _plain_search(x.detach().float(), codebook.detach().float())
+    return _nearest_code(x.detach(), codebook.detach())
+
+
+@torch.library.custom_op("vqvae::nearest_code", mutates_args=())
+def _nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     if x.device.type == "mps":  # no float64 there
-        return nearest_code(x.cpu(), codebook.cpu()).to(x.device)
+        return _nearest_code(x.cpu(), codebook.cpu()).to(x.device)
     return _nearest(x, codebook, *_search_on(x.device))
+
+
+@_nearest_code.register_fake
+def _(x: Tensor, codebook: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], dtype=torch.int64)
+
+
+@_nearest_code.register_vmap
+def _(info: Any, in_dims: tuple[int | None, int | None], x: Tensor, codebook: Tensor) -> tuple[Tensor, int]:
+    """Search for a batch of [N, D], and of codebooks [K, D] if these are a batch too."""
+    x = x.expand(info.batch_size, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)
+    if in_dims[1] is None:
+        return _nearest_code(x.flatten(0, 1), codebook).view(x.shape[:2]), 0
+    return torch.stack([_nearest_code(*pair) for pair in zip(x, codebook.movedim(in_dims[1], 0), strict=True)]), 0
+
+
+def _plain_search(x: Tensor, codebook: Tensor) -> Tensor:
+    # |x|^2 - 2 x.e + |e|^2 cancels when the data lie far from the origin: move the origin to the codebook's mean
+    centre = codebook.mean(0)
+    points, centres = x - centre, codebook - centre
+    return (centres.square().sum(1) / 2 - points @ centres.T).argmin(1)
 
 
 def _search_on(device: torch.device) -> tuple[Search, float]:
@@ -63,22 +95,22 @@ def _fused_search(device: torch.device) -> Search | None:
 
 
 def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Tensor:
-    """Search in float32, whose products are rounded by as much, then settle what that leaves open."""
+    """Search in float32, with products of this relative rounding, then resolve in float64 what it leaves open."""
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         points, centres, _ = _centred(x, codebook)
         half_squares = centres.square().sum(1).div_(2)
         least, second, codes = search(points, centres, half_squares)
         best = least.amin(1)
         limit = best + _rounding_bound(points, centres, rounding)  # what scores above it is farther
-        unsettled = (second <= limit).nonzero().squeeze(1)
-        if not len(unsettled):
+        open_rows = (second <= limit).nonzero().squeeze(1)
+        if not len(open_rows):
             return codes
         if rounding > torch.finfo(torch.float32).eps:  # a product that rounds its operands scores no finer again
             points, centres, half_squares = points.double(), centres.double(), half_squares.double()
-        nearest = torch.full_like(limit, torch.inf, dtype=torch.float64)  # of the codes that have been weighed
+        nearest = torch.full_like(limit, torch.inf, dtype=torch.float64)  # distances so far
         tiles = centres.split(_CODES if least.shape[1] > 1 else len(centres))
         for tile, (here, first) in enumerate(zip(tiles, accumulate(map(len, tiles), initial=0), strict=False)):
-            close = unsettled[least[unsettled, tile] <= limit[unsettled]]
+            close = open_rows[least[open_rows, tile] <= limit[open_rows]]
             own = slice(first, first + len(here))
             for rows in close.split(max(1, _RESOLVED_AT_ONCE // len(here))):
                 scores = torch.addmm(half_squares[own], points[rows], here.T, alpha=-1)
@@ -90,15 +122,15 @@ def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Te
 def ambiguous_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
     """Say which vectors could have another nearest code if they moved a little.
 
-    The code of x is sure while x is farther than that from every bisector of its code and another.
+    The code of x stays while x is farther than its tolerance from every bisector of its code and another code.
 
     Args:
         x: float [N, D].
         codebook: float [K, D].
-        tolerance: float [N], the longest way that each may move.
+        tolerance: float [N], how far each vector may move.
 
     Returns:
-        bool [N]; vectors within the rounding of the search are unsure too.
+        bool [N]. Vectors within the rounding of the search, or with a NaN, are ambiguous too.
     """
     if x.device.type == "mps":  # no float64 there
         return ambiguous_codes(x.cpu(), codebook.cpu(), tolerance.cpu()).to(x.device)
@@ -109,19 +141,19 @@ def ambiguous_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
         least, second, codes = search(points, centres, half_squares)
         rounding, reach = _rounding_bound(points, centres, operands), (tolerance / scale).float()
         diameter = 2 * centres.norm(dim=1).amax()
-        unsure = ~(second - least.amin(1) > rounding + reach * diameter)  # a NaN is unsure
+        ambiguous = ~(second - least.amin(1) > rounding + reach * diameter)  # also of a NaN
         exact = codebook.double() - codebook.double().mean(0)
-        for rows in unsure.nonzero().squeeze(1).split(max(1, _RESOLVED_AT_ONCE // len(codebook))):
-            # without the rounding and with the true distances of codes, most of these are sure after all
+        for rows in ambiguous.nonzero().squeeze(1).split(max(1, _RESOLVED_AT_ONCE // len(codebook))):
+            # without the rounding, and with the true distances of codes, most of these are not ambiguous
             scores = exact.square().sum(1) / 2 - (x[rows].double() - codebook.double().mean(0)) @ exact.T
             apart = torch.cdist(exact[codes[rows]], exact, compute_mode="donot_use_mm_for_euclid_dist")
-            sure = scores - scores.gather(1, codes[rows, None]) > tolerance[rows, None] * apart
-            unsure[rows] = ~(sure | (apart == 0)).all(1)  # equal codes tie wherever x is
-    return unsure
+            apart_enough = scores - scores.gather(1, codes[rows, None]) > tolerance[rows, None] * apart
+            ambiguous[rows] = ~(apart_enough | (apart == 0)).all(1)  # equal codes tie wherever x is
+    return ambiguous
 
 
 def _gemm_rounding(device: str) -> float:
-    """Return how much a float32 GEMM may round its operands here: torch can be set to take TF32 or bf16 ones."""
+    """Return how much a float32 GEMM may round its operands: torch can be set to use TF32 or bf16 products."""
     try:
         precision = torch.get_float32_matmul_precision()
     except RuntimeError:  # set for each backend by itself
@@ -172,7 +204,7 @@ def _two_least(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the least score of each row, the second least, and the index of the least.
 
     Every _LANES-th score shares a lane, and lanes are reduced without an index: a tenth of the time of one
-    ``min`` over all. Of equal scores any may be the least: near-ties are settled later.
+    ``min`` over all. Any of equal scores may be the least: near-ties are resolved later.
     """
     lanes = scores.view(len(scores), -1, min(_LANES, scores.shape[1]))
     least = lanes.amin(1)
@@ -190,16 +222,16 @@ def _rounding_bound(points: Tensor, centres: Tensor, rounding: float) -> Tensor:
     reach = points.norm(dim=1) + longest
     float32 = torch.finfo(torch.float32).eps
     unit = float32 * (centres.shape[1] + 4) + 2 * (rounding - float32)
-    # the square is of latents that dwarf the codebook: in float64 too, their distances round
+    # the square matters for latents that dwarf the codebook: their distances round in float64 too
     return unit * reach * longest + float32 * (centres.shape[1] + 4) * 2.0**-29 * reach.square()
 
 
 def _resolve(
     x: Tensor, codebook: Tensor, rows: Tensor, candidates: Tensor, nearest: Tensor, codes: Tensor
 ) -> None:
-    """Weigh candidates [C] for the vectors at rows [C] by float64 distance and then by lowest index.
+    """Choose among candidates [C] for the vectors at rows [C]: the least float64 distance, then the lowest index.
 
-    ``nearest`` is the least distance of each vector so far, ``codes`` where it is; both are brought up to date.
+    ``nearest`` holds the least distance of each vector so far, ``codes`` its index; both are updated in place.
     Candidates come in ascending order.
     """
     distance = (x[rows].double() - codebook[candidates].double()).square_().sum(1)

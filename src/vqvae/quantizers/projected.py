@@ -9,21 +9,26 @@ from torch import Tensor, nn
 from vqvae.component import Advice, Count
 from vqvae.quantizers.base import Quantizer, QuantizerConfig
 from vqvae.quantizers.ema import EMAQuantizer
+from vqvae.quantizers.reshape import map_of_vectors, shape_of_positions, vectors_of_map
 from vqvae.tensors import Quantized
 
 
-class ProjectedQuantizer(nn.Module):
+class ProjectedQuantizer(Quantizer):
     """Any quantizer of low dimension, with a linear map down to it and one back up.
 
-    ``z_q = U quantize(V z_e) + b``: the search, and both losses, are in the low dimension. When to choose it:
-    with K of some thousands, where few dimensions (4 to 16) matter more for the share of codes in use than any
-    other choice; and to give ``FSQ``, ``LFQ`` or ``BSQ``, whose channels are few, a network of any width.
+    ``z_q = U quantize(V z_e + a) + b``: the search and both losses are in the low dimension. When to choose it:
+    with K of some thousands, where few dimensions (4 to 16) bring more codes into use than any other choice; and
+    to give ``FSQ``, ``LFQ`` or ``BSQ``, whose channels are few, a network of any width.
 
-    The maps run in float32 whatever autocast says, so that codes do not depend on it.
+    The maps run in float32 under autocast, so that codes do not depend on it.
 
     Args:
-        inner: between the maps; its ``channels`` is the low dimension, its codes are the codes.
-        channels: D of z_e and z_q.
+        inner: the quantizer between the maps. Its ``channels`` is the low dimension, its codes are the codes.
+        channels: D, the number of channels of z_e and z_q.
+        channel_last: whether z_e is [B, *spatial, D] instead of [B, D, *spatial].
+
+    Raises:
+        ValueError: for fewer than one channel.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -43,43 +48,51 @@ class ProjectedQuantizer(nn.Module):
             """Return how to bring more codes into use."""
             return self.inner.advice(f"{key}.inner")
 
-    inner: Quantizer
+    keeps_float32 = False
+    residual_scale = 1.0
 
-    def __init__(self, inner: Quantizer, channels: int) -> None:
-        super().__init__()
-        self.num_codes = inner.num_codes
-        self.codes_per_position = inner.codes_per_position
-        self.channels = channels
+    def __init__(self, inner: Quantizer, channels: int, *, channel_last: bool = False) -> None:
+        self.Config.check(channels=channels)
+        super().__init__(
+            num_codes=inner.num_codes,
+            channels=channels,
+            codes_per_position=inner.codes_per_position,
+            channel_last=channel_last,
+        )
         self.down = nn.Linear(channels, inner.channels)
         self.inner = inner
         self.up = nn.Linear(inner.channels, channels)
 
-    def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantize z_e, float [B, D, h, w]; the mask, bool [B, h, w], is the inner quantizer's."""
-        quantized = self.inner(self.low(z_e), mask)
-        return quantized._replace(z_q=_mapped(quantized.z_q, self.up))
+    def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
+        """Quantize vectors, float [N, D]; losses and statistics are those of the inner quantizer."""
+        found = self.inner(_mapped(vectors, self.down), mask)
+        return found._replace(z_q=_mapped(found.z_q, self.up))
 
     def low(self, z_e: Tensor) -> Tensor:
-        """Return what the inner quantizer sees of z_e: float32 [B, inner.channels, h, w]."""
-        return _mapped(z_e, self.down)
+        """Return V z_e + a, float32 [B, inner.channels, *spatial], of z_e [B, D, *spatial]."""
+        vectors = _mapped(vectors_of_map(z_e, self.channel_last), self.down)
+        return map_of_vectors(vectors, shape_of_positions(z_e, self.channel_last), self.channel_last)
 
-    def embed(self, codes: Tensor) -> Tensor:
-        """Return z_q, float32 [B, D, h, w], of codes, int64 [B, h, w, n]."""
+    def embed_vectors(self, codes: Tensor) -> Tensor:
+        """Return the vectors, float32 [N, D], of codes, int64 [N, n]."""
         return _mapped(self.inner.embed(codes), self.up)
 
-    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
-        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
+    def takes_codes(self, number: int) -> bool:
+        """Say whether the inner quantizer takes so many codes of each position."""
+        return self.inner.takes_codes(number)
+
+    def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
+        """Say which vectors [N, D] could get another code if they moved by the tolerance [N]: bool [N]."""
         weight = self.down.weight.detach()
-        steepest = torch.linalg.matrix_norm(weight.float().cpu(), 2).to(z_e.device)
-        rounding = torch.finfo(torch.float32).eps * weight.shape[1] * z_e.norm(dim=1).flatten(1).amax(1)
-        return self.inner.is_ambiguous(_mapped(z_e, self.down), steepest * (tolerance + rounding))
+        steepest = torch.linalg.matrix_norm(weight.float().cpu(), 2).to(vectors.device)
+        rounding = torch.finfo(torch.float32).eps * weight.shape[1] * vectors.norm(dim=1)
+        return self.inner.is_ambiguous(_mapped(vectors, self.down), steepest * (tolerance + rounding))
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Update the inner quantizer."""
         return self.inner.update(revive=revive)
 
 
-def _mapped(z: Tensor, linear: nn.Linear) -> Tensor:
-    with torch.autocast(z.device.type, enabled=False):
-        rows = z.permute(0, 2, 3, 1).contiguous().to(linear.weight.dtype)
-        return linear(rows).permute(0, 3, 1, 2).float()
+def _mapped(vectors: Tensor, linear: nn.Linear) -> Tensor:
+    with torch.autocast(vectors.device.type, enabled=False):
+        return linear(vectors.to(linear.weight.dtype)).float()

@@ -1,8 +1,8 @@
 """Residual quantization: each layer quantizes what the layers before left over."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -10,41 +10,52 @@ from torch import Tensor, nn
 
 from vqvae import noise
 from vqvae.component import Advice, Count
-from vqvae.quantizers.base import Quantizer, QuantizerConfig
-from vqvae.quantizers.compose import layers_of, merged
+from vqvae.quantizers.base import NumCodes, Quantizer, QuantizerConfig
+from vqvae.quantizers.compose import check_alike, merged, within
 from vqvae.quantizers.ema import EMAQuantizer
-from vqvae.quantizers.layout import Estimator, map_of, straight_through, vectors_of
-from vqvae.quantizers.rotation import EstimatorName, estimator_named
-from vqvae.quantizers.update_counter import UpdateCounter, learns
+from vqvae.quantizers.estimators import Estimator, EstimatorName, estimator_named, straight_through
+from vqvae.quantizers.update_counter import UpdateCounter, learns, not_compiled
 from vqvae.tensors import Quantized
 
 
-class ResidualQuantizer(nn.Module):
+class ResidualQuantizer(Quantizer):
     """A stack of quantizers (RQ-VAE, arXiv 2203.01941, section 3.1; SoundStream, arXiv 2107.03312, section III-C).
 
     ::
 
-        r_0 = z_e,   z_d = quantize_d(r_(d-1)),   r_d = r_(d-1) - sg[z_d],   z_q = z_1 + ... + z_depth
+        r_0 = z_e,   z_d = s_d quantize_d(r_(d-1) / s_d),   r_d = r_(d-1) - sg[z_d],   z_q = z_1 + ... + z_depth
 
-    The gradient goes straight from z_q to z_e once; each layer's losses, on its residual, are summed over the
-    layers. When to choose it: for fine reconstructions at a small K, K^depth combinations with K * depth codes,
-    and for one model of several rates.
+    The scale s_d is 1 for layers that learn the size of their residual (``vq``, ``ema``, ``simvq``,
+    ``projected``). Layers whose codes are fixed shrink with depth by their ``residual_scale``. ``LFQ`` and ``BSQ``
+    have s_d = 2^-(d-1). The L levels of a depth of ``FSQ`` share one step of the depth before. Where a layer
+    bounds or normalises z_e first (``FSQ``, ``BSQ``), r_0 is the bounded z_e. Kinds that would not get better with
+    depth are refused.
 
-    Quantizer dropout trains the first layers to serve alone: in a share of the updates only the first m layers
-    run, m uniform on 1 .. depth, both a function of (seed, updates). The codes of the others are then -1, which
-    ``embed`` takes as nothing added, so ``embed(codes)`` is z_q there too. ``embed(codes[..., :m])`` is the
-    coarse z_q of any codes.
+    The gradient passes from z_q to r_0 once. Each layer's losses, on its residual, are summed over the layers.
+    When to choose it: for fine reconstructions at a small K, K^depth combinations with K * depth codes, and for
+    one model of several rates.
+
+    Quantizer dropout trains the first layers to serve alone. In a share of the updates only the first m layers
+    run, m uniform on 1 .. depth, both a function of (seed, updates). The codes of the other layers are then -1,
+    for which ``embed`` adds nothing, so ``embed(codes)`` is z_q there too. ``embed(codes[..., :m])`` is the coarse
+    z_q of any codes.
+
+    K is the largest num_codes of the layers. A layer of fewer codes never returns a code beyond its own; ``embed``
+    takes such a code, which only a prior can draw, for the layer's last.
 
     Args:
-        layers: quantizers of equal channels, num_codes and codes_per_position, coarsest first; their codes lie
-            side by side, so n is depth times theirs.
-        dropout: the share of updates whose depth is drawn.
-        estimator: of the gradient, over all channels at once; the layers' own are not used.
-        forwards_per_update: training forwards that one update spans; the same as the layers'.
-        seed: of the depths.
+        layers: the quantizers, coarsest first, different objects of equal channels and codes_per_position. Their
+            codes stand side by side, so n is depth times theirs.
+        dropout: the share of the updates whose depth is drawn, in [0, 1].
+        estimator: how the gradient passes to z_e, over all channels at once: ``straight_through`` or ``rotation``
+            (``rotation_trick``). The layers' own estimators are not used.
+        forwards_per_update: the number of training forwards between two updates, the same as the layers'.
+        seed: the seed of the depths that dropout draws.
+        channel_last: whether z_e is [B, *spatial, D] instead of [B, D, *spatial].
 
     Raises:
-        ValueError: when there are no layers or they differ.
+        ValueError: when there are no layers, one stands twice, they differ, their kind cannot be stacked, or an
+            argument is out of its range.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -54,33 +65,48 @@ class ResidualQuantizer(nn.Module):
         Attributes:
             depth: number of layers.
             inner: the quantizer of each layer.
+            num_codes: K of each layer, coarsest first; an empty list takes the inner quantizer's for all.
         """
 
         kind: Literal["residual"] = "residual"
         depth: Count = 4
         inner: QuantizerConfig = field(default_factory=EMAQuantizer.Config)
+        num_codes: tuple[NumCodes, ...] = ()
         dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
         estimator: EstimatorName = "straight_through"
 
         def __post_init__(self) -> None:
-            """Refuse a stack of stacks: the codes of dropped layers would be lost in it."""
+            """Refuse what the layer refuses, and numbers of codes that do not fit the layers."""
             if isinstance(self.inner, ResidualQuantizer.Config):
-                raise ValueError("inner must not be residual: make this stack deeper")
+                raise ValueError(f"inner must not be residual: {ResidualQuantizer.no_residual_because}")
+            if self.num_codes and len(self.num_codes) != self.depth:
+                raise ValueError(f"num_codes of {len(self.num_codes)} layers: expected {self.depth}, one of each")
+            if self.num_codes and "num_codes" not in {setting.name for setting in fields(self.inner)}:
+                raise ValueError(f"num_codes: the inner quantizer {self.inner.kind} has no num_codes of its own")
 
         def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "ResidualQuantizer":
             """Make the quantizer; each layer has a seed of its own."""
-            how: dict[str, Any] = {"forwards_per_update": forwards_per_update}
+            self.check(depth=self.depth, num_codes=self.num_codes)
+            inner = [replace(self.inner, num_codes=number) for number in self.num_codes] or [
+                self.inner
+            ] * self.depth
             return ResidualQuantizer(
-                [self.inner.build(seed=seed + layer, **how) for layer in range(self.depth)],
+                [
+                    layer.build(forwards_per_update=forwards_per_update, seed=seed + number)
+                    for number, layer in enumerate(inner)
+                ],
                 dropout=self.dropout,
                 estimator=estimator_named(self.estimator),
+                forwards_per_update=forwards_per_update,
                 seed=seed,
-                **how,
             )
 
         def advice(self, key: str) -> Advice:
             """Return how to bring more codes into use."""
             return self.inner.advice(f"{key}.inner")
+
+    keeps_float32 = False
+    no_residual_because = "it is a stack already: make it deeper"
 
     def __init__(
         self,
@@ -90,35 +116,40 @@ class ResidualQuantizer(nn.Module):
         estimator: Estimator = straight_through,
         forwards_per_update: int = 1,
         seed: int = 0,
+        channel_last: bool = False,
     ) -> None:
-        super().__init__()
-        self.layers = layers_of(layers, "channels", "num_codes", "codes_per_position")
-        self.num_codes = layers[0].num_codes
-        self.codes_per_position = len(layers) * layers[0].codes_per_position
-        self.channels = layers[0].channels
+        self.Config.check(dropout=dropout)
+        _check_stack(layers)
+        super().__init__(
+            num_codes=max(layer.num_codes for layer in layers),
+            channels=layers[0].channels,
+            codes_per_position=len(layers) * layers[0].codes_per_position,
+            channel_last=channel_last,
+        )
+        self.layers: Sequence[Quantizer] = nn.ModuleList(layers)  # pyright: ignore[reportAttributeAccessIssue]
         self.dropout = dropout
         self.estimator = estimator
         self.seed = seed
         self.update_counter = UpdateCounter(forwards_per_update)
 
-    def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantize z_e, float [B, D, h, w]; positions where mask, bool [B, h, w], is False count for nothing."""
-        if learns(self):
-            if self.update_counter.due:
-                self.update()
-            self.update_counter.forwards += 1
-        residual, results = z_e.float(), list[Quantized]()
-        for layer in self.layers[: self.depth()]:
-            results.append(layer(residual, mask))
+    def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
+        """Quantize vectors, float [N, D]."""
+        if self.training:
+            self._count_the_forward()
+        vectors = vectors.float()
+        latents = self.layers[0].latents_of(vectors)
+        residual = latents
+        results: list[Quantized] = []
+        for depth in range(self.depth()):
+            results.append(self._quantize(depth, residual if depth else vectors, mask))
             residual = residual - results[-1].z_q.detach()
-        codes = torch.cat([result.codes for result in results], dim=3)
-        dropped = self.codes_per_position - codes.shape[3]
-        codes = torch.cat([codes, codes.new_full((*codes.shape[:3], dropped), -1)], dim=3)
-        z_q = self.embed(codes)
-        through = map_of(self.estimator(vectors_of(z_e, 1), vectors_of(z_q, 1)), z_e)
+        codes = torch.cat([result.codes for result in results], dim=1)
+        dropped = self.codes_per_position - codes.shape[1]
+        codes = torch.cat([codes, codes.new_full((codes.shape[0], dropped), -1)], dim=1)
+        z_q = self.embed_vectors(codes)
         return Quantized(
             # + 0: the gradient of parameters between codes and z_q, such as a ProjectedQuantizer's map
-            z_q=through + (z_q - z_q.detach()),
+            z_q=self.estimator(latents, z_q) + (z_q - z_q.detach()),
             codes=codes,
             codebook_loss=torch.stack([result.codebook_loss for result in results]).sum(),
             commitment_loss=torch.stack([result.commitment_loss for result in results]).sum(),
@@ -133,23 +164,81 @@ class ResidualQuantizer(nn.Module):
         )
         return 1 + int(how_many * len(self.layers)) if whether < self.dropout else len(self.layers)
 
-    def embed(self, codes: Tensor) -> Tensor:
-        """Return z_q, float32 [B, D, h, w], of codes, int64 [B, h, w, n] or fewer; -1 adds nothing."""
+    def embed_vectors(self, codes: Tensor) -> Tensor:
+        """Return the vectors, float32 [N, D], of codes [N, n], or of the first layers' alone; -1 adds nothing."""
         n = self.codes_per_position // len(self.layers)
-        z_q = self.layers[0].embed(codes[..., :n])
-        for layer, part in zip(self.layers[1:], codes.split(n, dim=3)[1:], strict=False):
-            z_q = z_q + torch.where((part >= 0).all(3)[:, None], layer.embed(part.clamp(min=0)), 0.0)
+        z_q = torch.zeros(())
+        for depth, (layer, part) in enumerate(zip(self.layers, codes.split(n, dim=1), strict=False)):
+            vectors = _times(
+                layer.embed_vectors(within(part.clamp(min=0), layer, self.num_codes)), self._scale(depth)
+            )
+            z_q = z_q + torch.where((part >= 0).all(1)[:, None], vectors, 0.0) if depth else vectors
         return z_q
 
-    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
-        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
-        residual, unsure = z_e.float(), torch.zeros_like(z_e[:, 0], dtype=torch.bool)
-        for layer in self.layers:
-            unsure = unsure | layer.is_ambiguous(residual, tolerance)  # while all before are sure, all moves alike
-            residual = residual - layer(residual).z_q
-        return unsure
+    def takes_codes(self, number: int) -> bool:
+        """Say whether these are the codes of whole layers."""
+        return (
+            0 < number <= self.codes_per_position and number % (self.codes_per_position // len(self.layers)) == 0
+        )
+
+    def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
+        """Say which vectors [N, D] could get another code if they moved by the tolerance [N]: bool [N]."""
+        vectors, first = vectors.float(), self.layers[0]
+        marked = first.ambiguous_vectors(vectors, tolerance)
+        residual, tolerance = first.latents_of(vectors), first.latent_tolerance(vectors, tolerance)
+        residual = residual - self._quantize(0, vectors, None).z_q
+        for depth, layer in enumerate(
+            self.layers[1:], start=1
+        ):  # while no code before may change, all moves alike
+            scale = self._scale(depth)
+            smallest = scale.amin() if isinstance(scale, Tensor) else scale
+            marked = marked | layer.ambiguous_residual(residual / scale, tolerance / smallest)
+            residual = residual - self._quantize(depth, residual, None).z_q
+        return marked
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
         """Update every layer. Returns their metrics, summed."""
         self.update_counter.tick()
         return merged(layer.update(revive=revive) for layer in self.layers)
+
+    @not_compiled
+    def _count_the_forward(self) -> None:
+        if learns(self):
+            if self.update_counter.due:
+                self.update()
+            self.update_counter.forwards += 1
+
+    def _scale(self, depth: int) -> float | Tensor:
+        """Return s_d of a depth from 0: a number, or a number of each channel, [D]."""
+        scale: float | Tensor = 1.0
+        for layer in self.layers[:depth]:
+            assert layer.residual_scale is not None
+            scale = scale * layer.residual_scale
+        return scale
+
+    def _quantize(self, depth: int, residual: Tensor, mask: Tensor | None) -> Quantized:
+        """Return what a layer makes of its residual [N, D]; the first, of the vectors themselves."""
+        layer, scale = self.layers[depth], self._scale(depth)
+        if depth == 0:
+            return layer(residual, mask)
+        if isinstance(scale, float) and scale == 1.0:
+            return layer.quantize_residual(residual, mask)
+        found = layer.quantize_residual(residual / scale, mask)
+        size = torch.as_tensor(scale).square().mean()
+        return found._replace(z_q=found.z_q * scale, commitment_loss=found.commitment_loss * size)
+
+
+def _times(vectors: Tensor, scale: float | Tensor) -> Tensor:
+    return vectors if isinstance(scale, float) and scale == 1.0 else vectors * scale
+
+
+def _check_stack(layers: Sequence[Quantizer]) -> None:
+    check_alike(layers, "channels", "codes_per_position")
+    for layer in layers:
+        if layer.residual_scale is None:
+            raise ValueError(f"{type(layer).__name__} does not go into a stack: {layer.no_residual_because}")
+    if len(set(map(id, layers))) < len(layers):
+        raise ValueError("one quantizer object at two depths: make a quantizer for each depth")
+    learned = {isinstance(layer.residual_scale, float) and layer.residual_scale == 1.0 for layer in layers}
+    if len(learned) > 1:
+        raise ValueError("layers whose codes are fixed, and layers that learn them: expected one sort alone")

@@ -8,25 +8,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.component import Advice
+from vqvae.quantizers.base import Quantizer
 from vqvae.quantizers.codebook import CodebookConfig
-from vqvae.quantizers.float32 import KeepFloat32
-from vqvae.quantizers.layout import (
-    Estimator,
-    each_vector,
-    embed_codes,
-    map_of,
-    mean_square,
-    positions_of,
-    rows_of,
-    rows_that_count,
-    straight_through,
-    vectors_of,
-)
+from vqvae.quantizers.estimators import Estimator, straight_through
+from vqvae.quantizers.losses import countable, mean_square
 from vqvae.quantizers.nearest import ambiguous_codes, nearest_code
+from vqvae.quantizers.reshape import repeat_mask
 from vqvae.tensors import Quantized
 
 
-class SimVQ(KeepFloat32):
+class SimVQ(Quantizer):
     """Nearest code of e_j = W c_j, where the c_j stay as they were drawn and only W learns.
 
     ::
@@ -35,14 +26,19 @@ class SimVQ(KeepFloat32):
         codebook_loss   = mean (sg[z_e] - W c_k)^2
         commitment_loss = mean (z_e - sg[W c_k])^2
 
-    A step of W moves all codes, chosen or not, so none is left behind and no revival is needed. When to choose
+    A step of W moves all codes, chosen or not, so no code is left behind and no revival is needed. When to choose
     it: for large codebooks (K of 8192 and more) of high dimension, where it keeps nearly all codes in use.
 
     Args:
-        num_codes: K.
-        dim: D, of a code.
-        codes_per_position: n, the codes at each position, all from the one codebook; z_e has n*D channels.
-        estimator: of the gradient: ``straight_through`` or ``rotation_trick``.
+        num_codes: K, the number of codes in the codebook.
+        dim: D, the number of dimensions of a code.
+        codes_per_position: n, the number of codes at each position, all from the one codebook; z_e has n*D
+            channels.
+        estimator: how the gradient passes to z_e: ``straight_through`` or ``rotation`` (``rotation_trick``).
+        channel_last: whether z_e is [B, *spatial, n*D] instead of [B, n*D, *spatial].
+
+    Raises:
+        ValueError: for an argument that the ``Config`` would refuse.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -60,6 +56,7 @@ class SimVQ(KeepFloat32):
             fewer = {f"{key}.num_codes": str(max(2, self.num_codes // 2))}
             return Advice("ask for fewer codes, or train longer", fewer)
 
+    residual_scale = 1.0
     frozen_codebook: Tensor
 
     def __init__(
@@ -69,11 +66,16 @@ class SimVQ(KeepFloat32):
         *,
         codes_per_position: int = CodebookConfig.codes_per_position,
         estimator: Estimator = straight_through,
+        channel_last: bool = False,
     ) -> None:
-        super().__init__()
-        self.num_codes = num_codes
-        self.codes_per_position = codes_per_position
-        self.channels = codes_per_position * dim
+        self.Config.check(num_codes=num_codes, dim=dim, codes_per_position=codes_per_position)
+        super().__init__(
+            num_codes=num_codes,
+            channels=codes_per_position * dim,
+            codes_per_position=codes_per_position,
+            channel_last=channel_last,
+        )
+        self.dim = dim
         self.estimator = estimator
         self.register_buffer("frozen_codebook", torch.randn(num_codes, dim) * dim**-0.5)
         self.map = nn.Linear(dim, dim, bias=False)
@@ -82,31 +84,28 @@ class SimVQ(KeepFloat32):
     def codebook(self) -> Tensor:
         """The e_j = W c_j, float32 [K, D], with the gradient of W."""
         with torch.autocast(self.frozen_codebook.device.type, enabled=False):
-            return self.map(self.frozen_codebook)  # always all of them: of fewer, a product may round otherwise
+            return self.map(self.frozen_codebook)  # always all of them: a product with fewer may round otherwise
 
-    def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantize z_e, float [B, n*D, h, w]; positions where mask, bool [B, h, w], is False are in no loss."""
-        latents = vectors_of(z_e, self.codes_per_position)
+    def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
+        """Quantize vectors, float32 [N, n*D]."""
+        latents, mask = vectors.view(-1, self.dim), repeat_mask(mask, self.codes_per_position)
         codebook = self.codebook
-        codes = nearest_code(latents, codebook.detach())
+        codes = nearest_code(latents, codebook)
         e = F.embedding(codes, codebook)
+        counted = countable(latents, mask)
         return Quantized(
-            z_q=map_of(self.estimator(latents, e), z_e),
-            codes=codes.view(len(z_e), *z_e.shape[2:], self.codes_per_position),
-            codebook_loss=mean_square(e, latents.detach(), rows_that_count(latents, mask), training=self.training),
-            commitment_loss=mean_square(latents, e.detach(), rows_of(mask, latents), training=self.training),
+            z_q=self.estimator(latents, e).view_as(vectors),
+            codes=codes.view(-1, self.codes_per_position),
+            codebook_loss=mean_square(e, latents.detach(), counted, training=self.training),
+            commitment_loss=mean_square(latents, e.detach(), mask, training=self.training),
         )
 
-    def embed(self, codes: Tensor) -> Tensor:
-        """Return z_q, float32 [B, n*D, h, w], of codes, int64 [B, h, w, n]; no gradient reaches W."""
-        return embed_codes(codes, self.codebook.detach())
+    def embed_vectors(self, codes: Tensor) -> Tensor:
+        """Return the vectors, float32 [N, n*D], of codes, int64 [N, n]; no gradient reaches W."""
+        return F.embedding(codes, self.codebook.detach()).flatten(1)
 
-    def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
-        """Say where a change of z_e of at most tolerance, float [B], could give another code: bool [B, h, w]."""
-        latents = vectors_of(z_e, self.codes_per_position)
-        reach = each_vector(tolerance, latents)
-        return positions_of(ambiguous_codes(latents, self.codebook.detach(), reach), z_e)
-
-    def update(self, *, revive: bool = True) -> dict[str, Tensor]:
-        """Do nothing: the optimizer moves W."""
-        return {}
+    def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
+        """Say which vectors [N, n*D] could get another code if they moved by the tolerance [N]: bool [N]."""
+        each = tolerance.repeat_interleave(self.codes_per_position)
+        marked = ambiguous_codes(vectors.view(-1, self.dim), self.codebook.detach(), each)
+        return marked.view(-1, self.codes_per_position).any(1)

@@ -1,21 +1,19 @@
-"""What keeps a codebook from collapsing: it starts from data, and codes that nothing chooses start again."""
-
-from typing import Any, cast
+"""What keeps a codebook in use: it starts from data, and codes that are hardly ever chosen start again."""
 
 import torch
 from torch import Tensor, nn
 
 from vqvae import noise
 from vqvae.distributed import gather_rows
-from vqvae.quantizers.update_counter import UpdateCounter
+from vqvae.quantizers.update_counter import UpdateCounter, forget_before_loading
 
 
 def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
-    """Draw ``count`` starting codes, float [count, D], from latents [N, D]: distinct values while they last.
+    """Draw ``count`` starting codes, float [count, D], from latents [N, D], each value once while they last.
 
-    A value that serves twice is moved by 1 % of the latents' spread, for equal codes would never part.
+    A value that is drawn again is moved by 1 % of the latents' spread, since equal codes would stay equal.
     """
-    device, latents = latents.device, latents.cpu()  # rare, and the noise is float64, which MPS has not
+    device, latents = latents.device, latents.cpu()  # rare, and the noise is float64, which MPS does not have
     latents = latents.unique(dim=0)  # plain backgrounds repeat a latent many times
     order = noise.permutation(len(latents), *keys)
     repeats = -(-count // len(latents))
@@ -30,21 +28,24 @@ def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
 
 
 class CodebookTracker(nn.Module):
-    """Notes what a batch chose, and says when a codebook starts and which of its codes to revive.
+    """Notes which codes a batch chose, starts the codebook from data, and says which codes to revive.
 
-    Random choices are a function of (seed, number of updates) and of the latents as a set, whichever rank has
-    which, so a resumed run makes the same ones, and several ranks those of one process.
+    Random choices are a function of (seed, number of updates) and of the set of all ranks' latents. So a resumed
+    run makes the same choices, and several ranks make those of one process.
 
     Args:
         num_codes: K.
-        seed: of every random choice.
-        revive_every: updates between revivals; 0 never revives.
-        revive_below: a code dies when, since the last revival, it was chosen less often than this share of
-            the mean over codes.
-        forwards_per_update: training forwards that one update spans (gradient accumulation).
+        seed: the seed of every random choice.
+        revive_every: the number of updates between revivals; 0 never revives.
+        revive_below: a code is dead if it was chosen less often than ``revive_below`` times the mean use of a code
+            since the last revival.
+        forwards_per_update: the number of training forwards between two updates (gradient accumulation).
 
     Attributes:
-        frozen: bool [K], codes that nothing may move: no start, no learning, no revival.
+        started: bool scalar, whether the codebook has its start, from data or from ``set_codebook``.
+        updates: int64 scalar, the number of updates.
+        recent: int64 [K], how often each code was chosen since the last revival.
+        frozen: bool [K], the codes that nothing may move: no start, no learning, no revival.
     """
 
     started: Tensor
@@ -70,7 +71,7 @@ class CodebookTracker(nn.Module):
         self.register_buffer("updates", torch.tensor(0))
         self.register_buffer("recent", torch.zeros(num_codes, dtype=torch.int64))
         self.register_buffer("frozen", torch.zeros(num_codes, dtype=torch.bool))
-        self.register_load_state_dict_pre_hook(_with_nothing_frozen)
+        self.register_load_state_dict_pre_hook(forget_before_loading)
         self._noted: list[tuple[Tensor, Tensor]] = []
 
     @property
@@ -79,7 +80,7 @@ class CodebookTracker(nn.Module):
         return len(self._noted) >= self.forwards_per_update
 
     def note(self, latents: Tensor, codes: Tensor, counted: Tensor) -> None:
-        """Keep latents [N, D] and their codes [N] for the next update, those marked in bool [N]."""
+        """Keep latents [N, D] and their codes [N] for the next update, where ``counted``, bool [N], is True."""
         latents = latents.detach()
         self._noted.append((latents, codes) if counted.all() else (latents[counted], codes[counted]))
 
@@ -102,7 +103,7 @@ class CodebookTracker(nn.Module):
         return [latents for latents, _ in self._noted]
 
     def start(self, codebook: Tensor, latents: Tensor) -> bool:
-        """On the first batch of all ranks, copy starting codes from it into the codebook; say whether it did."""
+        """Copy starting codes from the first batch of all ranks into the codebook; say whether that happened."""
         if self.started or self.frozen.all():
             return False
         latents = gather_rows(latents.detach())
@@ -114,41 +115,36 @@ class CodebookTracker(nn.Module):
         return True
 
     def count(self, counts: Tensor) -> None:
-        """Add one update's choices on all ranks, int64 [K]."""
+        """Add how often each code was chosen on all ranks since the last update, int64 [K]."""
         self.recent += counts
         self.updates += 1
 
     def revivals(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the codes to revive, int64 [R], and where they restart, float [R, D], among all latents."""
+        """Return the dead codes, int64 [R], and where they start again, float [R, D], drawn from all latents."""
         updates = int(self.updates)
         if not self.revive_every or updates % self.revive_every:
             return self.updates.new_empty(0), latents[:0]
         dead = self.recent < self.revive_below * self.recent.sum() / len(self.recent)
         self.recent.zero_()
         codes = (dead & ~self.frozen).nonzero().squeeze(1)
-        if not len(codes):  # so on every rank: uses, updates and what is frozen are the same on all
+        if not len(codes):  # the same on every rank, since all of them have the same counts
             return codes, latents[:0]
         return codes, starting_codes(gather_rows(latents), len(codes), self.seed, updates)
 
 
 def forget(model: nn.Module) -> None:
-    """Undo what a model's quantizers noted in training forwards since their last update."""
+    """Forget what a model's quantizers noted in training forwards since their last update."""
     for part in model.modules():
         if isinstance(part, CodebookTracker | UpdateCounter):
             part.forget()
 
 
 def statistic_of(model: nn.Module) -> Tensor:
-    """Return a scalar that is finite if a model's buffers and all that was noted for their update are.
+    """Return a scalar that is finite if a model's buffers, and all that was noted for their update, are finite.
 
-    It is the sum of all magnitudes, so sums that the next update makes of them cannot overflow either.
+    It is the sum of all magnitudes, so the sums that the next update makes of them cannot overflow either.
     """
     held = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
     for part in model.modules():
         held += part.noted() if isinstance(part, CodebookTracker) else []
     return torch.stack(torch._foreach_norm(held, 1)).sum()  # pyright: ignore[reportPrivateImportUsage]
-
-
-def _with_nothing_frozen(tracker: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    # a file from before codes could be frozen
-    state.setdefault(prefix + "frozen", torch.zeros_like(cast(CodebookTracker, tracker).frozen))

@@ -1,23 +1,33 @@
 """Which forwards a quantizer learns from, and the count of updates that its schedules are functions of."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor, nn
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def not_compiled(method: _Method) -> _Method:
+    """Return a method that ``torch.compile`` runs as it stands: notes and updates are no part of a graph."""
+    return torch.compiler.disable(method)  # pyright: ignore[reportReturnType, reportCallIssue, reportArgumentType]
+
 
 def learns(module: nn.Module) -> bool:
-    """Say whether a forward of this module is to be learned from.
+    """Say whether a module is to learn from the forward that runs now.
 
-    In training, yes, but not inside a backward pass: there, activation checkpointing runs a forward again whose
-    batch has been noted before.
+    It does in training mode, but not inside a backward pass: there, activation checkpointing runs a forward again
+    whose batch the module has noted before.
     """
     return module.training and torch._C._current_graph_task_id() == -1
 
 
 class UpdateCounter(nn.Module):
-    """Counts updates for quantizers that have a schedule but no codebook to keep up.
+    """Counts the updates of a quantizer that has a schedule but learns no codebook from batches.
 
     Args:
-        forwards_per_update: training forwards that one update spans (gradient accumulation).
+        forwards_per_update: the number of training forwards between two updates (gradient accumulation).
     """
 
     updates: Tensor
@@ -27,6 +37,7 @@ class UpdateCounter(nn.Module):
         self.forwards_per_update = forwards_per_update
         self.forwards = 0
         self.register_buffer("updates", torch.tensor(0))
+        self.register_load_state_dict_pre_hook(forget_before_loading)
 
     @property
     def due(self) -> bool:
@@ -38,8 +49,13 @@ class UpdateCounter(nn.Module):
         self.forwards = 0
 
     def tick(self) -> bool:
-        """Count an update, if there was a forward since the last; say whether there was."""
+        """Count an update if there was a forward since the last one; say whether there was."""
         ticked = self.forwards > 0
         self.updates += int(ticked)
         self.forwards = 0
         return ticked
+
+
+def forget_before_loading(noting: Any, *_: Any) -> None:
+    """Forget what was noted before a state is loaded: the loaded state knows nothing of it."""
+    noting.forget()

@@ -1,4 +1,4 @@
-"""What values a key takes, in words, from its type."""
+"""What values a key takes, in words, from its type; and what is wrong with a value."""
 
 import json
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from vqvae.whole_numbers import LARGEST, SMALLEST
 
@@ -13,6 +14,32 @@ from vqvae.whole_numbers import LARGEST, SMALLEST
 def values_in_words(annotation: Any) -> str:
     """Return the values of a type in words: ``an integer above 0``, ``strict or crop``, ``true or false``."""
     return _either(list(_choices(annotation, ())))
+
+
+def refusal(key: str, annotation: Any, error: ErrorDetails) -> str:
+    """Return a line about a value that pydantic refused: the key, what it takes, what it got.
+
+    Args:
+        key: the name of the value.
+        annotation: the type of the key.
+        error: pydantic's error.
+    """
+    given = error["input"]
+    if error["type"] == "value_error":
+        message = error["msg"].removeprefix("Value error, ")[:200]
+        return f"{key}: {message}" if shown(given) in message else f"{key}: {message}, got {shown(given)}"
+    if isinstance(given, int) and not SMALLEST <= given <= LARGEST:
+        return f"{key}: {shown(given)} does not fit into 64 bits"
+    return f"{key}: must be {values_in_words(annotation)}, got {shown(given)}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as it stands in a message: Python's notation, 100 characters at most."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 100 else text[:100] + "..."
 
 
 def in_yaml(value: Any) -> str:
