@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from vqvae.quantizers import (
-    FSQ,
     EMAQuantizer,
     GroupedQuantizer,
     ProjectedQuantizer,
@@ -157,8 +156,6 @@ def test_projection_is_two_linear_maps_around_the_codes(randn):
         (lambda: ResidualQuantizer([]), "no quantizers"),
         (lambda: GroupedQuantizer([]), "no quantizers"),
         (lambda: ResidualQuantizer([layer(dim=3), layer(dim=4)]), r"different channels, \[3, 4\]"),
-        (lambda: ResidualQuantizer([FSQ((3, 5)), FSQ((5, 5))]), r"different num_codes, \[15, 25\]"),
-        (lambda: GroupedQuantizer([FSQ((3, 5)), FSQ((5, 5))]), r"different num_codes, \[15, 25\]"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(make, says):

@@ -66,7 +66,7 @@ def test_bf16_latents_and_autocast_get_the_codes_of_their_float32_values(randn):
         cast = quantizer(z_e)
     plain = quantizer(z_e.float())
     assert torch.equal(cast.codes, plain.codes)
-    assert torch.equal(cast.z_q, plain.z_q)
+    assert cast.z_q.dtype == torch.bfloat16 and torch.equal(cast.z_q, plain.z_q.bfloat16())
     assert torch.equal(quantizer.to(torch.bfloat16)(z_e).codes, plain.codes)
 
 
