@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,32 +24,33 @@ except ImportError:  # Windows
     fcntl = None
 
 _LOG = logging.getLogger(__name__)
-_held: dict[Path, int] = {}  # what this process owns: the open lock file by the directory
+_held: dict[tuple[Path, int], int] = {}  # what this process owns: open lock files by directory and thread
 
 
 @contextmanager
 def owned(path: Path) -> Iterator[None]:
-    """Be the one process that writes in an existing directory, for the duration; a process may nest it.
+    """Be the one owner that writes in an existing directory, for the duration; a thread may nest it.
 
     Of the processes that ``torchrun`` starts, rank 0 writes and owns for all.
 
     Raises:
-        UserError: when another process owns it, saying which, or the lock cannot be written.
+        UserError: when another process or thread owns it, saying which process, or the lock cannot be written.
     """
     file_locks()
     where = path.resolve()
-    if where in _held or os.environ.get("RANK", "0") != "0":
+    key = where, threading.get_ident()
+    if key in _held or os.environ.get("RANK", "0") != "0":
         yield
         return
     _let_go_in_children()
     try:
-        _held[where] = _lock(RunDirectory(where).lock, path)
+        _held[key] = _lock(RunDirectory(where).lock, path)
     except OSError as error:
         raise UserError(f"{path}: cannot write in it: {error.strerror}") from None
     try:
         yield
     finally:
-        os.close(_held.pop(where))
+        os.close(_held.pop(key))
 
 
 def file_locks() -> ModuleType:

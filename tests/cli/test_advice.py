@@ -35,8 +35,9 @@ SAID_BY = {
     "training/metrics.py": ["train", "prior", "resume"],
     "training/non_finite.py": ["train", "prior", "resume"],
     "training/sharding.py": ["train", "prior", "resume"],
-    "training/start.py: --classes": ["prior"],
-    "training/start.py: --data": ["resume"],
+    "training/prior_start.py": ["prior"],
+    "training/run_data.py: --classes": ["prior"],
+    "training/run_data.py: --data": ["resume"],
 }
 NOT_ADVICE = {"report/plots.py": ["--ink"], "config/mistakes.py": ["--help"]}
 

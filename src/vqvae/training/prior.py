@@ -13,10 +13,9 @@ from vqvae import noise
 from vqvae.config import MEASURED_ROWS, PriorConfig
 from vqvae.data import rows_at_step
 from vqvae.distributed import rank_slice
-from vqvae.files import write_atomically
 from vqvae.metrics.baselines import count_codes, pooled, unigram_nats
 from vqvae.model_card import prior_card
-from vqvae.model_io import ModelFile, Opened, build_prior, save_model
+from vqvae.model_io import Opened, build_prior, save_model
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
 from vqvae.report.pictures import grid, save_png
@@ -31,24 +30,19 @@ SAMPLES = 64
 _BATCH = 256
 
 
-def keep_tokenizer(tokenizer: ModelFile, run: Run) -> None:
-    """Copy the tokenizer's file into a prior's run, so that the run decodes its own samples."""
-    run.tokenizer.parent.mkdir(exist_ok=True)
-    write_atomically(run.tokenizer, tokenizer.content)
-
-
 class PriorStage:
     """Maximum likelihood on stored codes (arXiv 1711.00937, section 3.2, second stage).
-
-    ``counts`` is how often each code stands at each position of the training codes, int64 [h, w, n, K]; ``floors``
-    what the held-out codes cost by these counts alone, in bits a code.
 
     Args:
         config: of the run.
         train: the training codes.
         validation: the codes to measure on.
         engine: where it runs.
-        tokenizer: whose codes these are, for decoding samples.
+        tokenizer: made the codes, and decodes samples.
+
+    Attributes:
+        counts: how often each code occurs at each position of the training codes, int64 [h, w, n, K].
+        baselines: what the validation codes cost by these counts alone, in bits per code.
     """
 
     criterion = "bits_per_code_prior"
@@ -73,8 +67,8 @@ class PriorStage:
         self.groups = {MODEL: Trainable(self.prior)}
         self.counts = count_codes(train.codes, self.prior.spec.num_codes)
         self.baselines = {
-            "bits_per_code_unigram": self._floor(pooled(self.counts)),
-            "bits_per_code_position_unigram": self._floor(self.counts),
+            "bits_per_code_unigram": self._unigram_bits(pooled(self.counts)),
+            "bits_per_code_position_unigram": self._unigram_bits(self.counts),
         }
         batch = len(rank_slice(torch.arange(config.training.batch_size // config.training.accumulate)))
         example = torch.zeros(batch, height, width, n, dtype=torch.int64, device=engine.device)
@@ -85,7 +79,7 @@ class PriorStage:
         """Run this copy of the prior in ``losses``."""
         self.network = modules[MODEL]
 
-    def _floor(self, counts: Tensor) -> float:
+    def _unigram_bits(self, counts: Tensor) -> float:
         return float(unigram_nats(self.validation.codes[0, :MEASURED_ROWS].long(), counts).mean()) / log(2)
 
     def rows_at_step(self, step: int) -> tuple[Tensor, Tensor]:
@@ -121,10 +115,10 @@ class PriorStage:
         return torch.zeros((), device=self.engine.device)
 
     def drop_step(self) -> None:
-        """Nothing was noted."""
+        """Do nothing: a prior notes nothing."""
 
     def after_step(self, step: int) -> Metrics:
-        """Nothing follows a step."""
+        """Return no metrics: nothing follows a prior's step."""
         return {}
 
     def _nats_per_code(self, codes: CodeSet) -> float:

@@ -46,7 +46,7 @@ class Stage(Protocol):
         criterion: the metric of ``evaluate`` that is lowest for the best model.
     """
 
-    groups: Mapping[str, Trainable]
+    groups: dict[str, Trainable]
     criterion: str
 
     def train_on(self, modules: Mapping[str, nn.Module]) -> None:

@@ -1,0 +1,80 @@
+"""What a prior's training needs before its first step: its recipe, its tokenizer, and the codes of both splits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vqvae.config import PriorConfig, Recipe, RunConfig, load_config, to_mapping
+from vqvae.data import Augmentation
+from vqvae.distributed import in_turn, local_rank, rank
+from vqvae.errors import UserError
+from vqvae.files import write_atomically
+from vqvae.metrics.baselines import save_counts
+from vqvae.model_io import ModelFile, Opened, read_model
+from vqvae.models import VQVAE
+from vqvae.screen import say
+from vqvae.training.code_cache import code_set
+from vqvae.training.engine import Engine
+from vqvae.training.prior import PriorStage
+from vqvae.training.run import Run
+from vqvae.training.run_data import RunData
+
+
+def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[str, Any]) -> RunConfig:
+    """Read a prior's recipe; settings of the data that it does not have are those of the tokenizer's run.
+
+    So by default, a prior is measured on the validation images of its tokenizer, which neither was trained on.
+
+    Args:
+        tokenizer: the tokenizer's run directory or model file, or the model file that was read already.
+        recipe: as ``load_config`` takes it.
+        overrides: as ``load_config`` takes them.
+
+    Raises:
+        UserError: as ``load_config``, and when there is no tokenizer at the path.
+    """
+    file = tokenizer if isinstance(tokenizer, ModelFile) else read_model(tokenizer)
+    card = file.card
+    if card.stage != "tokenizer":
+        raise UserError(f"{file.path}: a {card.stage}, not a tokenizer; give the tokenizer's run")
+    base: dict[str, Any] = {}
+    run = Run(file.path.parent)
+    if run.exists:
+        base = to_mapping(run.read_config().data)
+    base["channels"] = card.image_shape[0]
+    return load_config(recipe, "prior", {"tokenizer": str(file.path), **overrides}, base=base)
+
+
+def keep_tokenizer(tokenizer: ModelFile, run: Run) -> None:
+    """Copy the tokenizer's file into a prior's run, so that the run can decode its own samples."""
+    run.tokenizer.parent.mkdir(exist_ok=True)
+    write_atomically(run.tokenizer, tokenizer.content)
+
+
+def prior_stage(
+    config: PriorConfig, data: RunData, engine: Engine, *, run: Run, tokenizer: Opened[VQVAE]
+) -> PriorStage:
+    """Encode both splits, or take their codes from the cache, and make the stage.
+
+    The counts of the training codes are written to the run, and what codes cost by these counts alone is printed.
+
+    Raises:
+        UserError: when the tokenizer is for images of another number of channels.
+    """
+    channels = tokenizer.model.channels
+    if channels != data.train.shape[0]:
+        raise UserError(
+            f"{config.data.spec}: images of {data.train.shape[0]} channels, but the tokenizer is for {channels}: "
+            f"set --data.channels {channels}"
+        )
+    views = config.data.augmentation(config.training.seed)
+    with in_turn(local_rank() == 0):  # the first rank of a host stores codes, the others find them
+        train, validation = (
+            code_set(tokenizer.model, tokenizer.hash, images, views=seen, device=engine.device)
+            for images, seen in ((data.train, views), (data.validation, Augmentation()))
+        )
+    stage = PriorStage(config, train, validation, engine, tokenizer)
+    if rank() == 0:
+        save_counts(run.code_counts, stage.counts)
+        baselines = ", ".join(f"{name} {bits:.4g}" for name, bits in stage.baselines.items())
+        say(f"baselines that a prior must beat: {baselines}")
+    return stage

@@ -1,0 +1,110 @@
+"""The images of a run: its training and its validation split, checked against each other and recorded in the run.
+
+Training never opens the test split.
+"""
+
+import logging
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from vqvae.config import DataConfig
+from vqvae.data import Images, ImageSet, Objects, describe
+from vqvae.distributed import broadcast, in_turn, local_rank, rank
+from vqvae.errors import UserError
+from vqvae.files import read_json, write_json
+from vqvae.run_directory import RunDirectory
+from vqvae.screen import say
+
+_LOG = logging.getLogger(__name__)
+
+
+class RunData(NamedTuple):
+    """The images of a run.
+
+    Attributes:
+        train: the images to train on.
+        validation: the images to measure on while training; they select the best model.
+    """
+
+    train: Images
+    validation: ImageSet
+
+
+def load_run_data(
+    config: DataConfig, given: Objects | None = None, *, multiple_of: int, classes: bool = False
+) -> RunData:
+    """Load both splits and print one line about each.
+
+    Args:
+        config: which images.
+        given: an object as ``vqvae.data.load`` takes it, in place of ``config.spec``.
+        multiple_of: what height and width must be multiples of.
+        classes: whether the training images must have classes.
+
+    Raises:
+        UserError: for images that cannot be read, that differ in shape between the splits, or that lack classes.
+    """
+    with in_turn(local_rank() == 0):  # the first rank of a host downloads, the others find the files
+        train = config.training_images(multiple_of, data=given)
+        validation = config.validation_images(multiple_of, train=train, data=given)
+    if train.shape != validation.shape:
+        raise UserError(
+            f"{config.spec}: images [C, H, W] are {list(train.shape)} in train, but "
+            f"{list(validation.shape)} in validation; set --data.channels, --data.size and --data.fit crop"
+        )
+    if classes and train.labels is None:
+        raise UserError(f"{config.spec}: its images have no classes; set --classes false")
+    if rank() == 0:
+        say(f"{describe(train)}\n{describe(validation)}")
+    for bad in [*train.bad, *validation.bad]:
+        _LOG.warning("skipped %s: %s", bad.path, bad.reason)
+    return RunData(train, validation)
+
+
+def record_run_data(run: RunDirectory, data: RunData) -> None:
+    """Write the run's ``data.json``; where it is there already, first check that the images are the same.
+
+    Raises:
+        UserError: when the images differ between hosts, or from those that the run began with.
+    """
+    for name, images in data._asdict().items():
+        if broadcast(images.fingerprint) != images.fingerprint:
+            raise UserError(
+                f"{images.spec}: the {name} images are not the same on all hosts: give every host the same files, "
+                "or one shared folder"
+            )
+        if run.data.exists() and _recorded(run, name) != images.fingerprint:
+            raise UserError(
+                f"{run.path}: the {name} images at {images.spec} are not those that the run began with; "
+                "pass --data WHERE if they were moved, or start a new run"
+            )
+    if rank() == 0:
+        write_json(run.data, _record(data))
+
+
+def _recorded(run: RunDirectory, split: str) -> str:
+    """Return the fingerprint of a split that the run began with."""
+    record = read_json(run.data).get(split)
+    if not isinstance(record, dict) or "fingerprint" not in record:
+        raise UserError(f"{run.data}: damaged: it does not say which {split} images the run began with")
+    return str(record["fingerprint"])  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _record(data: RunData) -> dict[str, Any]:
+    splits = {
+        name: {
+            "images": len(images),
+            "shape": list(images.shape),
+            "fingerprint": images.fingerprint,
+            "origin": images.origin,
+            "left_out": list(images.left_out),
+        }
+        for name, images in data._asdict().items()
+    }
+    return {
+        "spec": data.train.spec,
+        **splits,
+        "classes": list(data.train.classes),
+        "pixel_variance": data.train.pixel_variance,
+        "bad": [asdict(bad) for bad in [*data.train.bad, *data.validation.bad]],
+    }
