@@ -15,6 +15,7 @@ from vqvae.files import read_records
 from vqvae.report.curves import panels, series
 from vqvae.report.page import write_report
 from vqvae.report.pictures import grid, save_png
+from vqvae.report.plots import INKS
 
 NASTY = "cats/<script>alert('1')</script>&\".png"
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -280,3 +281,19 @@ def test_errors_are_one_line_and_name_the_place(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=words) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_every_ink_has_its_colour_in_light_and_in_dark(tmp_path: Path) -> None:
+    source = write_report(full_run(tmp_path / "run")).read_text()
+    light, dark = re.findall(r":root \{(.*?)\}", source, re.DOTALL)
+    for name in set(re.findall(r"var\(--(\w+)\)", source)) - {"ink", "font", "mono"}:
+        assert f"--{name}:" in light and f"--{name}:" in dark, name
+    assert all(f"--{ink}:" in light for ink in INKS)
+
+
+def test_a_name_that_is_not_utf_8_survives(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    data = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps({**data, "classes": ["caf\udce9", "thé"]}))
+    text = Page(write_report(run)).text
+    assert r"caf\udce9, thé" in text
