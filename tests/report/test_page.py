@@ -164,8 +164,8 @@ def test_every_picture_has_words(tmp_path: Path) -> None:
 
 def test_what_a_code_costs_without_learning_is_drawn_beside_the_curves(tmp_path: Path) -> None:
     run = full_run(tmp_path / "run", "prior")
-    floors = {"bits_per_code_unigram": 1.81, "bits_per_code_position_unigram": 1.64}
-    write_metrics(run, [{"step": 3, "split": "validation", "bits_per_code_prior": 1.2, **floors}])
+    baselines = {"bits_per_code_unigram": 1.81, "bits_per_code_position_unigram": 1.64}
+    write_metrics(run, [{"step": 3, "split": "validation", "bits_per_code_prior": 1.2, **baselines}])
     text = Page(write_report(run)).text
     assert "uniform, 2" in text and "unigram, 1.81" in text and "unigram by position, 1.64" in text
     [bits] = [panel for panel in panels(read_records(run / "metrics.jsonl")) if panel.key == "bits"]
@@ -196,7 +196,7 @@ def test_a_bare_prior_misses_samples(tmp_path: Path) -> None:
     assert "No samples yet" in page.text and "No reconstructions yet" not in page.text
 
 
-def test_before_an_evaluation_the_best_held_out_line_is_the_headline(tmp_path: Path) -> None:
+def test_before_an_evaluation_the_best_validation_record_is_the_headline(tmp_path: Path) -> None:
     run = bare_run(tmp_path / "run", "prior")
     bits = {10: 1.9, 20: 1.55, 30: 1.7}
     write_metrics(
