@@ -1,8 +1,8 @@
-"""PixelCNN and transformer over the same codes for the same training time, against the unigram floors.
+"""PixelCNN and transformer over the same codes for the same training time, against the unigram baselines.
 
-For each recipe a short trial gives its images a second, from which follow the steps that fit the minutes; then it
-is trained for as many. The table holds bits a code on held-out rows, at the end and at the best evaluation, and
-on training rows measured the same way; the picture holds their curves.
+For each recipe a short trial measures images per second, and so how many steps fit the minutes; then the prior is
+trained for that many steps. The table has bits per code on validation images, at the end and at the best
+evaluation, and on training images measured the same way. The picture has their curves.
 
     python benchmarks/priors.py TOKENIZER_RUN --data ../shared/data/cifar10 --out runs/priors [--minutes 10]
 """
@@ -48,12 +48,14 @@ def draw(curves: dict[str, Records], path: Path) -> None:
     for ink, (name, records) in zip(("#2b6cb1", "#d4551c"), curves.items(), strict=True):
         validation = [record for record in records if record["split"] == "validation"]
         minutes = [record["step"] * 128 / images_per_second(records) / 60 for record in validation]
-        axes.plot(minutes, [r["bits_per_code_prior"] for r in validation], color=ink, label=f"{name}, held out")
+        axes.plot(
+            minutes, [r["bits_per_code_prior"] for r in validation], color=ink, label=f"{name}, validation images"
+        )
         bits = [r["bits_per_code_prior_train"] for r in validation]
-        axes.plot(minutes, bits, color=ink, linestyle=":", label=f"{name}, training rows")
-    for floor, style in (("unigram", "--"), ("position_unigram", "-.")):
-        axes.axhline(validation[-1][f"bits_per_code_{floor}"], color="#8a8f99", linestyle=style, label=floor)
-    axes.set(xlabel="minutes of training", ylabel="bits a code")
+        axes.plot(minutes, bits, color=ink, linestyle=":", label=f"{name}, training images")
+    for name, style in (("unigram", "--"), ("position_unigram", "-.")):
+        axes.axhline(validation[-1][f"bits_per_code_{name}"], color="#8a8f99", linestyle=style, label=name)
+    axes.set(xlabel="minutes of training", ylabel="bits per code")
     axes.legend()
     figure.savefig(path, dpi=120)
 
@@ -68,7 +70,9 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     curves: dict[str, Records] = {}
-    print("| prior | steps | images/s | held out | best held out | training rows |\n|---|---|---|---|---|---|")
+    print(
+        "| prior | steps | images/s | validation | best validation | training images |\n|---|---|---|---|---|---|"
+    )
     for recipe in RECIPES:
         trial = train(arguments, recipe, f"{recipe}-trial", 30, evaluate_every=30)
         steps = round(60 * arguments.minutes * images_per_second(trial) / 128)
@@ -79,8 +83,8 @@ def main() -> None:
         speed = images_per_second(records)
         print(f"| {recipe} | {steps} | {speed:.0f} | {last:.3f} | {best:.3f} | {on_train:.3f} |", flush=True)
         curves[recipe] = records
-    for floor in ("bits_per_code_unigram", "bits_per_code_position_unigram"):
-        print(f"{floor}: {validation[-1][floor]:.3f}")
+    for name in ("bits_per_code_unigram", "bits_per_code_position_unigram"):
+        print(f"{name}: {validation[-1][name]:.3f}")
     draw(curves, arguments.out / "curves.png")
 
 

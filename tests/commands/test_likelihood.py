@@ -33,7 +33,7 @@ def _file(path: Path, pixels: torch.Tensor) -> str:
 
 
 @pytest.mark.parametrize("label", [None, "star"])
-def test_the_figures_are_the_priors_nats_and_their_rank_among_held_out_images(
+def test_the_figures_are_the_priors_nats_and_their_rank_among_test_images(
     prior_run: Run, tmp_path: Path, label: str | None
 ) -> None:
     validation = load("shapes", "test")

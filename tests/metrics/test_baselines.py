@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqvae.data import load
 from vqvae.files import read_records
 from vqvae.metrics import Models, measure
 from vqvae.metrics.baselines import count_codes, load_counts, pooled, save_counts, unigram_nats
@@ -63,7 +62,8 @@ def test_counts_are_kept_and_absent_where_there_are_none(tmp_path: Path) -> None
 
 def test_a_priors_run_measures_its_baselines_in_training_and_in_evaluation(prior_run: Run) -> None:
     tokenizer, prior = load_tokenizer(prior_run.path), load_prior(prior_run.path)
-    train, validation = load("shapes", "train", limit=96), load("shapes", "test", limit=96)
+    data = prior_run.read_config().data
+    train, validation = (data.load(split, multiple_of=4) for split in ("train", "validation"))
     inputs = [images_from_pixels(images.pixels) for images in (train, validation)]
     codes, others = (tokenizer.encode(x, exact=True) for x in inputs)
     views = torch.stack(

@@ -53,7 +53,7 @@ def test_a_metric_from_outside_is_in_the_json_the_table_the_page_the_log_and_the
     contrast: Metric, train_tokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train_tokenizer(tmp_path / "run")
-    logged = [line for line in capsys.readouterr().err.splitlines() if "validation" in line]
+    logged = [line for line in capsys.readouterr().err.splitlines() if "  validation  " in line]
     assert all(re.search(r"contrast \d", line) for line in logged) and len(logged) == 2
     main(["evaluate", str(run.path), "--data", "shapes:100", "--json"])
     value = json.loads(capsys.readouterr().out)["contrast"]

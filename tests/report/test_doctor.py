@@ -1,14 +1,16 @@
-"""The doctor names the illness of trainings that are really ill, mends them on paper, and lets healthy ones go."""
+"""The doctor finds what is wrong with trainings that went wrong, its options are valid, and healthy runs pass."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from vqvae.cli import main
 from vqvae.config import load_config, to_mapping, to_yaml
 from vqvae.errors import UserError
+from vqvae.files import read_records
 from vqvae.report.doctor import Case, Finding, diagnose, examine
 from vqvae.training import Run
 
@@ -34,7 +36,7 @@ def options(run: Run, name: str) -> dict[str, str]:
     return dict(finding.options)
 
 
-# Trainings that are really ill
+# Trainings that really go wrong
 
 
 def test_a_healthy_run_is_told_so_with_its_numbers(trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,6 +83,29 @@ def test_a_loss_that_blows_up_leaves_a_run_that_is_named_so(trained: Any, tmp_pa
     assert found[0].options == {"training.learning_rate": "3.33e+29", "training.clip": "1.0"}
 
 
+@pytest.mark.parametrize("striped", [False, True])
+def test_identical_images_are_said_once_and_explain_everything_else(
+    trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], striped: bool
+) -> None:
+    image = Image.linear_gradient("L").resize((16, 16)) if striped else Image.new("L", (16, 16), 255)
+    (tmp_path / "same").mkdir()
+    for number in range(20):
+        image.save(tmp_path / "same" / f"{number}.png")
+    run = trained(data__spec=str(tmp_path / "same"), data__limit="null", training__steps="12")
+    said = [line for line in capsys.readouterr().err.splitlines() if "all images are the same" in line]
+    assert [line.split(":")[0] for line in said] == ["train"]
+    assert all(record.get("loss", 0.0) < 100 for record in read_records(run.metrics))
+    assert names(run) == ["identical_images"]
+
+
+def test_an_exact_copy_is_no_fault() -> None:
+    records = curves({"loss": FLAT}, GOOD | {"psnr": [float("inf")]})
+    assert told(records) == []
+    assert [finding.name for finding in told([*records, {"step": 1, "split": "train", "loss": float("inf")}])] == [
+        "not_finite"
+    ]
+
+
 def test_a_prior_of_64_images_is_overfit_and_its_best_step_is_named(
     train_tokenizer: Any, train_prior: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,13 +124,13 @@ def test_a_prior_of_64_images_is_overfit_and_its_best_step_is_named(
     found = json.loads(capsys.readouterr().out)
     assert not found["healthy"]
     [overfit] = [finding for finding in found["findings"] if finding["name"] == "overfit"]
-    held = {record["step"]: record["bits_per_code_prior"] for record in read_heldout(run)}
-    best = min(held, key=held.__getitem__)
+    costs = {record["step"]: record["bits_per_code_prior"] for record in read_validation(run)}
+    best = min(costs, key=costs.__getitem__)
     assert f"it was best at step {best} with" in overfit["says"]
     assert overfit["options"] == {"training.steps": str(best), "model.dropout": "0.1"}
 
 
-def read_heldout(run: Run) -> list[dict[str, Any]]:
+def read_validation(run: Run) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     return [line for line in lines if line["split"] == "validation"]
 
@@ -145,7 +170,7 @@ def told(records: list[dict[str, Any]], **overrides: str) -> list[Finding]:
 
 
 @pytest.mark.parametrize(
-    ("illness", "train", "validation", "overrides"),
+    ("fault", "train", "validation", "overrides"),
     [
         (None, {"loss": FLAT, "gradient_norm": FLAT}, GOOD, {}),
         ("exploding_gradient", {"loss": FLAT, "gradient_norm": [1.0] * 30 + [50.0] * 10}, GOOD, {}),
@@ -162,12 +187,10 @@ def told(records: list[dict[str, Any]], **overrides: str) -> list[Finding]:
         ("unfinished", {"loss": FLAT}, GOOD, {"training__steps": "9000"}),
     ],
 )  # fmt: skip
-def test_an_illness_is_known_by_its_records(
-    illness: str | None, train: Any, validation: Any, overrides: dict[str, str]
+def test_a_fault_is_known_by_its_records(
+    fault: str | None, train: Any, validation: Any, overrides: dict[str, str]
 ) -> None:
-    assert [finding.name for finding in told(curves(train, validation), **overrides)] == (
-        [illness] if illness else []
-    )
+    assert [finding.name for finding in told(curves(train, validation), **overrides)] == ([fault] if fault else [])
 
 
 def test_few_draws_from_many_codes_are_no_dead_codes() -> None:
@@ -179,15 +202,15 @@ def test_few_draws_from_many_codes_are_no_dead_codes() -> None:
 @pytest.mark.parametrize(
     "kind", ["vq", "ema", "cosine", "simvq", "gumbel", "fsq", "lfq", "bsq", "residual", "grouped", "projected"]
 )
-def test_the_remedy_for_unused_codes_is_an_option_of_every_quantizer(kind: str, tmp_path: Path) -> None:
+def test_the_advice_for_unused_codes_is_an_option_of_every_quantizer(kind: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(
         to_yaml(load_config("cifar10", "tokenizer", {"model.quantizer.kind": kind}))
     )
     config: Any = load_config(str(tmp_path / "config.yaml"), "tokenizer")
     assert config.model.quantizer.code_count() == config.model.quantizer.build().num_codes
-    for _ in range(2):  # and after the first remedy there is a second
-        _, remedy = config.model.quantizer.advice("model.quantizer")
-        changed: Any = load_config(str(tmp_path / "config.yaml"), "tokenizer", remedy)
+    for _ in range(2):  # when the first advice did not help, there is a second
+        _, advised = config.model.quantizer.advice("model.quantizer")
+        changed: Any = load_config(str(tmp_path / "config.yaml"), "tokenizer", advised)
         assert changed != config
         config = changed
 

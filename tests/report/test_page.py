@@ -15,6 +15,7 @@ from vqvae.files import read_records
 from vqvae.report.curves import panels, series
 from vqvae.report.page import write_report
 from vqvae.report.pictures import grid, save_png
+from vqvae.report.plots import INKS
 
 NASTY = "cats/<script>alert('1')</script>&\".png"
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -163,8 +164,8 @@ def test_every_picture_has_words(tmp_path: Path) -> None:
 
 def test_what_a_code_costs_without_learning_is_drawn_beside_the_curves(tmp_path: Path) -> None:
     run = full_run(tmp_path / "run", "prior")
-    floors = {"bits_per_code_unigram": 1.81, "bits_per_code_position_unigram": 1.64}
-    write_metrics(run, [{"step": 3, "split": "validation", "bits_per_code_prior": 1.2, **floors}])
+    baselines = {"bits_per_code_unigram": 1.81, "bits_per_code_position_unigram": 1.64}
+    write_metrics(run, [{"step": 3, "split": "validation", "bits_per_code_prior": 1.2, **baselines}])
     text = Page(write_report(run)).text
     assert "uniform, 2" in text and "unigram, 1.81" in text and "unigram by position, 1.64" in text
     [bits] = [panel for panel in panels(read_records(run / "metrics.jsonl")) if panel.key == "bits"]
@@ -195,7 +196,7 @@ def test_a_bare_prior_misses_samples(tmp_path: Path) -> None:
     assert "No samples yet" in page.text and "No reconstructions yet" not in page.text
 
 
-def test_before_an_evaluation_the_best_held_out_line_is_the_headline(tmp_path: Path) -> None:
+def test_before_an_evaluation_the_best_validation_record_is_the_headline(tmp_path: Path) -> None:
     run = bare_run(tmp_path / "run", "prior")
     bits = {10: 1.9, 20: 1.55, 30: 1.7}
     write_metrics(
@@ -280,3 +281,19 @@ def test_errors_are_one_line_and_name_the_place(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=words) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_every_ink_has_its_colour_in_light_and_in_dark(tmp_path: Path) -> None:
+    source = write_report(full_run(tmp_path / "run")).read_text()
+    light, dark = re.findall(r":root \{(.*?)\}", source, re.DOTALL)
+    for name in set(re.findall(r"var\(--(\w+)\)", source)) - {"ink", "font", "mono"}:
+        assert f"--{name}:" in light and f"--{name}:" in dark, name
+    assert all(f"--{ink}:" in light for ink in INKS)
+
+
+def test_a_name_that_is_not_utf_8_survives(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    data = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps({**data, "classes": ["caf\udce9", "thé"]}))
+    text = Page(write_report(run)).text
+    assert r"caf\udce9, thé" in text

@@ -125,7 +125,7 @@ def test_a_store_is_gone_on_with_only_if_it_is_the_same(store, tmp_path):
     (tmp_path / "full" / "thesis.txt").write_text("")
     with pytest.raises(UserError, match="exists and is not a store of codes"):
         Store.create(tmp_path / "full", _header())
-    with pytest.raises(UserError, match="no code store"):
+    with pytest.raises(UserError, match="not a code store"):
         Store.open(tmp_path / "full")
 
 

@@ -2,7 +2,7 @@
 
 from vqvae.data.augment import Augmentation
 from vqvae.data.decoding import quiet_pil
-from vqvae.data.describe import describe
+from vqvae.data.describe import are_identical, describe
 from vqvae.data.imageset import BadFile, ImageSet
 from vqvae.data.load import LoadOptions, load, load_files, open_stream
 from vqvae.data.objects import OBJECT, Objects
@@ -20,6 +20,7 @@ __all__ = [
     "Images",
     "LoadOptions",
     "Objects",
+    "are_identical",
     "describe",
     "flips",
     "load",

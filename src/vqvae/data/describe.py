@@ -24,12 +24,18 @@ def describe(images: ImageSet | ImageStream) -> str:
     return f"{line}; {note}" if note else line
 
 
+def are_identical(images: ImageSet | ImageStream) -> bool:
+    """Return whether all images are the same image; a stream is judged by some of its images."""
+    pixels = images.pixels if isinstance(images, ImageSet) else images.some(_ASKED)
+    return len(pixels) > 1 and bool((pixels == pixels[:1]).all())
+
+
 def _note(images: ImageSet | ImageStream) -> str | None:
-    """Say what makes the pixels hard to learn from: a single value, or hardly any light."""
+    """Say what makes the images hard to learn from: they are all the same, or hardly lit."""
     some = images.some(_ASKED)
     low, high = int(some.min()), int(some.max())
-    if low == high:
-        return f"all images are the same: every pixel is {low} of 255"
+    if are_identical(images):
+        return "all images are the same" + (f": every pixel is {low} of 255" if low == high else "")
     if high < _DARK:
         advice = ": pass --data.range auto" if images.wide else ""
         return f"dark: the brightest pixel is {high} of 255{advice}"

@@ -1,1 +1,1 @@
-"""What people look at: pictures, plots, the page about a run, and the doctor."""
+"""What people look at: pictures, plots, tables, the page about a run, and the doctor."""

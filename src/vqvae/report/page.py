@@ -19,20 +19,20 @@ _HEADLINE_FIGURES = 4
 
 
 def write_report(run: Path, also: Path | None = None) -> Path:
-    """Write ``run/report.html``, one file that needs no other and no network, whole or not at all.
+    """Write ``run/report.html``: one file that needs no other file and no network.
 
-    Sections whose files the run does not have yet are left out, and a line says how to get them.
+    A section whose files the run does not have yet is replaced by a line that says how to get them.
 
     Args:
-        run: a run directory; ``config.yaml`` is the one file it must hold.
-        also: a second run for the same page, such as the tokenizer of a prior; the page is then named
-            after the folder that holds ``run``.
+        run: a run directory.
+        also: a second run for the same page, such as the tokenizer of a prior. The page's title is then the name
+            of the folder that ``run`` is in.
 
     Returns:
         The path of the page.
 
     Raises:
-        UserError: if a directory is not there or is no run, or one of its records cannot be read.
+        UserError: when a directory does not exist or is not a run, or one of its records is damaged.
     """
     first = read_run(Path(run))
     try:
@@ -63,7 +63,7 @@ def _title_and_body(first: RunRecords, also: Path | None) -> tuple[str, str]:
 
 
 def _part(run: RunRecords, *, name: str, level: int) -> str:
-    """Write one run: its heading at ``level``, its sections one below; ``name`` keeps ids on the page apart."""
+    """Return one run, its heading at ``level``, its sections one level below; ``name`` keeps ids unique."""
     started = str(run.environment.get("started", ""))[:10]
     kicker = " · ".join(filter(None, [run.stage.capitalize(), started, str(run.environment.get("device", ""))]))
     heading = f"<h{level}>{escape(run.path.resolve().name)}</h{level}>"
@@ -196,7 +196,7 @@ def _flat(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
 
 
 def _number(value: Any) -> str:
-    """Write a value for reading: four digits of a number, thousands parted, lists with commas."""
+    """Return a value for reading: four digits of a number, thousands separated, lists with commas."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "—"}[value]
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Pixels as pictures a person looks at: grids, pairs, and PNG files that are whole or not there."""
+"""Pixels as pictures for people: grids, pairs, heat maps, and PNG files that are whole or absent."""
 
 import base64
 import io
@@ -14,22 +14,22 @@ from torch import Tensor
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
 
-GAP_GREY = 235  # light enough to vanish beside white, dark enough to part two white images
+GAP_GREY = 235  # light enough beside white, dark enough between two white images
 _SMALLEST_HEIGHT = 64
 _SCALE_WIDTH = 18
 _STRIP = 5  # pictures over time
-_BETWEEN_PAIRS = 8  # wider than the gap inside a pair, so that the eye groups an original with what is below it
+_BETWEEN_PAIRS = 8  # wider than the gap inside a pair, so that one sees which images are a pair
 
 
 def grid(pixels: Tensor, *, columns: int | None = None, scale: int | None = None, gap: int = 2) -> Image.Image:
-    """Lay images out in rows, left to right and top to bottom; cells without an image stay grey.
+    """Lay images out in rows, from left to right and top to bottom. Cells without an image stay grey.
 
     Args:
         pixels: uint8 [N, C, H, W] in 0..255, N at least 1, C 1 (grey) or 3 (RGB).
-        columns: images a row, at most N are used; by default the grid is about square.
-        scale: whole factor each pixel is repeated by, so that pixels stay squares; by default the smallest
-            that makes an image at least 64 pixels high.
-        gap: pixels of light grey between neighbours, after scaling; there is none around the grid.
+        columns: images per row; by default the grid is about square.
+        scale: how often each pixel is repeated in both directions; by default the smallest number that makes an
+            image at least 64 pixels high.
+        gap: pixels of light grey between neighbours, after scaling; there is no gap around the grid.
 
     Returns:
         A picture of mode L or RGB.
@@ -48,12 +48,12 @@ def grid(pixels: Tensor, *, columns: int | None = None, scale: int | None = None
 
 
 def pairs(originals: Tensor, reconstructions: Tensor, columns: int = 8) -> Image.Image:
-    """Lay out originals in a row and each one's reconstruction right below it; then the next row of both.
+    """Lay out a row of originals with their reconstructions right below, then the next such pair of rows.
 
     Args:
         originals: uint8 [N, C, H, W] in 0..255, N at least 1, C 1 (grey) or 3 (RGB).
         reconstructions: the same shape; row i belongs to original i.
-        columns: pairs a row, at most N are used.
+        columns: pairs per row.
 
     Returns:
         A picture of mode L or RGB, scaled as ``grid`` does by default.
@@ -75,7 +75,7 @@ def pairs(originals: Tensor, reconstructions: Tensor, columns: int = 8) -> Image
 
 
 def heat(values: Tensor) -> Tensor:
-    """Colour values in [0, 1], float [N, h, w], as uint8 [N, 3, h, w]: dark for 0, bright for 1."""
+    """Return the colours of values in [0, 1], float [N, h, w], as uint8 [N, 3, h, w]: dark for 0, bright for 1."""
     from matplotlib import colormaps
 
     coloured = colormaps["magma"](values.clamp(0, 1).numpy(), bytes=True)
@@ -83,7 +83,7 @@ def heat(values: Tensor) -> Tensor:
 
 
 def with_scale(picture: Image.Image, most: float, *, unit: str) -> Image.Image:
-    """Put the scale of a heat map right of a picture: from 0 to ``most``, the value coloured as 1, in a unit."""
+    """Add the scale of a heat map to the right of a picture: from 0 to ``most``, whose colour is that of 1."""
     bar = heat(torch.linspace(1, 0, picture.height).expand(1, _SCALE_WIDTH, -1).mT)[0]
     canvas = Image.new("RGB", (picture.width + _SCALE_WIDTH + 110, picture.height), (GAP_GREY,) * 3)
     canvas.paste(picture, (0, 0))
@@ -112,11 +112,11 @@ def img_element(path: Path, *, alt: str, widest: int = 960) -> str:
     Args:
         path: the PNG file.
         alt: what the picture shows, for those who do not see it.
-        widest: CSS pixels that the page offers. A picture of less than half of it is enlarged by a whole
-            factor; only what fits gets the class ``exact``, as shrinking by nearest neighbour drops rows.
+        widest: CSS pixels that the page offers. A picture of less than half the width is enlarged by a whole
+            factor. Only a picture that fits gets the class ``exact``: shrinking by nearest neighbour drops rows.
 
     Raises:
-        UserError: if the file is no picture.
+        UserError: when the file is not a PNG.
     """
     try:
         with Image.open(path) as image:
@@ -131,18 +131,18 @@ def img_element(path: Path, *, alt: str, widest: int = 960) -> str:
 
 
 def figures_over_time(folder: Path, kind: str, *, alt: str) -> str:
-    """Show the last picture of a kind large, and up to five steps on the way to it small, as HTML.
+    """Return HTML that shows the last picture of a kind large, and up to five earlier ones small.
 
     Args:
-        folder: holds ``KIND-STEP.png`` and perhaps ``KIND.png``, which is then the last one.
+        folder: has ``KIND-STEP.png`` and perhaps ``KIND.png``, which then is the last picture.
         kind: such as ``samples``.
-        alt: what such a picture shows.
+        alt: what the pictures show.
 
     Returns:
         HTML figures; "" if there is no such picture.
 
     Raises:
-        UserError: if one of the files shown is no picture.
+        UserError: when one of these files is not a PNG.
     """
     numbered = [(path.stem.removeprefix(f"{kind}-"), path) for path in folder.glob(f"{kind}-*.png")]
     steps = sorted((int(step), path) for step, path in numbered if step.isdecimal())

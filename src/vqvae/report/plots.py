@@ -1,4 +1,4 @@
-"""Curves and code counts as HTML figures in the page's own colours and font, so they read in light and dark."""
+"""Curves and code counts as HTML figures, in the colours and the font of the page, light or dark."""
 
 # matplotlib leaves the type of **kwargs open nearly everywhere
 # pyright: reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # importing matplotlib takes a second that `vqvae encode` sho
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Ink by role. The hex is what matplotlib draws with; the page's CSS variable of that name replaces it.
+# The inks' colours. matplotlib draws with these; in the SVG a CSS variable of the page takes their place.
 INKS = {
     "train": "#2b6cb1",
     "validation": "#d4551c",
@@ -26,24 +26,24 @@ INKS = {
     "rule": "#e3e4e8",
     "dead": "#c2323b",
 }
-_MOST_POINTS = 800  # a figure is some 900 device pixels wide; more points only make the page heavier
+_MOST_POINTS = 800  # a figure is about 900 device pixels wide; more points only make the page larger
 _MOST_BARS = 1024
-_DOTTED = (0, (1, 2.5))  # matplotlib's way to say: from 0, one line width on and two and a half off
+_DOTTED = (0, (1, 2.5))  # from 0: one line width drawn, two and a half left out
 _DASHED = (0, (4, 3))
 _LEVEL_STYLES = {"uniform": ("dotted", _DOTTED), "unigram": ("dashed", _DASHED)}
 _SIZES = {"wide": (840, 290), "half": (410, 210), "quarter": (200, 130)}
 
 
 def _is_log(panel: Panel) -> bool:
-    """Say whether the panel is drawn on a logarithmic scale: it may be, and its values span a factor of 10."""
+    """Return whether a panel is drawn on a logarithmic scale: it may be, and its values span a factor of 10."""
     values = [value for curve in panel.curves for value in smooth(curve.values)]
     return panel.may_be_log and min(values) > 0 and max(values) > 10 * min(values)
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """Average each value with its neighbours in a centred window of a fortieth of the line.
+    """Average each value with its neighbours in a window of a fortieth of the line.
 
-    Centred, as a trailing average would shift every drop to the right; the window shrinks at the ends.
+    The window is centred, since a trailing average would shift every drop to the right. It shrinks at the ends.
     """
     half = len(values) // 80
     total = np.concatenate([[0.0], np.cumsum(values)])
@@ -56,8 +56,8 @@ def panel_figure(panel: Panel, *, name: str) -> str:
     """Draw one panel as an HTML ``<figure>``: a caption with the key of its lines, and an inline SVG.
 
     Args:
-        panel: what to draw.
-        name: unique on the page; ids inside the SVG grow from it.
+        panel: the panel.
+        name: unique on the page; the ids in the SVG begin with it.
     """
     log_scale = _is_log(panel)
     named = [curve for curve in panel.curves if curve.label != "train" or len(panel.curves) > 1]
@@ -77,8 +77,8 @@ def panel_figure(panel: Panel, *, name: str) -> str:
         keys += _key(f"best, {value:.4g} at step {step:,.0f}", "validation", "ring")
     axes.margins(y=0.08)
     if panel.key in ("rate", "speed"):
-        axes.set_ylim(bottom=0)  # a constant stays a flat line, a jitter of 1 % looks like one
-    axes.set_xlim(0, panel.last_step * 1.01 or 1)  # the same for all panels, so that the eye can go across
+        axes.set_ylim(bottom=0)  # so that a jitter of 1 % does not fill the panel
+    axes.set_xlim(0, panel.last_step * 1.01 or 1)  # the same in all panels, so that they can be compared
     _label_ticks(axes)
     ends = "; ".join(f"{curve.label} {curve.values[0]:.4g} to {curve.values[-1]:.4g}" for curve in panel.curves)
     svg = _svg(figure, name=name, alt=f"{panel.title} by step: {ends}.")
@@ -87,17 +87,19 @@ def panel_figure(panel: Panel, *, name: str) -> str:
 
 
 def usage_figure(counts: Sequence[int], *, perplexity: float | None, name: str) -> str:
-    """Draw how often each code is used, the most used first, relative to even use (1), as an HTML ``<figure>``.
+    """Draw how often each code is used, relative to even use (1), the most used first, as an HTML ``<figure>``.
 
     Args:
         counts: [K] how often each code was chosen, in any order.
-        perplexity: 1 to K, the number of codes in even use; a dashed line marks it.
-        name: unique on the page; ids inside the SVG grow from it.
+        perplexity: effective number of codes in use, 1 to K; a dashed line marks it.
+        name: unique on the page; the ids in the SVG begin with it.
     """
     ranked = np.sort(np.asarray(counts, dtype=np.float64))[::-1]
     used = int((ranked > 0).sum())
     share = ranked * len(ranked) / max(1.0, ranked.sum())
-    log_scale = used > 0 and share[0] > 10 * share[used // 2]  # else a few codes hide how even the rest is
+    log_scale = (
+        used > 0 and share[0] > 10 * share[used // 2]
+    )  # else a few codes hide how even the use of the others is
     keys = _key("even use", "axis", "dotted")
     edges = np.unique(np.linspace(0, len(ranked), min(len(ranked), _MOST_BARS) + 1).astype(int))
     figure, axes = _blank(840, 240)
@@ -117,7 +119,7 @@ def usage_figure(counts: Sequence[int], *, perplexity: float | None, name: str) 
     _label_ticks(axes)
     svg = _svg(figure, name=name, alt=f"Use of the {len(ranked):,} codes, most used first; {used:,} are used.")
     title = f"{used:,} of {len(ranked):,} codes used"
-    note = "times chosen over even use, most used first" + ("; log scale" if log_scale else "")
+    note = "relative to even use, most used first" + ("; log scale" if log_scale else "")
     return _figure("wide", title, note, keys, svg)
 
 

@@ -1,4 +1,4 @@
-"""Stores of codes of any size: shards, their format, and the work that processes share."""
+"""Stores of codes of any size: their format, and work that several processes share."""
 
 from vqvae.tokens.store import Shard as Shard
 from vqvae.tokens.store import Store as Store

@@ -1,4 +1,4 @@
-"""A store of codes: a directory of shards, each of which says by itself what it is."""
+"""A store of codes: a directory of shards. Every shard repeats what the store is, so that it can be read alone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass as plain_dataclass
@@ -15,7 +15,7 @@ from vqvae.errors import UserError
 from vqvae.files import read_json, remove_leftovers, write_json
 from vqvae.ownership import file_locks
 from vqvae.tensorfile import load_tensors, save_tensors
-from vqvae.tokens.work_queue import alone
+from vqvae.tokens.work_queue import exclusive
 
 STORE_KIND, SHARD_KIND, VERSION = "vqvae-code-store", "vqvae-code-shard", 2
 STORE_FILE, LOCK_FILE = "store.json", "claims.lock"
@@ -26,18 +26,18 @@ Side = Annotated[int, Field(gt=0, le=2**20)]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class StoreHeader:
-    """What a store says of itself, in ``store.json`` and again in every shard.
+    """What a store is, written to ``store.json`` and again to every shard.
 
     Attributes:
-        tokenizer: SHA-256 of the tokenizer's file.
+        tokenizer: SHA-256 of the tokenizer's file, in hexadecimal.
         shape: (h, w, n) of an image's codes.
         num_codes: K.
         image_shape: (C, H, W).
-        rows: of the source, those that could not be decoded among them.
-        rows_per_shard: shard k holds rows k * rows_per_shard to (k + 1) * rows_per_shard - 1.
-        classes: the names of the labels.
+        rows: number of rows in the source, including rows that could not be decoded.
+        rows_per_shard: shard k has the rows k * rows_per_shard to (k + 1) * rows_per_shard - 1.
+        classes: the classes' names.
         labelled: whether rows have labels.
-        origin: where the codes come from: a data set and its fingerprint, or a prior and its settings.
+        origin: where the codes are from: a data set and its fingerprint, or a prior and its settings.
     """
 
     tokenizer: str
@@ -52,13 +52,11 @@ class StoreHeader:
 
     def __post_init__(self) -> None:
         if self.num_shards > _MOST_SHARDS:
-            raise ValueError(
-                f"{self.rows} rows of {self.rows_per_shard} a shard are more than {_MOST_SHARDS} shards"
-            )
+            raise ValueError(f"{self.rows} rows are more than {_MOST_SHARDS} shards of {self.rows_per_shard} rows")
 
     @property
     def num_shards(self) -> int:
-        """How many shards there are."""
+        """The number of shards."""
         return -(-self.rows // self.rows_per_shard)
 
     @property
@@ -81,11 +79,11 @@ class Shard:
     """Some rows of a store.
 
     Attributes:
-        rows: int64 [m], ascending: which rows of the source these are.
-        codes: [m, h, w, n], of the store's dtype.
+        rows: int64 [m], ascending: the rows' numbers in the source.
+        codes: [m, h, w, n], in the store's dtype.
         labels: int64 [m], or None.
-        names: of the rows in the source; empty where they have none.
-        bad: (name, reason) of the rows that could not be decoded and are missing.
+        names: the rows' names in the source; empty where rows have no names.
+        bad: (name, reason) of the rows that are missing because they could not be decoded.
     """
 
     rows: Tensor
@@ -97,24 +95,29 @@ class Shard:
 
 @plain_dataclass(frozen=True)
 class Store:
-    """A store at a path."""
+    """A store.
+
+    Attributes:
+        path: its directory.
+        header: what the store is.
+    """
 
     path: Path
     header: StoreHeader
 
     @classmethod
     def create(cls, path: Path, header: StoreHeader) -> "Store":
-        """Make a store, or go on with the one that is there, if it is of the same tokenizer and rows.
+        """Make a store, or go on with the store at the path if its header is the same.
 
         Raises:
-            UserError: when something else is there, or the directory cannot be made.
+            UserError: when something else is at the path, or the directory cannot be made.
         """
         if path.exists() and not (path.is_dir() and (_is_store(path) or not any(path.iterdir()))):
             raise UserError(f"{path} exists and is not a store of codes: choose another folder for the store")
         file_locks()  # without which nothing is made
         try:
             path.mkdir(parents=True, exist_ok=True)
-            with alone(path / LOCK_FILE):
+            with exclusive(path / LOCK_FILE):
                 if not (path / STORE_FILE).exists():
                     write_json(path / STORE_FILE, {"kind": STORE_KIND, "version": VERSION, **_plain(header)})
         except OSError as error:
@@ -135,14 +138,14 @@ class Store:
         """Open a store.
 
         Raises:
-            UserError: when there is none at the path, or its header is damaged.
+            UserError: when there is no store at the path, or its header is damaged.
         """
         file = Path(path) / STORE_FILE
         if not file.is_file():
-            raise UserError(f"{path}: no code store; vqvae encode makes one")
+            raise UserError(f"{path}: not a code store; vqvae encode makes one")
         values = read_json(file)
         if (values.pop("kind", None), values.pop("version", None)) != (STORE_KIND, VERSION):
-            raise UserError(f"{file}: not of kind {STORE_KIND}, version {VERSION}")
+            raise UserError(f"{file}: not the header of a {STORE_KIND}, version {VERSION}")
         return cls(Path(path), _header_from(values, file))
 
     def shard_file(self, shard: int) -> Path:
@@ -150,9 +153,9 @@ class Store:
         return self.path / f"codes-{shard:05d}-of-{self.header.num_shards:05d}.safetensors"
 
     def write(self, shard: int, content: Shard) -> None:
-        """Write a shard; the same content gives the same bytes. The caller has claimed it."""
+        """Write a shard that the caller has claimed. The same content gives the same bytes."""
         file = self.shard_file(shard)
-        remove_leftovers(file.parent, of=file.name)  # of an owner that died
+        remove_leftovers(file.parent, of=file.name)  # left by an owner that died
         tensors = {"rows": content.rows, "codes": content.codes.to(self.header.dtype)}
         if content.labels is not None:
             tensors["labels"] = content.labels
@@ -162,15 +165,15 @@ class Store:
         save_tensors(file, SHARD_KIND, VERSION, header, tensors)
 
     def read(self, shard: int) -> Shard:
-        """Read a shard and check that it is whole and this store's.
+        """Read a shard, and check that it is whole and belongs to this store.
 
         Raises:
-            UserError: when it is missing, damaged, or another store's.
+            UserError: when the shard is missing, damaged, or of another store.
         """
         return read_shard(self.shard_file(shard), of=(self.header, shard))
 
     def is_whole(self, shard: int) -> bool:
-        """Tell whether a shard is there and undamaged."""
+        """Return whether a shard exists and is undamaged."""
         try:
             self.read(shard)
         except UserError:
@@ -187,10 +190,14 @@ class Store:
 
 
 def read_shard(file: Path, *, of: tuple[StoreHeader, int] | None = None) -> Shard:
-    """Read a shard by itself, or as the one with a number of a store.
+    """Read the file of a shard.
+
+    Args:
+        file: the file.
+        of: the header and the number that the shard must have; None accepts any.
 
     Raises:
-        UserError: when it is missing, damaged, or of another store or number.
+        UserError: when the shard is missing, damaged, or another one.
     """
     header, tensors = load_tensors(file, SHARD_KIND, VERSION)
     store, number = _header_from(header.get("store"), file), header.get("shard")
@@ -201,7 +208,7 @@ def read_shard(file: Path, *, of: tuple[StoreHeader, int] | None = None) -> Shar
     try:
         bad = tuple(_LISTED.validate_python(header.get("bad"), strict=False))
     except ValidationError:
-        raise UserError(f"{file}: damaged: its list of bad rows is none") from None
+        raise UserError(f"{file}: damaged: its list of bad rows is not a list") from None
     found = (
         Shard(tensors["rows"], tensors["codes"], tensors.get("labels"), (), bad) if _fits(tensors, store) else None
     )
@@ -216,7 +223,7 @@ def read_shard(file: Path, *, of: tuple[StoreHeader, int] | None = None) -> Shar
 
 
 def _fits(tensors: dict[str, Tensor], store: StoreHeader) -> bool:
-    """Tell whether types and shapes are those that the header announces."""
+    """Return whether names, types and shapes are those that the header demands."""
     count = len(tensors["rows"]) if "rows" in tensors and tensors["rows"].ndim else 0
     expected = {"rows": (torch.int64, (count,)), "codes": (store.dtype, (count, *store.shape))}
     if store.labelled:
@@ -252,12 +259,12 @@ def _plain(header: StoreHeader) -> dict[str, Any]:
 
 
 def _is_store(path: Path) -> bool:
-    # a process that died between the two leaves the lock alone
+    # a process that died after making the lock and before writing the header leaves the lock alone
     return (path / STORE_FILE).exists() or {file.name for file in path.iterdir()} <= {LOCK_FILE}
 
 
 def _packed(names: Sequence[str]) -> Tensor:
-    # no file's name holds a NUL
+    # file names cannot contain NUL
     return torch.frombuffer(bytearray("\0".join(names).encode("utf-8", "surrogateescape")), dtype=torch.uint8)
 
 

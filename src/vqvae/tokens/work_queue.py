@@ -1,4 +1,4 @@
-"""Work in numbered pieces, shared by any number of processes; a piece that is done is never done again."""
+"""Work in numbered pieces that any number of processes share. A piece that is done is never done again."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vqvae.ownership import file_locks
 
-_WAIT = 0.2  # seconds between looks at pieces that another process has claimed
+_WAIT = 0.2  # seconds until a process looks again at pieces that another process has claimed
 
 
 def work_through(
@@ -19,15 +19,15 @@ def work_through(
     make: Callable[[int], None],
     tick: Callable[[int], object],
 ) -> None:
-    """Make every piece that is not done, each claimed by one process at a time; return when all are done.
+    """Make every piece that is not done; return when all pieces are done.
 
-    A claim is a lock of the operating system on one byte of a file, so it ends with its owner, however that dies,
-    and whoever waits takes the piece over.
+    A process claims a piece before making it. A claim is a lock of the operating system on one byte of a file, so
+    the claim ends with its process, however the process ends, and a process that waits takes the piece over.
 
     Args:
-        locks: the file, made where there is none; it stays empty.
-        pieces: how many.
-        done: whether a piece is whole; asked with the piece claimed.
+        locks: the file of locks; it is made if missing, and stays empty.
+        pieces: number of pieces.
+        done: returns whether a piece is done; called with the piece claimed.
         make: makes a piece.
         tick: called with each piece that is done.
     """
@@ -73,8 +73,8 @@ def _claim(file: int, piece: int) -> Generator[bool, None, None]:
 
 
 @contextmanager
-def alone(locks: Path) -> Generator[None, None, None]:
-    """Wait until no other process is in here with the same file."""
+def exclusive(locks: Path) -> Generator[None, None, None]:
+    """Run the block while no other process runs one with the same file."""
     with _open(locks) as file:
-        file_locks().lockf(file, file_locks().LOCK_EX, 1, 2**40)  # beyond any piece
+        file_locks().lockf(file, file_locks().LOCK_EX, 1, 2**40)  # a byte beyond those of all pieces
         yield

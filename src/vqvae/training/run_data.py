@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from vqvae.config import DataConfig
-from vqvae.data import Images, ImageSet, Objects, describe
+from vqvae.data import Images, ImageSet, Objects, are_identical, describe
 from vqvae.distributed import broadcast, in_turn, local_rank, rank
 from vqvae.errors import UserError
 from vqvae.files import read_json, write_json
@@ -106,5 +106,6 @@ def _record(data: RunData) -> dict[str, Any]:
         **splits,
         "classes": list(data.train.classes),
         "pixel_variance": data.train.pixel_variance,
+        "identical": are_identical(data.train),
         "bad": [asdict(bad) for bad in [*data.train.bad, *data.validation.bad]],
     }

@@ -25,6 +25,7 @@ from vqvae.training.stage import MODEL, Metrics, StepLosses, Trainable
 
 ESTIMATION_ROWS = 2048  # training rows that buffers of the likelihood are estimated on
 _BATCH = 256
+_LEAST_VARIANCE = 1e-12
 
 
 class TokenizerStage:
@@ -48,7 +49,9 @@ class TokenizerStage:
             forwards_per_update=training.accumulate,
             seed=training.seed,
         )
-        tokenizer.pixel_variance.fill_(max(train.pixel_variance, 1e-12))
+        variance = train.pixel_variance
+        # constant images have none: their loss is then the plain squared error
+        tokenizer.pixel_variance.fill_(variance if variance > _LEAST_VARIANCE else 1.0)
         self.tokenizer: VQVAE = tokenizer.to(
             device=engine.device,
             memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
