@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vqvae.config import DataConfig, config_from, read_otherwise, read_yaml
-from vqvae.data import ImageSet, load_files
+from vqvae.data import ImageSet, Objects, load_files
 from vqvae.errors import ArgumentError, UserError, did_you_mean
 from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, read_model
 from vqvae.models import VQVAE
@@ -166,13 +166,17 @@ def check_controls(controls: Controls, labels: Tensor | None, candidates: int = 
         raise ArgumentError(name, problem) from None
 
 
-def load_for(run: TokenizerRun, spec: str, split: str) -> tuple[ImageSet, str]:
-    """Load a split of a data set for a run's tokenizer.
+def load_for(run: TokenizerRun, data: str | Objects, split: str) -> tuple[ImageSet, str]:
+    """Load a split of a data set, by its spec or an object of ``vqvae.data.load``, for a run's tokenizer.
 
     Returns:
         The images, and how they were made to fit: ``strict`` or ``crop``.
     """
-    images = replace(run.reading, spec=spec).load(split, multiple_of=run.tokenizer.model.factor)
+    multiple = run.tokenizer.model.factor
+    if isinstance(data, str):
+        images = replace(run.reading, spec=data).load(split, multiple_of=multiple)
+    else:
+        images = run.reading.load(split, multiple_of=multiple, data=data)
     return images, run.reading.fit
 
 
