@@ -1,24 +1,61 @@
-"""Discrete image models: a VQ-VAE tokenizer, a PixelCNN prior over its codes, samples and measurements.
+"""Discrete image models: a VQ-VAE tokenizer, a prior over its codes, samples and measurements.
 
 >>> import vqvae
->>> tokenizer = vqvae.load_tokenizer("runs/cifar10")  # doctest: +SKIP
+>>> run = vqvae.train("shapes", steps=500)  # doctest: +SKIP
+>>> tokenizer = vqvae.load_tokenizer(run)  # doctest: +SKIP
 >>> codes = tokenizer.encode(images)  # doctest: +SKIP
 """
 
-from importlib import import_module
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+# every name below but the public ones begins with an underscore: completion shows what is in __all__
+import typing as _typing
+from importlib import import_module as _import_module
 
-if TYPE_CHECKING:
+from vqvae.version import VERSION as _VERSION
+
+if _typing.TYPE_CHECKING:
+    from vqvae.api import evaluate as evaluate
+    from vqvae.api import resume as resume
+    from vqvae.api import sample as sample
+    from vqvae.api import train as train
+    from vqvae.api import train_prior as train_prior
+    from vqvae.data import load as load_images
+    from vqvae.errors import UserError as UserError
     from vqvae.model_io import load_prior as load_prior
     from vqvae.model_io import load_tokenizer as load_tokenizer
 
-__version__ = version("vqvae-toolkit")
-__all__ = ["__version__", "load_prior", "load_tokenizer"]
+__version__ = _VERSION
+__all__ = [
+    "UserError",
+    "__version__",
+    "evaluate",
+    "load_images",
+    "load_prior",
+    "load_tokenizer",
+    "resume",
+    "sample",
+    "train",
+    "train_prior",
+]
+# where each name lives: torch takes a second to import, and `vqvae --help` must not wait for it
+_HOMES = {
+    "UserError": ("vqvae.errors", "UserError"),
+    "evaluate": ("vqvae.api", "evaluate"),
+    "load_images": ("vqvae.data", "load"),
+    "load_prior": ("vqvae.model_io", "load_prior"),
+    "load_tokenizer": ("vqvae.model_io", "load_tokenizer"),
+    "resume": ("vqvae.api", "resume"),
+    "sample": ("vqvae.api", "sample"),
+    "train": ("vqvae.api", "train"),
+    "train_prior": ("vqvae.api", "train_prior"),
+}
 
 
-def __getattr__(name: str) -> Any:
-    # torch takes a second to import: `vqvae --help` must not wait for it
-    if name in ("load_prior", "load_tokenizer"):
-        return getattr(import_module("vqvae.model_io"), name)
-    raise AttributeError(f"module 'vqvae' has no attribute '{name}'")
+def __getattr__(name: str) -> _typing.Any:
+    if name in _HOMES:
+        module, attribute = _HOMES[name]
+        return getattr(_import_module(module), attribute)
+    raise AttributeError(f"module 'vqvae' has no attribute '{name}'; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -94,10 +94,11 @@ class Config:
         """Return the schema of this config, or of the union of all kinds below a base config."""
         kinds = cls.kinds()
         if "kind" in cls.__dict__ or not kinds:
-            schema = handler(source)
-            return _with_hint(schema, cls.__module__) if is_from_outside(cls) else schema
+            return _with_hint(handler(source), cls)
+        # a config that holds others of its base is asked for twice, and the second time it comes as it was without
+        # the hint: so the hint is put around it here too
         return core_schema.tagged_union_schema(
-            {kind: handler.generate_schema(config) for kind, config in kinds.items()},
+            {kind: _with_hint(handler.generate_schema(config), config) for kind, config in kinds.items()},
             cls._kind_of,
             custom_error_type="kind",
             custom_error_message=f"kind must be one of {', '.join(kinds)}",
@@ -148,13 +149,14 @@ def meanings_of(config: type) -> dict[str, str]:
     return {field.name: found[field.name] for field in fields(config) if field.name in found}
 
 
-def is_from_outside(config: type) -> bool:
-    """Say whether a config is of a component from outside this package: of a user's own module."""
-    return config.__module__.partition(".")[0] != __name__.partition(".")[0]
+def _with_hint(schema: CoreSchema, config: type) -> CoreSchema:
+    """Return the schema of a config that is written with the name of its module, where that is a user's own.
 
-
-def _with_hint(schema: CoreSchema, module: str) -> CoreSchema:
-    """Write the name of a config's module with the config, and pass over the name when the config is read."""
+    The name is passed over when the config is read.
+    """
+    module = config.__module__
+    if module.partition(".")[0] == __name__.partition(".")[0]:
+        return schema
 
     def without(value: Any) -> Any:
         if not isinstance(value, Mapping):

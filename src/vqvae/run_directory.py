@@ -20,6 +20,10 @@ class RunDirectory:
 
     path: Path
 
+    def __fspath__(self) -> str:
+        """Return the path, so that a run may stand wherever a path may."""
+        return str(self.path)
+
     @property
     def config(self) -> Path:
         """The run's settings. A directory is a run once it has this file."""

@@ -28,6 +28,7 @@ SAID_BY = {
     "commands/resolve.py: --data": ["likelihood"],
     "config/mistakes.py": OPEN_MODELS,
     "data": READ_IMAGES,
+    "data/decode_all.py: --data.channels": ["train", "prior"],
     "data/splits.py: --data.validation": [name for name in READ_IMAGES if name != "encode"],
     "model_io.py": ["train", "prior", "resume", "sample", "evaluate", "encode", "decode", "reconstruct"],
     "report/page.py": ["evaluate"],

@@ -54,7 +54,7 @@ def test_a_mistyped_word_is_answered_with_what_the_command_has(line: str, says: 
 def test_two_names_of_one_key_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", "shapes", "--steps", "3", "--training.steps", "4"])
-    assert "--steps and --training.steps set the same key" in capsys.readouterr().err
+    assert "--steps is given twice: it is short for training.steps" in capsys.readouterr().err
 
 
 def test_options_and_words_come_in_any_order() -> None:

@@ -67,10 +67,10 @@ def test_a_command_reads_and_builds_each_model_once(
 def test_a_run_of_either_stage_is_opened_by_its_path(tokenizer_run: Run, prior_run: Run) -> None:
     assert not isinstance(open_run(tokenizer_run.path), PriorRun)
     run = open_run(prior_run.path)
-    assert isinstance(run, PriorRun) and run.spec == "shapes"
+    assert isinstance(run, PriorRun) and run.data is not None and run.data.spec == "shapes"
     assert run.tokenizer.hash == run.prior.card.tokenizer
     alone = open_run(tokenizer_run.best)
-    assert alone.spec is None and alone.tokenizer.hash == open_tokenizer_run(tokenizer_run.best).tokenizer.hash
+    assert alone.data is None and alone.tokenizer.hash == open_tokenizer_run(tokenizer_run.best).tokenizer.hash
 
 
 def test_errors_name_the_argument(prior_run: Run, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from vqvae.cli.options import (
 )
 from vqvae.cli.parser import CommandParser, spec
 from vqvae.cli.printing import written
-from vqvae.cli.progress import bar
+from vqvae.progress import bar
 
 _READING = "Images are made to fit as the run's own were, or as the keys about reading say."
 

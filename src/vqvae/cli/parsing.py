@@ -9,6 +9,7 @@ from vqvae.cli.options import add_plugin
 from vqvae.cli.parser import CommandParser, Run
 from vqvae.cli.plugins import import_plugin
 from vqvae.errors import UserError, did_you_mean
+from vqvae.version import VERSION
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -72,6 +73,4 @@ def _plugins(words: Sequence[str]) -> list[str]:
 
 
 def _version() -> str:
-    from vqvae import __version__
-
-    return f"vqvae {__version__}"
+    return f"vqvae {VERSION}"

@@ -7,9 +7,9 @@ from typing import Any
 from vqvae.cli.options import SPECS, add_controls, add_device, add_label, add_picture, add_run
 from vqvae.cli.parser import CommandParser, integer, path, spec
 from vqvae.cli.printing import written
-from vqvae.cli.progress import bar
 from vqvae.cli.tokens import sample_into_store
 from vqvae.errors import UserError
+from vqvae.progress import bar
 
 
 def add_commands(command: Callable[..., CommandParser]) -> None:

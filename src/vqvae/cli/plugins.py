@@ -1,8 +1,9 @@
 """Modules of the user's own, imported because the command line names them."""
 
+import importlib
 import sys
 import traceback
-from importlib import import_module, util
+from importlib import util
 from pathlib import Path
 from types import ModuleType
 
@@ -35,7 +36,7 @@ def import_plugin(name: str) -> None:
 def _import(name: str, file: Path | None) -> None:
     try:
         if file is None:
-            import_module(name)
+            importlib.import_module(name)
         else:
             _import_file(file, name)
     except UserError:
@@ -50,7 +51,9 @@ def _is_missing(name: str, error: Exception) -> bool:
     """Say whether the plugin itself was not found, and not a module that it imports."""
     if isinstance(error, ModuleNotFoundError):
         return bool(error.name) and f"{name}.".startswith(f"{error.name}.")
-    return not _steps(error)  # not a name of a module at all, such as "" or ".x"
+    return not isinstance(error, SyntaxError) and not _steps(
+        error
+    )  # not a name of a module at all, such as "" or ".x"
 
 
 def _import_file(file: Path, name: str) -> ModuleType:
@@ -75,14 +78,14 @@ def _import_file(file: Path, name: str) -> ModuleType:
 
 def _steps(error: BaseException) -> list[traceback.FrameSummary]:
     """Return the lines of the plugin, and of what it calls, that led to an error."""
-    here = (__file__, "<frozen")
-    return [step for step in traceback.extract_tb(error.__traceback__) if not step.filename.startswith(here)]
+    ours = (__file__, "<frozen", str(Path(importlib.__file__).parent))
+    return [step for step in traceback.extract_tb(error.__traceback__) if not step.filename.startswith(ours)]
 
 
 def _where(error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: "
-    steps = [step for step in _steps(error) if "importlib" not in step.filename]
+    steps = _steps(error)
     return f"{steps[-1].filename}, line {steps[-1].lineno}: " if steps else ""
 
 

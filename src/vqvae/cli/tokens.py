@@ -7,7 +7,7 @@ from typing import Any
 
 from vqvae.cli.options import add_data, add_device, add_run, add_split
 from vqvae.cli.parser import CommandParser, integer, path
-from vqvae.cli.progress import bar
+from vqvae.progress import bar
 
 _SHOWN = 10  # bad images that are named on the screen; the store names all
 

@@ -15,13 +15,7 @@ from vqvae.screen import say
 if TYPE_CHECKING:
     from vqvae.training import Run
 
-_SHORT = {
-    "data": "data.spec",
-    "strict": "data.strict",
-    "steps": "training.steps",
-    "precision": "training.precision",
-    "device": "training.device",
-}
+_SHORT_NAMES = ("data", "strict", "steps", "precision", "device")
 
 
 def add_commands(command: Callable[..., CommandParser]) -> None:
@@ -110,12 +104,14 @@ def _prior(arguments: argparse.Namespace) -> None:
 
 def _settings(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the settings by recipe key, of keys and of their short names."""
-    short = {name: getattr(arguments, name, None) for name in _SHORT}
-    found = {_SHORT[name]: value for name, value in short.items() if value is not None}
-    for name, key in _SHORT.items():
-        if key in found and key in arguments.overrides:
-            raise UserError(f"--{name} and --{key} set the same key: give one of them")
-    return {**arguments.overrides, **found}
+    from vqvae.config import full_keys
+
+    short = {name: getattr(arguments, name, None) for name in _SHORT_NAMES}
+    given = {name: value for name, value in short.items() if value is not None}
+    try:
+        return full_keys({**arguments.overrides, **given})
+    except UserError as error:
+        raise UserError(f"--{error}") from None
 
 
 def _resume(arguments: argparse.Namespace) -> None:

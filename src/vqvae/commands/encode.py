@@ -82,17 +82,8 @@ def encode_to_store(
 
 
 def _stream_for(run: TokenizerRun, spec: str, split: str) -> ImageStream:
-    data, tokenizer = run.reading, run.tokenizer.model
-    return open_stream(
-        spec,
-        split,
-        size=data.size,
-        fit=data.fit,
-        channels=tokenizer.channels,
-        strict=data.strict,
-        limit=data.limit,
-        multiple_of=tokenizer.factor,
-    )
+    options = run.reading_of(spec).options(run.tokenizer.model.factor)
+    return open_stream(spec, split, **{**options, "validation": 0})  # a store holds all of a split
 
 
 def _header(tokenizer: Opened[VQVAE], stream: ImageStream, shard_rows: int) -> StoreHeader:

@@ -6,20 +6,24 @@ from dataclasses import replace
 import torch
 
 from vqvae.commands.resolve import PriorRun, TokenizerRun, load_for
+from vqvae.data import Objects
 from vqvae.files import write_json
 from vqvae.metrics import Models, Results, measure
 from vqvae.metrics.baselines import load_counts
 from vqvae.progress import Progress, silent
 from vqvae.run_directory import RunDirectory
+from vqvae.version import VERSION
 
 
-def evaluate(run: TokenizerRun, spec: str, *, split: str = "test", progress: Progress = silent) -> Results:
+def evaluate(
+    run: TokenizerRun, data: str | Objects, *, split: str = "test", progress: Progress = silent
+) -> Results:
     """Measure a run's models on a split of a data set, and keep the results in the run's ``evaluation.json``.
 
     Args:
         run: the models. A prior is measured with its tokenizer.
-        spec: the data set.
-        split: ``train`` or ``test``.
+        data: the data set's spec, or an object as ``vqvae.data.load`` takes it.
+        split: ``train``, ``validation`` or ``test``.
         progress: called with the number of images measured and of all images.
 
     Raises:
@@ -29,7 +33,7 @@ def evaluate(run: TokenizerRun, spec: str, *, split: str = "test", progress: Pro
     models = Models(run.tokenizer.model)
     if isinstance(run, PriorRun):
         models = replace(models, prior=run.prior.model, code_counts=load_counts(directory.code_counts))
-    images, fit = load_for(run, spec, split)
+    images, fit = load_for(run, data, split)
     results = measure(models, images, fit=fit, progress=progress)
     results = replace(results, protocol={**results.protocol, "versions": _versions()})
     if directory.path.is_dir():
@@ -38,6 +42,4 @@ def evaluate(run: TokenizerRun, spec: str, *, split: str = "test", progress: Pro
 
 
 def _versions() -> dict[str, str]:
-    from vqvae import __version__
-
-    return {"vqvae": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {"vqvae": VERSION, "torch": torch.__version__, "python": platform.python_version()}

@@ -104,9 +104,9 @@ def likelihood_picture(
 
 
 def _own_data(run: PriorRun) -> str:
-    if run.spec is None:
+    if run.data is None:
         raise ArgumentError("data", f"is needed: {run.path} has no config.yaml that says what it was trained on")
-    return run.spec
+    return run.data.spec
 
 
 def _references(run: PriorRun, spec: str, label_row: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vqvae.config import DataConfig, config_from, read_otherwise, read_yaml
-from vqvae.data import ImageSet, load_files
+from vqvae.data import ImageSet, Objects, load_files
 from vqvae.errors import ArgumentError, UserError, did_you_mean
 from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, read_model
 from vqvae.models import VQVAE
@@ -27,16 +27,22 @@ class TokenizerRun:
     Attributes:
         path: what was opened: a run directory or a model file.
         tokenizer: in eval mode, on the device.
-        spec: the data that the run was trained on; None for a model file by itself.
+        data: the run's settings of its data; None for a model file by itself.
         reading: how images are read for the tokenizer.
         device: of the models.
     """
 
     path: Path
     tokenizer: Opened[VQVAE]
-    spec: str | None
+    data: DataConfig | None
     reading: DataConfig
     device: torch.device
+
+    def reading_of(self, spec: str) -> DataConfig:
+        """Return how the data of a spec are read; the run's own have the column of labels that the run names."""
+        how = replace(self.reading, spec=spec)
+        own = self.data is not None and self.data.spec == spec and how.label is None
+        return replace(how, label=self.data.label) if own and self.data is not None else how
 
 
 @dataclass(frozen=True)
@@ -100,8 +106,14 @@ def _tokenizer_run(
     own = config_from(read_yaml(run.config), str(run.config)).data if run.exists else None
     as_own = own or DataConfig()
     channels: Any = tokenizer.model.channels
-    how = DataConfig(size=as_own.size, fit=as_own.fit, validation=as_own.validation, channels=channels)
-    return TokenizerRun(Path(path), tokenizer, own and own.spec, read_otherwise(how, reading or {}), on)
+    how = DataConfig(
+        size=as_own.size,
+        fit=as_own.fit,
+        channels=channels,
+        range=as_own.range,
+        validation=as_own.validation,
+    )
+    return TokenizerRun(Path(path), tokenizer, own, read_otherwise(how, reading or {}), on)
 
 
 def _prior_run(
@@ -166,13 +178,17 @@ def check_controls(controls: Controls, labels: Tensor | None, candidates: int = 
         raise ArgumentError(name, problem) from None
 
 
-def load_for(run: TokenizerRun, spec: str, split: str) -> tuple[ImageSet, str]:
-    """Load a split of a data set for a run's tokenizer.
+def load_for(run: TokenizerRun, data: str | Objects, split: str) -> tuple[ImageSet, str]:
+    """Load a split of a data set, by its spec or an object of ``vqvae.data.load``, for a run's tokenizer.
 
     Returns:
         The images, and how they were made to fit: ``strict`` or ``crop``.
     """
-    images = replace(run.reading, spec=spec).load(split, multiple_of=run.tokenizer.model.factor)
+    multiple = run.tokenizer.model.factor
+    if isinstance(data, str):
+        images = run.reading_of(data).load(split, multiple_of=multiple)
+    else:
+        images = run.reading.load(split, multiple_of=multiple, data=data)
     return images, run.reading.fit
 
 
@@ -196,11 +212,4 @@ def image_files(run: TokenizerRun, names: Sequence[str]) -> Tensor:
     Raises:
         UserError: for a file that is no image, or that does not fit.
     """
-    data, tokenizer = run.reading, run.tokenizer.model
-    return load_files(
-        [Path(name) for name in names],
-        size=data.size,
-        fit=data.fit,
-        channels=tokenizer.channels,
-        multiple_of=tokenizer.factor,
-    ).pixels
+    return load_files([Path(name) for name in names], **run.reading.options(run.tokenizer.model.factor)).pixels

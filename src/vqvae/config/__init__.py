@@ -7,6 +7,7 @@ from vqvae.config.changes import read_otherwise as read_otherwise
 from vqvae.config.keys import Group as Group
 from vqvae.config.keys import Key as Key
 from vqvae.config.keys import closest_key as closest_key
+from vqvae.config.keys import full_keys as full_keys
 from vqvae.config.keys import groups_of as groups_of
 from vqvae.config.keys import is_key as is_key
 from vqvae.config.keys import key_names as key_names

@@ -1,18 +1,26 @@
 """The keys of a recipe: what values each takes, its default and its meaning, from the dataclasses of configs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from vqvae.component import Config, component_class, meanings_of
 from vqvae.config.runs import DataConfig, PriorConfig, RunConfig, TokenizerConfig
-from vqvae.errors import closest
+from vqvae.errors import UserError, closest
 from vqvae.value_words import in_yaml, plain_type, values_in_words
 
 STAGES: dict[str, type[RunConfig]] = {"tokenizer": TokenizerConfig, "prior": PriorConfig}
 
 
+# what the command line and Python call some keys for short
+SHORT_NAMES = {
+    "data": "data.spec",
+    "strict": "data.strict",
+    "steps": "training.steps",
+    "precision": "training.precision",
+    "device": "training.device",
+}
 _TRAINING_ALONE = ("spec", "channels", "flip", "crops", "stream", "interleave")
 
 
@@ -62,6 +70,21 @@ def reading_keys() -> list[str]:
     """Return the keys about reading images, which commands that only read images take too."""
     names = [field.name for field in fields(DataConfig) if field.name not in _TRAINING_ALONE]
     return [f"data.{name}" for name in names]
+
+
+def full_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by their keys: ``steps`` becomes ``training.steps``, and ``a__b`` becomes ``a.b``.
+
+    Raises:
+        UserError: for two names of one key.
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        key = SHORT_NAMES.get(name, name.replace("__", "."))
+        if key in found:
+            raise UserError(f"{name} is given twice: it is short for {key}")
+        found[key] = value
+    return found
 
 
 def is_key(stage: str, name: str) -> bool:

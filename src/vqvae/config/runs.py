@@ -83,7 +83,7 @@ class DataConfig:
             self.spec if data is None else data,
             "train",
             interleave=self.interleave,
-            **self._options(multiple_of),
+            **self.options(multiple_of),
         )
 
     def validation_images(self, multiple_of: int, *, train: Images, data: Objects | None = None) -> ImageSet:
@@ -118,14 +118,15 @@ class DataConfig:
 
     def load(self, split: str, *, multiple_of: int, data: Objects | None = None) -> ImageSet:
         """Read a split, ``train``, ``validation`` or ``test``, into memory."""
-        options = self._options(multiple_of)
+        options = self.options(multiple_of)
         where = self.spec if data is None else data
         if split == "validation" and self.validation == 0:
             images = load(where, "train", **options)
             return replace(images, split=split, origin=f"the training images themselves, {images.origin}")
         return load(where, split, **options)
 
-    def _options(self, multiple_of: int) -> LoadOptions:
+    def options(self, multiple_of: int) -> LoadOptions:
+        """Return the options of ``vqvae.data.load`` for images whose sides are multiples of ``multiple_of``."""
         return {
             "size": self.size,
             "fit": self.fit,

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from vqvae.data.decoding import PixelRange, UndecodableError, brightest, decode, is_grey, measure, quiet_pil
 from vqvae.data.imageset import BadFile, ImageSet
 from vqvae.data.resize import Crop, Size, Strict, most_common, round_down, spell
 from vqvae.data.source import Content, Item, Source, all_rows
 from vqvae.errors import UserError
-from vqvae.screen import stderr
+from vqvae.progress import make_bar
 
 Fit = Literal["strict", "crop"]
 
@@ -175,10 +174,7 @@ def _fill(
     canvas: NDArray[np.uint8] | None = None
     kept: list[int] = []
     bad: list[BadFile] = []
-    # disable=None: silent where stderr is no terminal.
-    with tqdm(
-        total=source.count, desc=title, leave=False, disable=None, dynamic_ncols=True, file=stderr()
-    ) as progress:
+    with make_bar(total=source.count, desc=title, leave=False) as progress:
         for batch in decoded(source, frame, wanted, range(source.count)):
             progress.update(len(batch.rows) + len(batch.bad))
             bad += batch.bad

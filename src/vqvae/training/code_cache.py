@@ -8,13 +8,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vqvae.data import Augmentation, Images
 from vqvae.errors import UserError
 from vqvae.files import remove_leftovers
 from vqvae.models import VQVAE
-from vqvae.screen import stderr
+from vqvae.progress import make_bar
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 
@@ -88,15 +87,7 @@ def _encoded(
     codes = torch.empty(len(views), len(images), *spec.shape, dtype=small)
     kept: list[Tensor] = []
     count = 0
-    with tqdm(
-        total=len(images),
-        desc="encode",
-        unit="image",
-        leave=False,
-        disable=None,
-        dynamic_ncols=True,
-        file=stderr(),
-    ) as bar:
+    with make_bar(total=len(images), desc="encode", unit="image", leave=False) as bar:
         for rows, pixels in images.iter_batches():
             for view in range(len(views)):
                 seen = images_from_pixels(views.of(pixels, rows, torch.full_like(rows, view)).to(device))

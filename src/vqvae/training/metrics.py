@@ -5,11 +5,10 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from vqvae.distributed import rank
 from vqvae.errors import UserError
 from vqvae.metrics import METRICS
+from vqvae.progress import make_bar, someone_watches
 from vqvae.screen import say, stderr
 
 
@@ -51,13 +50,13 @@ class JsonLines:
 
 
 class Progress:
-    """A bar on a terminal, plain lines elsewhere."""
+    """A bar on a terminal and in a notebook, plain lines elsewhere."""
 
     def __init__(self, start: int, steps: int) -> None:
         self.steps = steps
         self.bar: Any = None
-        if stderr().isatty() and rank() == 0:
-            self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, file=stderr())
+        if someone_watches() and rank() == 0:
+            self.bar = make_bar(total=steps, initial=start, unit="step")
 
     def advance(self) -> None:
         """Count one step."""

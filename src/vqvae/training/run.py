@@ -19,6 +19,7 @@ from vqvae.files import make_first_free, read_records, remove_leftovers, write_a
 from vqvae.interruption import Interrupted
 from vqvae.ownership import file_locks, owned
 from vqvae.run_directory import RunDirectory
+from vqvae.version import VERSION
 
 
 class Run(RunDirectory):
@@ -86,6 +87,11 @@ class Run(RunDirectory):
         except Interrupted as stop:
             raise Interrupted(stop.signum, f"{stop}; {self._how_to_go_on()}") from None
 
+    def _repr_png_(self) -> bytes | None:
+        """Return the newest reconstructions or samples of the training, which a notebook shows for the run."""
+        pictures = sorted(self.samples.glob("*.png"))
+        return pictures[-1].read_bytes() if pictures else None
+
     def _how_to_go_on(self) -> str:
         return f"go on with: vqvae resume {self.path}" if self.exists else "start again; nothing was begun"
 
@@ -106,12 +112,10 @@ class Run(RunDirectory):
 
     def write_environment(self, **more: Any) -> None:
         """Record what the run was made with."""
-        from vqvae import __version__
-
         write_json(
             self.environment,
             {
-                "vqvae": __version__,
+                "vqvae": VERSION,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
                 "platform": platform.platform(),

@@ -1,0 +1,197 @@
+"""The package from Python: what ``import vqvae`` offers, for scripts and notebooks.
+
+Each function does what the command of its name does. Paths may be relative. Mistakes are raised as ``UserError``,
+whose message is one line.
+"""
+
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from PIL.Image import Image
+
+from vqvae.commands.evaluate import evaluate as evaluate_run
+from vqvae.commands.resolve import open_prior_run, open_run
+from vqvae.commands.sample import sample_picture
+from vqvae.config import DataConfig, Recipe, full_keys, load_config, read_otherwise, recipe_name
+from vqvae.data import Objects
+from vqvae.errors import UserError
+from vqvae.metrics import Models, Results, measure
+from vqvae.model_io import read_model
+from vqvae.models import VQVAE
+from vqvae.paths import whole_path, whole_spec
+from vqvae.progress import bar
+from vqvae.sampling import Controls
+from vqvae.training import Run, prior_config
+from vqvae.training import resume as resume_run
+from vqvae.training import train as start_run
+
+Location = str | PathLike[str]
+Data = str | PathLike[str] | Objects
+
+
+def train(recipe: Recipe, *, data: Data | None = None, out: Location | None = None, **settings: Any) -> Run:
+    """Train a tokenizer; return its run.
+
+    Args:
+        recipe: the name of a shipped recipe, the path of a YAML file, a mapping of its keys, or a config.
+        data: the images, instead of the recipe's own: a path, a name such as ``cifar10``, an array, a torch or
+            Hugging Face ``Dataset``, or whatever else ``load_images`` takes.
+        out: the run directory to make; by default ``runs/RECIPE``, or the next free name.
+        **settings: values of recipe keys, which ``vqvae train --help`` lists. ``steps``, ``device``, ``precision``
+            and ``strict`` are named so. Any other key has two underscores for each dot,
+            ``training__batch_size=64``, or is given as ``**{"training.batch_size": 64}``.
+
+    Raises:
+        UserError: for what the caller can mend, before anything is written where that is possible.
+        Interrupted: a KeyboardInterrupt, when training was interrupted; everything is saved, and ``resume`` goes
+            on.
+    """
+    spec, images = _split(data)
+    config = load_config(recipe, "tokenizer", {**full_keys(settings), **spec})
+    return start_run(config, out=_made_whole(out), name=recipe_name(recipe), data=images)
+
+
+def train_prior(
+    tokenizer: Location,
+    recipe: Recipe = "cifar10-prior",
+    *,
+    data: Data | None = None,
+    out: Location | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a prior over the codes of a tokenizer; return its run.
+
+    Args:
+        tokenizer: a tokenizer's run or model file.
+        recipe: as ``train`` takes it.
+        data: the images, as ``train`` takes them; by default those that the tokenizer was trained on.
+        out: the run directory to make; by default ``runs/TOKENIZER-prior``, or the next free name.
+        **settings: as ``train`` takes them.
+
+    Raises:
+        UserError: as ``train``.
+        Interrupted: as ``train``.
+    """
+    spec, images = _split(data)
+    file = read_model(_location(tokenizer, "a tokenizer"))
+    config = prior_config(file, recipe, {**full_keys(settings), **spec})
+    name = f"{Path(tokenizer).resolve().name}-prior"
+    return start_run(config, out=_made_whole(out), name=name, tokenizer=file, data=images)
+
+
+def resume(run: Location, *, data: Data | None = None, **settings: Any) -> Run:
+    """Continue a run from its newest checkpoint; without settings, as if it had never stopped.
+
+    Args:
+        run: the run, or its directory.
+        data: the same training images, where they were moved or are an object in Python.
+        **settings: new values of keys from here on, such as ``steps=20_000`` to train longer.
+
+    Raises:
+        UserError: when there is no run, its data have changed, or a key cannot change in a run that has begun.
+        Interrupted: as ``train``.
+    """
+    spec, images = _split(data)
+    return resume_run(whole_path(run), {**full_keys(settings), **spec}, data=images)
+
+
+def evaluate(
+    model: Location | VQVAE, data: Data, split: str = "test", *, device: str = "auto", **reading: Any
+) -> Results:
+    """Measure a tokenizer, and a prior where the run is a prior's, on a split of a data set.
+
+    Args:
+        model: a run or a model file; or a tokenizer in Python, which is measured where it is, in eval mode.
+        data: the images, as ``train`` takes them.
+        split: ``train``, ``validation`` or ``test``.
+        device: where a run is measured: ``auto``, ``cpu``, ``cuda``, ...
+        **reading: how images are read otherwise than the run's own, such as ``data__size=32, data__fit="crop"``.
+
+    Raises:
+        UserError: when there is no model, or the data do not fit it.
+    """
+    spec, images = _split(data)
+    with bar("evaluate", "image") as progress:
+        if isinstance(model, VQVAE):
+            how = read_otherwise(DataConfig(channels=_channels(model)), full_keys(reading))
+            found = replace(how, spec=spec.get("data.spec", how.spec))
+            loaded = found.load(split, multiple_of=model.factor, data=images)
+            return measure(Models(model.eval()), loaded, fit=how.fit, progress=progress)
+        run = open_run(_location(model, "a run"), device=device, reading=full_keys(reading))
+        measured = images if images is not None else spec["data.spec"]
+        return evaluate_run(run, measured, split=split, progress=progress)
+
+
+def sample(
+    prior: Location,
+    num: int = 64,
+    *,
+    label: str | int | None = None,
+    seed: int = 0,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    guidance: float = 1.0,
+    candidates: int = 1,
+    device: str = "auto",
+) -> Image:
+    """Draw new images from a prior; return them in a grid, which a notebook shows.
+
+    Args:
+        prior: a prior's run.
+        num: the number of images.
+        label: a class, by name or number; by default all classes in turn.
+        seed: image i is a function of the seed, i and its class.
+        temperature: divides the prior's logits; 0 always takes the likeliest code.
+        top_k: draw only from the K likeliest codes.
+        top_p: draw only from the smallest set of likeliest codes whose probabilities sum to at least this.
+        guidance: above 1, images follow their class more closely and vary less (arXiv 2207.12598).
+        candidates: samples per image; the one that the prior assigns to its class with the highest likelihood
+            ratio is kept.
+        device: where to draw.
+
+    Raises:
+        UserError: when there is no prior, for an unknown class, and for a value out of its range.
+    """
+    run = open_prior_run(_location(prior, "a prior's run"), device=device)
+    with bar("sample", "code") as progress:
+        return sample_picture(
+            run,
+            num=num,
+            label=None if label is None else str(label),
+            seed=seed,
+            controls=Controls(temperature, top_k, top_p, guidance),
+            candidates=candidates,
+            progress=progress,
+        )
+
+
+def _split(data: Data | None) -> tuple[dict[str, str], Objects | None]:
+    """Return data as the recipe's key where they are a path or a name, and as an object otherwise."""
+    if data is None:
+        return {}, None
+    if isinstance(data, str | PathLike):
+        return {"data.spec": whole_spec(data)}, None
+    return {}, data
+
+
+def _made_whole(out: Location | None) -> str | None:
+    return None if out is None else whole_path(out)
+
+
+def _location(model: object, wanted: str) -> str:
+    """Return the path or name of a model.
+
+    Raises:
+        UserError: for an object that is not a path; a module is to be saved first.
+    """
+    if isinstance(model, str | PathLike):
+        return whole_spec(cast(Location, model))
+    advice = f"expected {wanted} or its path; a model in Python becomes a file with vqvae.save(model, path)"
+    raise UserError(f"{type(model).__name__}: {advice}")
+
+
+def _channels(model: VQVAE) -> Literal[1, 3]:
+    return cast(Literal[1, 3], model.channels)
