@@ -194,7 +194,7 @@ def test_quantizers_inside_quantizers_are_read_and_their_mistakes_named() -> Non
     quantizer: dict[str, Any] = {
         "kind": "projected",
         "channels": 8,
-        "inner": {"kind": "residual", "depth": 3, "inner": {"kind": "cosine", "num_codes": 32, "dim": 3}},
+        "inner": {"kind": "residual", "depth": 3, "inner": {"kind": "ema", "num_codes": 32, "dim": 3}},
     }
     values: dict[str, Any] = {"stage": "tokenizer", "model": {"quantizer": quantizer}}
     config = config_from(values, "here")

@@ -125,5 +125,5 @@ def test_a_model_cast_to_bf16_trains_and_its_codebook_stays_in_float32(model):
     assert sum(totals[-5:]) < 0.95 * sum(totals[:5]), totals
     model.eval()
     codes = model.encode(images().bfloat16())
-    assert torch.equal(model.quantizer.embed(codes), model(images())[1].z_q)
+    assert torch.equal(model.quantizer.embed(codes).bfloat16(), model(images().bfloat16())[1].z_q)
     assert model.decode(codes).isfinite().all()

@@ -72,7 +72,7 @@ def _variants(kind: str) -> Iterator[tuple[str, QuantizerConfig]]:
         if field.name == "dropout":
             yield f"{kind}-dropout", replace(base, dropout=1.0)
         if field.name == "num_codes" and getattr(base, field.name) == ():
-            yield f"{kind}-sizes", replace(base, num_codes=(9, 12, 5))
+            yield f"{kind}-sizes", replace(base, codebook_sizes=(9, 12, 5))
         if is_inner(type(base), field.name):
             for other, inner in kinds().items():
                 if type(inner) is not type(getattr(base, field.name)) and _can_hold(base, field.name, inner):

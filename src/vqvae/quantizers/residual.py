@@ -65,13 +65,13 @@ class ResidualQuantizer(Quantizer):
         Attributes:
             depth: number of layers.
             inner: the quantizer of each layer.
-            num_codes: K of each layer, coarsest first; an empty list takes the inner quantizer's for all.
+            codebook_sizes: K of each layer, coarsest first; an empty list takes the inner quantizer's for all.
         """
 
         kind: Literal["residual"] = "residual"
         depth: Count = 4
         inner: QuantizerConfig = field(default_factory=EMAQuantizer.Config)
-        num_codes: tuple[NumCodes, ...] = ()
+        codebook_sizes: tuple[NumCodes, ...] = ()
         dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
         estimator: EstimatorName = "straight_through"
 
@@ -79,21 +79,20 @@ class ResidualQuantizer(Quantizer):
             """Refuse what the layer refuses, and numbers of codes that do not fit the layers."""
             if isinstance(self.inner, ResidualQuantizer.Config):
                 raise ValueError(f"inner must not be residual: {ResidualQuantizer.no_residual_because}")
-            if self.num_codes and len(self.num_codes) != self.depth:
-                raise ValueError(f"num_codes of {len(self.num_codes)} layers: expected {self.depth}, one of each")
-            if self.num_codes and "num_codes" not in {setting.name for setting in fields(self.inner)}:
-                raise ValueError(f"num_codes: the inner quantizer {self.inner.kind} has no num_codes of its own")
+            sizes = self.codebook_sizes
+            if sizes and len(sizes) != self.depth:
+                raise ValueError(f"codebook_sizes of {len(sizes)} layers: expected {self.depth}, one of each")
+            if sizes and "num_codes" not in {setting.name for setting in fields(self.inner)}:
+                raise ValueError(f"codebook_sizes: the inner quantizer {self.inner.kind} has no num_codes")
 
         def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> "ResidualQuantizer":
             """Make the quantizer; each layer has a seed of its own."""
-            self.check(depth=self.depth, num_codes=self.num_codes)
-            inner = [replace(self.inner, num_codes=number) for number in self.num_codes] or [
-                self.inner
-            ] * self.depth
+            self.check(depth=self.depth, codebook_sizes=self.codebook_sizes)
+            inner = [replace(self.inner, num_codes=size) for size in self.codebook_sizes]
             return ResidualQuantizer(
                 [
                     layer.build(forwards_per_update=forwards_per_update, seed=seed + number)
-                    for number, layer in enumerate(inner)
+                    for number, layer in enumerate(inner or [self.inner] * self.depth)
                 ],
                 dropout=self.dropout,
                 estimator=estimator_named(self.estimator),
