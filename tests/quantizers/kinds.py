@@ -71,7 +71,7 @@ def _variants(kind: str) -> Iterator[tuple[str, QuantizerConfig]]:
             yield f"{kind}-n3", replace(base, codes_per_position=3)
         if field.name == "dropout":
             yield f"{kind}-dropout", replace(base, dropout=1.0)
-        if field.name == "num_codes" and getattr(base, field.name) == ():
+        if field.name == "codebook_sizes" and getattr(base, field.name) == ():
             yield f"{kind}-sizes", replace(base, codebook_sizes=(9, 12, 5))
         if is_inner(type(base), field.name):
             for other, inner in kinds().items():
