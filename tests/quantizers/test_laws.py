@@ -1,78 +1,37 @@
 """What every quantizer keeps, alone and inside others: the protocol's laws, and the traps others fell into."""
 
 import inspect
+from dataclasses import fields, replace
+from typing import get_type_hints
 
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from vqvae.quantizers import (
-    BSQ,
-    FSQ,
-    LFQ,
-    CosineQuantizer,
-    EMAQuantizer,
-    GroupedQuantizer,
-    GumbelQuantizer,
-    ProjectedQuantizer,
-    Quantizer,
-    ResidualQuantizer,
-    SimVQ,
-    VectorQuantizer,
-    rotation_trick,
-    straight_through,
-)
+from tests.quantizers.kinds import choices, class_of, is_inner, kinds, small, variants
+from vqvae.quantizers import Quantizer, ResidualQuantizer
 
 GRID = (3, 5)
-KEPT = {"revive_every": 3, "revive_below": 0.4, "forwards_per_update": 1}
-
-
-def ema(dim=4, **changes):
-    return EMAQuantizer(12, dim, **{**KEPT, **changes})
-
-
-def vq(dim=4, **changes):
-    return VectorQuantizer(12, dim, **{**KEPT, **changes})
-
-
-KINDS = {
-    "vq": vq,
-    "vq-n3": lambda: vq(codes_per_position=3),
-    "vq-rotation": lambda: vq(estimator=rotation_trick),
-    "ema": ema,
-    "ema-n3": lambda: ema(codes_per_position=3),
-    "ema-rotation": lambda: ema(codes_per_position=2, estimator=rotation_trick),
-    "cosine": lambda: CosineQuantizer(12, 4, **KEPT),
-    "cosine-n2": lambda: CosineQuantizer(12, 4, codes_per_position=2, **KEPT),
-    "simvq": lambda: SimVQ(12, 4),
-    "simvq-n2-rotation": lambda: SimVQ(12, 4, codes_per_position=2, estimator=rotation_trick),
-    "gumbel": lambda: GumbelQuantizer(12, 4, anneal_updates=4),
-    "fsq-odd": lambda: FSQ((3, 5, 7)),
-    "fsq-even": lambda: FSQ((4, 8, 6, 5)),
-    "lfq": lambda: LFQ(5),
-    "bsq": lambda: BSQ(5),
-    "projected-ema": lambda: ProjectedQuantizer(ema(dim=3), 6),
-    "projected-fsq": lambda: ProjectedQuantizer(FSQ((5, 4)), 6),
-    "residual-ema": lambda: ResidualQuantizer([ema(), ema(seed=1), ema(seed=2)]),
-    "residual-vq-dropout": lambda: ResidualQuantizer([vq(), vq(seed=1), vq(seed=2)], dropout=1.0, seed=4),
-    "residual-cosine-rotation": lambda: ResidualQuantizer(
-        [CosineQuantizer(12, 4, **KEPT) for _ in range(2)], estimator=rotation_trick
-    ),
-    "residual-projected": lambda: ResidualQuantizer([ProjectedQuantizer(ema(dim=2), 4) for _ in range(2)]),
-    "projected-residual": lambda: ProjectedQuantizer(ResidualQuantizer([ema(3), ema(3)], dropout=0.5), 5),
-    "grouped": lambda: GroupedQuantizer([ema(2), vq(3, codes_per_position=2)]),
-}
 
 
 def build(name):
     torch.manual_seed(0)
-    return KINDS[name]()
+    return variants()[name].build()
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=variants())
 def make(request):
     """A function that makes the same quantizer anew."""
     return lambda: build(request.param)
+
+
+def is_of_a_network(quantizer, name):
+    """Say whether a tensor belongs to a network that a quantizer holds, such as a ProjectedQuantizer's maps."""
+    owner = quantizer
+    for part in name.split(".")[:-1]:
+        inner = getattr(owner, part)
+        owner = inner if isinstance(inner, Quantizer | torch.nn.ModuleList) else owner
+    return not getattr(owner, "keeps_float32", True)
 
 
 def loss_of(out):
@@ -129,8 +88,7 @@ def test_embed_gives_z_q_bit_for_bit(started, training, latents):
     for step in range(4):
         z_e = latents(started, step).requires_grad_()
         out = started(z_e)
-        assert out.z_q.shape == z_e.shape
-        assert out.z_q.dtype == torch.float32
+        assert out.z_q.shape == z_e.shape and out.z_q.dtype == z_e.dtype
         assert torch.equal(started.embed(out.codes), out.z_q)
         started.update()
 
@@ -195,8 +153,8 @@ def test_gradients_reach_every_parameter(started, latents):
     if loss.requires_grad:
         loss.backward()
     for name, parameter in started.named_parameters():
-        if "layers.2" in name or "layers.1" in name:
-            continue  # of layers that dropout may have left out
+        if isinstance(started, ResidualQuantizer) and started.dropout and "layers.0" not in name:
+            continue  # dropout may have left the layer out
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
@@ -229,9 +187,8 @@ def test_autocast_moves_no_code_and_no_bit(started, latents):
     plain = started(z_e)
     with torch.autocast("cpu", torch.bfloat16):
         cast = started(z_e)
-    assert cast.z_q.dtype == torch.float32
     assert torch.equal(plain.codes, cast.codes)
-    assert torch.equal(started.embed(cast.codes), cast.z_q)
+    assert torch.equal(started.embed(cast.codes).bfloat16(), cast.z_q)
     started.train()
     with torch.autocast("cpu", torch.bfloat16):
         z_e = z_e.requires_grad_()
@@ -244,14 +201,14 @@ def test_autocast_moves_no_code_and_no_bit(started, latents):
 def test_a_module_cast_to_bf16_keeps_codebooks_and_statistics_in_float32_and_trains(started, latents):
     started.to(torch.bfloat16)
     for name, value in started.state_dict().items():
-        network = ".down." in f".{name}" or ".up." in f".{name}"  # a ProjectedQuantizer's maps are networks
-        assert value.dtype == torch.bfloat16 if network else value.dtype != torch.bfloat16, name
+        cast = is_of_a_network(started, name) and "update_counter" not in name
+        assert (value.dtype == torch.bfloat16) == cast, name
     for step in range(4):
         out, _ = learn(started, latents(started, step).bfloat16())
-        assert out.z_q.dtype == torch.float32
+        assert out.z_q.dtype == torch.bfloat16
         assert loss_of(out).isfinite()
     out = started(latents(started, 9).bfloat16())
-    assert torch.equal(started.embed(out.codes), out.z_q)
+    assert torch.equal(started.embed(out.codes).bfloat16(), out.z_q)
     assert all(value.isfinite().all() for value in started.state_dict().values())
 
 
@@ -323,7 +280,7 @@ def test_one_nan_token_poisons_neither_codebook_nor_statistics(make, bad, latent
         quantizer.update()
     assert_same(state(clean), state(hit))
     for (name, p), (_, q) in zip(clean.named_parameters(), hit.named_parameters(), strict=True):
-        if p.grad is not None and "down" not in name:
+        if p.grad is not None and not is_of_a_network(clean, name):  # a map sees the NaN itself
             torch.testing.assert_close(p.grad, q.grad, msg=name)
 
 
@@ -341,72 +298,90 @@ def test_activation_checkpointing_notes_a_batch_once(make, latents):
         assert_same(state(plain), state(again))
 
 
-ARGUMENTS = {
-    VectorQuantizer: (
-        {"num_codes": 12, "dim": 4, "codes_per_position": 1, "estimator": straight_through,
-         "forwards_per_update": 1, "revive_every": 2, "revive_below": 0.6, "seed": 0},
-        {"num_codes": 13, "dim": 3, "codes_per_position": 2, "estimator": rotation_trick,
-         "forwards_per_update": 3, "revive_every": 3, "revive_below": 0.9, "seed": 1},
-    ),
-    SimVQ: (
-        {"num_codes": 12, "dim": 4, "codes_per_position": 1, "estimator": straight_through},
-        {"num_codes": 13, "dim": 3, "codes_per_position": 2, "estimator": rotation_trick},
-    ),
-    GumbelQuantizer: (
-        {"num_codes": 12, "dim": 4, "kl_weight": 1e-2, "start_temperature": 1.0, "final_temperature": 0.1,
-         "anneal_updates": 8, "forwards_per_update": 1, "seed": 0},
-        {"num_codes": 13, "dim": 3, "kl_weight": 2e-2, "start_temperature": 2.0, "final_temperature": 0.2,
-         "anneal_updates": 9, "forwards_per_update": 2, "seed": 1},
-    ),
-    FSQ: ({"levels": (3, 5)}, {"levels": (5, 3)}),
-    LFQ: (
-        {"bits": 4, "entropy_weight": 0.1, "diversity": 1.0, "temperature": 1.0},
-        {"bits": 5, "entropy_weight": 0.2, "diversity": 2.0, "temperature": 0.5},
-    ),
-    ProjectedQuantizer: (
-        {"inner": lambda: ema(3), "channels": 5},
-        {"inner": lambda: ema(3, codes_per_position=2), "channels": 6},
-    ),
-    ResidualQuantizer: (
-        {"layers": lambda: [ema(), ema()], "dropout": 0.5, "estimator": straight_through,
-         "forwards_per_update": 1, "seed": 0},
-        {"layers": lambda: [ema(), ema(), ema()], "dropout": 1.0, "estimator": rotation_trick,
-         "forwards_per_update": 2, "seed": 1},
-    ),
-    GroupedQuantizer: ({"groups": lambda: [ema(), ema()]}, {"groups": lambda: [ema(), vq()]}),
+SENSITIVE = {
+    "revive_every": 2, "revive_below": 0.6, "kl_weight": 1e-2, "anneal_updates": 8, "temperature": 1.0,
+    "dropout": 1.0, "entropy_weight": 0.1,
 }  # fmt: skip
-ARGUMENTS[EMAQuantizer] = ARGUMENTS[CosineQuantizer] = tuple(
-    {**ARGUMENTS[VectorQuantizer][i], "decay": decay} for i, decay in ((0, 0.9), (1, 0.8))
-)
-ARGUMENTS[BSQ] = ARGUMENTS[LFQ]
+
+
+def other(config, name):
+    """Return another value of a setting."""
+    value = getattr(config, name)
+    if is_inner(type(config), name):
+        return replace(value, **{(first := fields(value)[1].name): other(value, first)})
+    if words := choices(type(config), name):
+        return next(word for word in words if word != value)
+    if value == ():
+        return tuple(5 + number for number in range(config.depth))
+    if isinstance(value, tuple):
+        return value[::-1]
+    return value + 1 if isinstance(value, int) else value / 2
+
+
+def trained(quantizer, latents):
+    """Return all that a quantizer says and holds in six steps."""
+    found = []
+    for step in range(6):
+        z_e = latents(quantizer, step).requires_grad_()
+        out = quantizer(z_e)
+        ((out.z_q * latents(quantizer, 50)).sum() + loss_of(out)).backward()
+        found += [*out, z_e.grad]
+    return [*quantizer.state_dict().values(), *found]
+
+
+def same(left, right):
+    return len(left) == len(right) and all(
+        a.shape == b.shape and torch.equal(a, b) for a, b in zip(left, right, strict=True)
+    )
+
+
+@pytest.fixture
+def results(latents):
+    """A function that builds a config with a seed and trains it."""
+
+    def run(config, **how):
+        torch.manual_seed(0)
+        return trained(config.build(**how), latents)
+
+    return run
 
 
 @pytest.mark.parametrize(
-    ("kind", "argument"),
-    [(kind, name) for kind in ARGUMENTS for name in inspect.signature(kind).parameters],
-    ids=lambda value: value if isinstance(value, str) else value.__name__,
-)
-def test_every_constructor_argument_changes_something(kind, argument, latents):
-    base, other = ARGUMENTS[kind]
+    ("kind", "setting"),
+    [(kind, name) for kind, config in kinds().items() for name in get_type_hints(type(config)) if name in
+     {field.name for field in fields(config)} - {"kind"}],
+)  # fmt: skip
+def test_every_setting_changes_something(kind, setting, results):
+    base = small(type(kinds()[kind]), **SENSITIVE)
+    assert same(results(base), results(base))
+    assert not same(results(base), results(replace(base, **{setting: other(base, setting)})))
 
-    def trained(**changes):
-        torch.manual_seed(0)
-        values = {**base, **changes}
-        quantizer = kind(**{name: v() if inspect.isfunction(v) and v.__name__ == "<lambda>" else v
-                            for name, v in values.items()})  # fmt: skip
-        found = []
-        for step in range(6):
-            z_e = latents(quantizer, step).requires_grad_()
-            out = quantizer(z_e)
-            ((out.z_q * latents(quantizer, 50)).sum() + loss_of(out)).backward()
-            found += [*out, z_e.grad]
-        return [*quantizer.state_dict().values(), *found]
 
-    def same(left, right):
-        return len(left) == len(right) and all(
-            a.shape == b.shape and torch.equal(a, b) for a, b in zip(left, right, strict=True)
-        )
+@pytest.mark.parametrize("argument", ["forwards_per_update", "seed"])
+@pytest.mark.parametrize("kind", kinds())
+def test_the_seed_and_the_forwards_of_an_update_reach_the_quantizers_that_take_them(kind, argument, results):
+    base = small(type(kinds()[kind]), **SENSITIVE)
+    holds = [part for part in base.build().modules() if isinstance(part, Quantizer)]
+    taken = any(argument in arguments_of(type(part)) for part in holds)
+    assert same(results(base), results(base, **{argument: 2 if argument == "forwards_per_update" else 5})) != taken
 
-    assert base.keys() == other.keys() == inspect.signature(kind).parameters.keys()
-    assert same(trained(), trained())
-    assert not same(trained(), trained(**{argument: other[argument]}))
+
+def arguments_of(kind):
+    """Return the names of a constructor's arguments, with those that it hands on to its base."""
+    names = set()
+    for base in kind.__mro__:
+        parameters = inspect.signature(base.__init__).parameters
+        names |= {name for name, parameter in parameters.items() if parameter.kind != parameter.VAR_KEYWORD}
+        if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return names - {"self"}
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_every_constructor_takes_the_settings_of_its_config(kind):
+    config, taken = kinds()[kind], arguments_of(class_of(kinds()[kind]))
+    of_the_build = {"depth", "inner", "groups", "num_codes"} if any(
+        is_inner(type(config), field.name) for field in fields(config)
+    ) else set()  # fmt: skip
+    assert {field.name for field in fields(config)} - {"kind"} - of_the_build <= taken
+    assert "channel_last" in taken

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vqvae.component import Advice, Count
 from vqvae.quantizers.base import Quantizer, QuantizerConfig
 from vqvae.quantizers.ema import EMAQuantizer
+from vqvae.quantizers.gumbel import GumbelQuantizer
 from vqvae.quantizers.reshape import map_of_vectors, shape_of_positions, vectors_of_map
 from vqvae.tensors import Quantized
 
@@ -49,7 +50,7 @@ class ProjectedQuantizer(Quantizer):
             return self.inner.advice(f"{key}.inner")
 
     keeps_float32 = False
-    residual_scale = 1.0
+    no_residual_because = GumbelQuantizer.no_residual_because
 
     def __init__(self, inner: Quantizer, channels: int, *, channel_last: bool = False) -> None:
         self.Config.check(channels=channels)
@@ -62,6 +63,12 @@ class ProjectedQuantizer(Quantizer):
         self.down = nn.Linear(channels, inner.channels)
         self.inner = inner
         self.up = nn.Linear(inner.channels, channels)
+
+    @property
+    def residual_scale(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """1, since the maps learn the size of what they map; None around a quantizer that draws its codes."""
+        drawn = any(isinstance(part, GumbelQuantizer) for part in self.inner.modules())
+        return None if drawn else 1.0
 
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
         """Quantize vectors, float [N, D]; losses and statistics are those of the inner quantizer."""

@@ -12,7 +12,7 @@ def shape_of_positions(z: Tensor, channel_last: bool) -> torch.Size:
 def vectors_of_map(z: Tensor, channel_last: bool) -> Tensor:
     """Return the vectors of a map, [N, D], in the order of the positions; contiguous, of the map's dtype."""
     last = z if channel_last else z.movedim(1, -1)
-    return last.reshape(-1, last.shape[-1]).contiguous()
+    return last.contiguous().view(-1, last.shape[-1])
 
 
 def map_of_vectors(vectors: Tensor, positions: torch.Size, channel_last: bool) -> Tensor:

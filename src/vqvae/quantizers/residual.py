@@ -137,7 +137,7 @@ class ResidualQuantizer(Quantizer):
         if self.training:
             self._count_the_forward()
         vectors = vectors.float()
-        latents = self.layers[0].latents_of(vectors)
+        latents = self.latents_of(vectors)
         residual = latents
         results: list[Quantized] = []
         for depth in range(self.depth()):
@@ -175,6 +175,10 @@ class ResidualQuantizer(Quantizer):
             z_q = z_q + torch.where((part >= 0).all(1)[:, None], vectors, 0.0) if depth else vectors
         return z_q
 
+    def latents_of(self, vectors: Tensor) -> Tensor:
+        """Return r_0: the vectors, as the first layer bounds them."""
+        return self.layers[0].latents_of(vectors)
+
     def takes_codes(self, number: int) -> bool:
         """Say whether these are the codes of whole layers."""
         return (
@@ -185,8 +189,8 @@ class ResidualQuantizer(Quantizer):
         """Say which vectors [N, D] could get another code if they moved by the tolerance [N]: bool [N]."""
         vectors, first = vectors.float(), self.layers[0]
         marked = first.ambiguous_vectors(vectors, tolerance)
-        residual, tolerance = first.latents_of(vectors), first.latent_tolerance(vectors, tolerance)
-        residual = residual - self._quantize(0, vectors, None).z_q
+        tolerance = first.latent_tolerance(vectors, tolerance)
+        residual = self.latents_of(vectors) - self._quantize(0, vectors, None).z_q
         for depth, layer in enumerate(
             self.layers[1:], start=1
         ):  # while no code before may change, all moves alike
