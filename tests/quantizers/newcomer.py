@@ -33,7 +33,7 @@ class Ternary(Quantizer):
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
         digits = vectors.detach().nan_to_num().clamp(-1, 1).round().long() + 1
         codes = (digits * 3 ** torch.arange(self.channels, device=digits.device)).sum(1, keepdim=True)
-        e = self.embed_vectors(codes)
+        e = digits.float() - 1
         commitment = mean_square(vectors, e, mask, training=self.training)
         return Quantized(straight_through(vectors, e), codes, vectors.new_zeros(()), commitment)
 

@@ -357,13 +357,6 @@ def test_codes_frozen_before_the_first_batch_keep_what_they_were_given(kind, ran
     assert quantizer.tracker.started
 
 
-def test_a_state_from_before_codes_could_be_frozen_loads(kind, randn):
-    quantizer = start(kind(K, D), randn)
-    saved = state(quantizer)
-    del saved["tracker.frozen"]
-    kind(K, D).load_state_dict(saved)
-
-
 def test_a_nan_shows_in_the_commitment_loss(started, n, randn):
     z_e = randn(1, 2, n * D, *GRID)
     z_e[0, 0, 0, 0] = torch.nan

@@ -40,7 +40,7 @@ def test_sixty_two_bits_are_exact(randn):
 
 @pytest.mark.parametrize("bits", [0, 63])
 def test_bits_that_no_code_holds_are_refused(kind, bits):
-    with pytest.raises(ValueError, match=f"bits {bits}"):
+    with pytest.raises(ValueError, match=f"bits: must be an integer from 1 to 62, got {bits}"):
         kind(bits)
 
 

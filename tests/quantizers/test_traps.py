@@ -91,7 +91,7 @@ def test_encodec_33_a_code_that_expires_is_moved_only_after_the_step_that_looked
     counts = out.codes.flatten().bincount(minlength=K)
     assert quantizer.update()["revived"] > 0
     dead = counts < 0.9 * counts.sum() / K
-    latents = quantizer.latents_of(randn(1, 1, D, *GRID))
+    latents = quantizer.latents_of(randn(1, 1, D, *GRID).movedim(1, -1).flatten(0, -2))
     nearest = torch.cdist(quantizer.codebook.detach()[dead], latents).amin(1)
     assert nearest.max() < 1e-5  # on latents of the batch, whatever chose them in the same step
     assert set(chosen.tolist()) - set(dead.nonzero().flatten().tolist())
