@@ -380,7 +380,7 @@ def arguments_of(kind):
 @pytest.mark.parametrize("kind", kinds())
 def test_every_constructor_takes_the_settings_of_its_config(kind):
     config, taken = kinds()[kind], arguments_of(class_of(kinds()[kind]))
-    of_the_build = {"depth", "inner", "groups", "num_codes"} if any(
+    of_the_build = {"depth", "inner", "groups", "codebook_sizes"} if any(
         is_inner(type(config), field.name) for field in fields(config)
     ) else set()  # fmt: skip
     assert {field.name for field in fields(config)} - {"kind"} - of_the_build <= taken

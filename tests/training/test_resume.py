@@ -55,7 +55,7 @@ def _interrupted(start: Any, out: Path, patch: pytest.MonkeyPatch) -> Run:
     return resume(str(out))
 
 
-RESIDUAL = {"depth": "2", "dropout": "1.0", "inner.kind": "cosine", "inner.num_codes": "16"}
+RESIDUAL = {"depth": "2", "dropout": "1.0", "inner.kind": "ema", "inner.num_codes": "16"}
 
 
 @pytest.mark.parametrize(
