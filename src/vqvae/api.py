@@ -185,12 +185,11 @@ def _location(model: object, wanted: str) -> str:
     """Return the path or name of a model.
 
     Raises:
-        UserError: for an object that is not a path; a module is to be saved first.
+        UserError: for an object that is not a path.
     """
     if isinstance(model, str | PathLike):
         return whole_spec(cast(Location, model))
-    advice = f"expected {wanted} or its path; a model in Python becomes a file with vqvae.save(model, path)"
-    raise UserError(f"{type(model).__name__}: {advice}")
+    raise UserError(f"{type(model).__name__}: expected {wanted} or its path")
 
 
 def _channels(model: VQVAE) -> Literal[1, 3]:

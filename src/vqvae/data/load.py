@@ -39,8 +39,8 @@ def load(data: str | Path | Objects, split: str = "train", **options: Unpack[Loa
     Args:
         data: ``shapes`` (embedded; ``shapes:50000`` for more than 10,000 training images), ``cifar10``,
             ``hf:OWNER/NAME``, or a path: a folder of images whose sub-folders are classes, of parquet files in the
-            Hub's image layout, of tar files in WebDataset's, of arrays (``.npz``, ``.npy``), of MNIST's idx files
-            or of CIFAR's binary batches. Or an object: pixels [N, H, W, C], [N, C, H, W] or [N, H, W]; a pair of
+            Hub's image layout, of tar files in WebDataset's, or of CIFAR's binary batches.
+            Or an object: pixels [N, H, W, C], [N, C, H, W] or [N, H, W]; a pair of
             pixels and labels; a list or torch ``Dataset`` of images or (image, label) pairs; a Hugging Face
             ``Dataset``; or a mapping from train, validation and test to such objects. Only ``cifar10`` and ``hf:``
             use the network.
