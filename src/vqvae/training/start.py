@@ -141,7 +141,9 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
 
 
 def _load(config: RunConfig, tokenizer: Opened[VQVAE] | None) -> tuple[Images, ImageSet]:
-    multiple = config.model.factor if isinstance(config, TokenizerConfig) else _given(tokenizer).model.factor
+    multiple = (
+        config.model.network.factor if isinstance(config, TokenizerConfig) else _given(tokenizer).model.factor
+    )
     with in_turn(local_rank() == 0):  # the first of a host downloads, the others find it
         train = config.data.training_images(multiple)
         validation = config.data.validation_images(multiple, train=train)
