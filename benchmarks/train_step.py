@@ -24,15 +24,13 @@ from vector_quantize_pytorch import VectorQuantize
 
 from vqvae.model_io import build_tokenizer
 from vqvae.models import VQVAE, objective
+from vqvae.networks import PaperNetwork
 from vqvae.quantizers import EMAQuantizer
 from vqvae.training.engine import Engine, bf16_is_faster
 
 # the networks of the well-known tutorial's size: 128 wide, two residual blocks of 32, K = 512, D = 64
 NETWORKS = VQVAE.Config(
-    width=128,
-    outer_width=64,
-    residual_width=32,
-    residual_blocks=2,
+    network=PaperNetwork.Config(width=128, outer_width=64, residual_width=32, residual_blocks=2),
     quantizer=EMAQuantizer.Config(num_codes=512, dim=64),
 )
 LEARNING_RATE, BETA = 1e-3, 0.25

@@ -1,8 +1,8 @@
 """Configs: what is written is read back, and every mistake names its key."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -22,6 +22,7 @@ from vqvae.config import (
 )
 from vqvae.errors import UserError
 from vqvae.models import VQVAE
+from vqvae.networks import NetworkConfig, PaperNetwork
 from vqvae.priors import CodeTransformer, PixelCNN, PriorModelConfig
 from vqvae.quantizers import QuantizerConfig, ResidualQuantizer
 
@@ -87,8 +88,8 @@ def test_the_datas_base_fills_what_the_recipe_leaves_open(tmp_path: Path) -> Non
         ({"training.steps": "many"}, "training.steps: 'many' is no whole number such as 10000, 1e4 or 10k"),
         ({"trainin.steps": "3"}, "unknown key 'trainin'; did you mean 'training'"),
         ({"data.size": "wide"}, "data.size"),
-        ({"model.factor": "3"}, "model.factor: must be 2, 4, 8, 16 or 32, got 3"),
-        ({"model.width.x": "3"}, "model.width"),
+        ({"model.factor": "3"}, "model.network.factor: must be 2, 4, 8, 16 or 32, got 3"),
+        ({"model.width.x": "3"}, "model.width.x: 'width' is a value, not a group of keys"),
         ({"training.precision": "fp8"}, "training.precision"),
     ],
 )
@@ -222,3 +223,75 @@ def test_a_mistake_in_a_quantizer_names_its_key(quantizer: dict[str, Any], says:
     with pytest.raises(UserError) as error:
         config_from({"stage": "tokenizer", "model": {"quantizer": quantizer}}, "here")
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_key_of_the_network_may_stand_directly_under_model(tmp_path: Path) -> None:
+    short = {"model": {"width": 24, "factor": 8, "quantizer": {"kind": "vq"}}}
+    long = {"model": {"network": {"kind": "paper", "width": 24, "factor": 8}, "quantizer": {"kind": "vq"}}}
+    recipe = tmp_path / "short.yaml"
+    recipe.write_text(yaml.safe_dump(short))
+    expected = load_config(long, "tokenizer")
+    assert isinstance(expected, TokenizerConfig) and isinstance(expected.model.network, PaperNetwork.Config)
+    assert (expected.model.network.width, expected.model.network.factor) == (24, 8)
+    assert load_config(short, "tokenizer") == load_config(str(recipe), "tokenizer") == expected
+    assert config_from({"stage": "tokenizer", **short}, "here") == expected
+    overrides = {"model.width": "24", "model.network.factor": "8", "model.quantizer": {"kind": "vq"}}
+    assert load_config({}, "tokenizer", overrides) == expected
+    assert (
+        load_config({}, "tokenizer", {"model": {"width": 24, "factor": 8, "quantizer": {"kind": "vq"}}})
+        == expected
+    )
+    assert short == {"model": {"width": 24, "factor": 8, "quantizer": {"kind": "vq"}}}  # what was given stays
+
+
+def test_files_are_written_in_the_long_form() -> None:
+    written = yaml.safe_load(to_yaml(load_config("shapes", "tokenizer", {"model.width": "24"})))
+    assert written["model"].keys() == {"network", "quantizer", "likelihood"}
+    assert written["model"]["network"]["width"] == 24 and written["model"]["network"]["kind"] == "paper"
+
+
+def test_an_override_in_the_short_form_changes_what_a_recipe_has_in_the_long_form_and_the_other_way_round() -> (
+    None
+):
+    for given, override in (("model.width", "model.network.width"), ("model.network.width", "model.width")):
+        config = load_config(load_config({}, "tokenizer", {given: "24"}), "tokenizer", {override: "40"})
+        assert isinstance(config, TokenizerConfig) and isinstance(config.model.network, PaperNetwork.Config)
+        assert config.model.network.width == 40
+
+
+def test_a_key_in_both_forms_is_refused() -> None:
+    values = {"stage": "tokenizer", "model": {"width": 24, "network": {"width": 32}}}
+    with pytest.raises(
+        UserError, match=r"here: model\.width is short for model\.network\.width; give one of the two"
+    ):
+        config_from(values, "here")
+
+
+@pytest.mark.parametrize("key", ["model.network.width", "model.width"])
+def test_both_forms_are_keys_of_a_tokenizer_and_the_long_one_of_no_prior(key: str) -> None:
+    assert is_key("tokenizer", key)
+    assert is_key("prior", key) == (key == "model.width")
+    with pytest.raises(UserError, match=r"did you mean 'model\.network\.width'"):
+        load_config({}, "tokenizer", {f"{key[:-1]}": "3"})
+
+
+def test_another_kind_of_network_keeps_the_settings_it_has() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Other(NetworkConfig):
+        """A network that is only a config.
+
+        Attributes:
+            width: channels.
+            depth: layers.
+        """
+
+        kind: Literal["test-other"] = "test-other"
+        width: int = 1
+        depth: int = 2
+
+    overrides = {"model.depth": "5", "model.network.kind": "test-other"}
+    config = load_config("shapes", "tokenizer", overrides)
+    assert isinstance(config, TokenizerConfig)
+    assert config.model.network == Other(width=64, depth=5, factor=4)
+    again = load_config("shapes", "tokenizer", {"model.width": "7", **overrides})
+    assert isinstance(again, TokenizerConfig) and again.model.network == Other(width=7, depth=5, factor=4)

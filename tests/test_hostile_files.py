@@ -100,7 +100,7 @@ def test_a_card_that_asks_for_any_amount_is_refused_at_once(tmp_path: Path) -> N
 
     for key, value in (("width", 2**30), ("residual_blocks", 10**12), ("residual_width", 10**30), ("factor", 32)):
         file = read_model(tmp_path / "tokenizer.safetensors")
-        file.card.build["model"][key] = value
+        file.card.build["model"]["network"][key] = value
         save_model(tmp_path / "greedy.safetensors", file.state, file.card)
         with pytest.raises(
             UserError, match=r"^[^\n]*(its weights do not fit its card|does not fit into 64 bits)[^\n]*$"

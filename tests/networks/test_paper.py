@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vqvae.models import VQVAE
-from vqvae.networks.paper import Decoder, Encoder
+from vqvae.networks import PaperNetwork
 from vqvae.quantizers import EMAQuantizer, Quantizer, VectorQuantizer
 from vqvae.tensors import Quantized
 
@@ -46,8 +46,9 @@ def test_the_papers_8_by_8_by_10_latents_of_cifar():
 @pytest.mark.parametrize("factor", [2, 4, 8, 16])
 def test_one_4x4_stride_2_convolution_a_halving_and_a_doubling(factor):
     halvings = factor.bit_length() - 1
-    for network, kind in ((Encoder, nn.Conv2d), (Decoder, nn.ConvTranspose2d)):
-        layers = [layer for layer in network(3, 4, factor=factor, **SMALL).modules() if isinstance(layer, kind)]
+    network = PaperNetwork(3, latent_channels=4, factor=factor, **SMALL)
+    for part, kind in ((network.encoder, nn.Conv2d), (network.decoder, nn.ConvTranspose2d)):
+        layers = [layer for layer in part.modules() if isinstance(layer, kind)]
         strided = [layer for layer in layers if layer.stride != (1, 1)]
         assert len(strided) == halvings
         assert {(layer.kernel_size, layer.stride) for layer in strided} == {((4, 4), (2, 2))}

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from vqvae.component import Config, component_class, meanings_of
 from vqvae.config.runs import DataConfig, PriorConfig, RunConfig, TokenizerConfig
+from vqvae.config.short_form import long_key
 from vqvae.errors import UserError, closest
 from vqvae.value_words import in_yaml, plain_type, values_in_words
 
@@ -88,9 +89,12 @@ def full_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_key(stage: str, name: str) -> bool:
-    """Say whether some recipe of a stage has the key, whatever the kinds of its components."""
+    """Say whether some recipe of a stage has the key, whatever the kinds of its components.
+
+    The short form of a key, such as ``model.width``, counts.
+    """
     types: list[Any] = [STAGES[stage]]
-    for part in name.split("."):
+    for part in long_key(name, stage).split("."):
         configs = [config for annotation in types for config in _configs(annotation)]
         types = [hints[part] for config in configs if part in (hints := hints_of(config))]
     return bool(types)

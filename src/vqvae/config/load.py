@@ -16,6 +16,7 @@ from vqvae.config.keys import STAGES
 from vqvae.config.mistakes import first_mistake
 from vqvae.config.runs import RunConfig
 from vqvae.config.set_key import set_key
+from vqvae.config.short_form import long_form
 from vqvae.config.yaml_values import plain_value, read_yaml
 from vqvae.errors import UserError, did_you_mean
 from vqvae.run_directory import RunDirectory
@@ -54,7 +55,7 @@ def load_config(
             key or a value out of its range. The message names the key.
     """
     values, where = _read(recipe)
-    values = _copy({"stage": stage, **values})
+    values = _copy(long_form({"stage": stage, **values}, where))
     if base is not None:
         own = values.get("data") or {}
         values["data"] = {**base, **own} if isinstance(own, dict) else own
@@ -109,6 +110,7 @@ def config_from(values: Mapping[str, Any], where: str) -> RunConfig:
     Raises:
         UserError: for an unknown key or a value out of its range, naming the key.
     """
+    values = long_form(values, where)
     try:
         return _adapter(tuple(Config.kinds().values())).validate_python(values)
     except ValidationError as error:

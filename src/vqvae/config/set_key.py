@@ -5,12 +5,13 @@ from dataclasses import fields
 from typing import Any, cast
 
 from vqvae.config.keys import STAGES, hints_of, is_open
+from vqvae.config.short_form import long_key
 from vqvae.errors import UserError
 from vqvae.value_words import plain_type
 
 
 def set_key(values: dict[str, Any], key: str, value: Any, *, stage: str) -> None:
-    """Set ``a.b.c`` to a plain value; a mapping sets each of its keys.
+    """Set ``a.b.c`` to a plain value; a mapping sets each of its keys. The short form of a key is understood.
 
     Where the ``kind`` of a group changes, the keys that the new kind does not have are dropped: they were meant
     for the old kind.
@@ -29,7 +30,7 @@ def set_key(values: dict[str, Any], key: str, value: Any, *, stage: str) -> None
         for name in sorted(inner, key=lambda name: name != "kind"):
             set_key(values, f"{key}.{name}", inner[name], stage=stage)
         return
-    *groups, last = key.split(".")
+    *groups, last = long_key(key, values.get("stage", stage)).split(".")
     here: Any = STAGES.get(values.get("stage", stage))
     for group in groups:
         here = _inside(here, group, values)

@@ -1,16 +1,16 @@
 """The tokenizer: encoder, quantizer, decoder and likelihood (arXiv 1711.00937, figure 1)."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vqvae import noise
-from vqvae.component import STRICT, Count, CountOrZero
+from vqvae.component import STRICT
 from vqvae.likelihoods import GaussianLikelihood, Likelihood, LikelihoodConfig
 from vqvae.models.encode_exact import ExactCodes, encode_exact
-from vqvae.networks.paper import Decoder, Encoder
+from vqvae.networks import Network, NetworkConfig, PaperNetwork
 from vqvae.quantizers import EMAQuantizer, Quantizer, QuantizerConfig
 from vqvae.tensors import CodeSpec, Quantized, checked_codes, images_from_pixels
 
@@ -20,21 +20,20 @@ _HALF_A_LEVEL = 1 / 255  # of 256 over [-1, 1]: what lies closer to the range th
 class VQVAE(nn.Module):
     """Images to codes and back.
 
-    Height and width may be anything that ``factor`` divides; the networks are convolutions throughout.
-
     Args:
-        quantizer: between the networks; its ``channels`` is the D of z_e.
+        quantizer: between encoder and decoder; its ``channels`` is the D of z_e.
         channels: C of the images, 1 or 3.
-        width: channels of the networks' bodies, at the resolution of the codes.
-        outer_width: channels at the resolutions between the codes' and the image's.
-        residual_width: channels inside a residual block.
-        residual_blocks: in each network.
-        factor: of downsampling, a power of two.
-        likelihood: p(x | z_q), whose parameters the decoder makes; a Gaussian by default.
+        network: encoder and decoder; by default ``PaperNetwork``.
+        likelihood: p(x | z_q), whose parameters the decoder makes; by default ``GaussianLikelihood``.
+        **paper: settings of the default network, such as ``width`` and ``factor``.
 
     Attributes:
+        factor: of downsampling: images of H x W pixels have codes at H/factor x W/factor positions.
         pixel_variance: scalar, the variance of the training images, over all elements in [-1, 1]; what the
             reconstruction term and NMSE are measured against.
+
+    Raises:
+        ValueError: for settings of the default network beside a network, and for a likelihood of other channels.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -43,26 +42,18 @@ class VQVAE(nn.Module):
 
         __pydantic_config__ = STRICT
 
-        width: Count = 128
-        outer_width: Count = 64
-        residual_width: Count = 32
-        residual_blocks: CountOrZero = 2
-        factor: Literal[2, 4, 8, 16, 32] = 4
+        network: NetworkConfig = field(default_factory=PaperNetwork.Config)
         quantizer: QuantizerConfig = field(default_factory=EMAQuantizer.Config)
         likelihood: LikelihoodConfig = field(default_factory=GaussianLikelihood.Config)
 
         def build(self, *, channels: int, forwards_per_update: int = 1, seed: int = 0) -> "VQVAE":
-            """Make the tokenizer for images of so many channels."""
-            return VQVAE(
-                self.quantizer.build(forwards_per_update=forwards_per_update, seed=seed),
-                channels=channels,
-                width=self.width,
-                outer_width=self.outer_width,
-                residual_width=self.residual_width,
-                residual_blocks=self.residual_blocks,
-                factor=self.factor,
-                likelihood=self.likelihood.build(channels=channels),
+            """Make the tokenizer for images of C channels."""
+            quantizer = self.quantizer.build(forwards_per_update=forwards_per_update, seed=seed)
+            likelihood = self.likelihood.build(channels=channels)
+            network = self.network.build(
+                channels=channels, latent_channels=quantizer.channels, out_channels=likelihood.out_channels
             )
+            return VQVAE(quantizer, channels=channels, network=network, likelihood=likelihood)
 
     quantizer: Quantizer
     pixel_variance: Tensor
@@ -72,37 +63,24 @@ class VQVAE(nn.Module):
         quantizer: Quantizer,
         *,
         channels: int = 3,
-        width: int = Config.width,
-        outer_width: int = Config.outer_width,
-        residual_width: int = Config.residual_width,
-        residual_blocks: int = Config.residual_blocks,
-        factor: int = Config.factor,
+        network: Network | None = None,
         likelihood: Likelihood | None = None,
+        **paper: Any,
     ) -> None:
         super().__init__()
-        self.channels = channels
-        self.factor = factor
-        latent_channels = quantizer.channels
-        self.encoder = Encoder(
-            channels,
-            latent_channels,
-            width=width,
-            outer_width=outer_width,
-            residual_width=residual_width,
-            residual_blocks=residual_blocks,
-            factor=factor,
-        )
-        self.quantizer = quantizer
+        if network is not None and paper:
+            raise ValueError(f"{', '.join(paper)}: settings of the default network, but a network was given")
         likelihood = likelihood or GaussianLikelihood(channels)
-        self.decoder = Decoder(
-            likelihood.out_channels,
-            latent_channels,
-            width=width,
-            outer_width=outer_width,
-            residual_width=residual_width,
-            residual_blocks=residual_blocks,
-            factor=factor,
-        )
+        if likelihood.channels != channels:
+            raise ValueError(f"a likelihood of {likelihood.channels} channels, but images of {channels}")
+        if network is None:
+            sizes = {"latent_channels": quantizer.channels, "out_channels": likelihood.out_channels}
+            network = PaperNetwork(channels, **sizes, **paper)
+        self.channels = channels
+        self.factor = network.factor
+        self.encoder = network.encoder
+        self.quantizer = quantizer
+        self.decoder = network.decoder
         self.likelihood = likelihood
         self.register_buffer("pixel_variance", torch.tensor(1.0))
 
@@ -122,8 +100,16 @@ class VQVAE(nn.Module):
         return CodeSpec(grid, self.codes_per_position, self.num_codes)
 
     def sharding_units(self) -> list[nn.Module]:
-        """Return the modules whose weights are gathered at once in sharded training; the quantizer stays whole."""
-        return [self.encoder, self.decoder, *self.likelihood.sharding_units()]
+        """Return the modules whose weights are gathered one module at a time when weights are sharded over ranks.
+
+        They are the units of encoder, decoder and likelihood. An encoder or decoder that names no units is one
+        unit. The quantizer stays whole on every rank.
+        """
+        units: list[nn.Module] = []
+        for network in (self.encoder, self.decoder):
+            own = getattr(network, "sharding_units", None)
+            units += [network] if own is None else own()
+        return [*units, *self.likelihood.sharding_units()]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
         """Return the decoder's output for images, float [B, C, H, W] in [-1, 1], and what was quantized.

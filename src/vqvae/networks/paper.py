@@ -1,9 +1,79 @@
 """Encoder and decoder of arXiv 1711.00937, section 4.1: strided convolutions and residual blocks."""
 
-from typing import cast
+from dataclasses import dataclass
+from typing import Literal, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from vqvae.component import Count, CountOrZero
+from vqvae.networks.base import Network, NetworkConfig
+
+
+class PaperNetwork(Network):
+    """The paper's encoder, one strided convolution for each halving and then residual blocks, and its mirror.
+
+    Both are convolutions throughout, so height and width may be anything that the factor divides.
+
+    Args:
+        channels: C of the images.
+        latent_channels: D of z_e.
+        out_channels: of the decoder's output; by default C.
+        width: channels of the body, at the resolution of the codes.
+        outer_width: channels at the resolutions between those of the codes and of the image.
+        residual_width: channels inside a residual block.
+        residual_blocks: number of residual blocks, in the encoder and in the decoder.
+        factor: of downsampling, a power of two.
+
+    Raises:
+        ValueError: for a factor that is not a power of two.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(NetworkConfig):
+        """Settings of the class."""
+
+        kind: Literal["paper"] = "paper"
+        width: Count = 128
+        outer_width: Count = 64
+        residual_width: Count = 32
+        residual_blocks: CountOrZero = 2
+
+        def build(self, *, channels: int, latent_channels: int, out_channels: int) -> "PaperNetwork":
+            """Make the network."""
+            return PaperNetwork(
+                channels, latent_channels=latent_channels, out_channels=out_channels, **self.settings()
+            )
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        latent_channels: int,
+        out_channels: int | None = None,
+        width: int = Config.width,
+        outer_width: int = Config.outer_width,
+        residual_width: int = Config.residual_width,
+        residual_blocks: int = Config.residual_blocks,
+        factor: int = Config.factor,
+    ) -> None:
+        widths = widths_of(width, outer_width, factor)
+        blocks = residual_width, residual_blocks
+        encoder = Encoder(channels, latent_channels, widths, *blocks)
+        decoder = Decoder(channels if out_channels is None else out_channels, latent_channels, widths, *blocks)
+        super().__init__(encoder, decoder, factor=factor)
+
+
+def widths_of(width: int, outer_width: int, factor: int) -> list[int]:
+    """Return the channels after each halving, outermost first: ``outer_width``, and ``width`` after the last.
+
+    Raises:
+        ValueError: for a factor that is not a power of two.
+    """
+    halvings = factor.bit_length() - 1
+    if factor < 2 or 2**halvings != factor:
+        raise ValueError(f"factor {factor}: the downsampling factor must be 2, 4, 8, ...")
+    return [outer_width] * (halvings - 1) + [width]
 
 
 class ResidualBlock(nn.Module):
@@ -20,93 +90,64 @@ class ResidualBlock(nn.Module):
 
 
 def residual_stack(width: int, residual_width: int, blocks: int) -> nn.Sequential:
-    """Return residual blocks and the ReLU that closes them."""
+    """Return residual blocks and a final ReLU."""
     return nn.Sequential(*(ResidualBlock(width, residual_width) for _ in range(blocks)), nn.ReLU())
 
 
-def widths_of(width: int, outer_width: int, factor: int) -> list[int]:
-    """Return the channels after each halving, outermost first: the outer width, and the width at the last."""
-    halvings = factor.bit_length() - 1
-    if factor < 2 or 2**halvings != factor:
-        raise ValueError(f"factor {factor}: the downsampling factor must be 2, 4, 8, ...")
-    return [outer_width] * (halvings - 1) + [width]
-
-
 class Encoder(nn.Sequential):
-    """Images, float [B, C, H, W], to z_e, float [B, D, H/factor, W/factor].
+    """Images, float [B, C, H, W], to z_e, float [B, D, h, w]: a 4x4 stride-2 convolution for each halving.
 
     Args:
         channels: C.
         latent_channels: D.
-        width: channels of the body, at the resolution of the codes.
-        outer_width: channels at the resolutions between the codes' and the image's.
+        widths: channels after each halving, outermost first.
         residual_width: channels inside a residual block.
-        residual_blocks: their number.
-        factor: of downsampling, a power of two: one 4x4 stride-2 convolution a halving.
+        residual_blocks: number of residual blocks.
     """
 
     def __init__(
-        self,
-        channels: int,
-        latent_channels: int,
-        *,
-        width: int,
-        outer_width: int,
-        residual_width: int,
-        residual_blocks: int,
-        factor: int,
+        self, channels: int, latent_channels: int, widths: list[int], residual_width: int, residual_blocks: int
     ) -> None:
         layers: list[nn.Module] = []
         before = channels
-        for after in widths_of(width, outer_width, factor):
+        for after in widths:
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
             before = after
         super().__init__(
             *layers[:-1],  # a residual block begins with its own ReLU
-            residual_stack(width, residual_width, residual_blocks),
-            nn.Conv2d(width, latent_channels, 1),
+            residual_stack(before, residual_width, residual_blocks),
+            nn.Conv2d(before, latent_channels, 1),
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return z_e of images, cast to the precision of the weights."""
+        """Return z_e of images; images are cast to the precision of the weights."""
         return super().forward(input.to(cast(nn.Conv2d, self[0]).weight.dtype))
 
 
 class Decoder(nn.Sequential):
-    """z_q, float [B, D, h, w], to images, float [B, C, h*factor, w*factor]: the encoder mirrored.
+    """z_q, float [B, D, h, w], to float [B, out_channels, H, W]: the mirror of the encoder.
 
     Args:
-        channels: C.
+        out_channels: of the output.
         latent_channels: D.
-        width: channels of the body, at the resolution of the codes.
-        outer_width: channels at the resolutions between the codes' and the image's.
+        widths: channels before each doubling, outermost first.
         residual_width: channels inside a residual block.
-        residual_blocks: their number.
-        factor: of upsampling, a power of two: one 4x4 stride-2 transposed convolution a doubling.
+        residual_blocks: number of residual blocks.
     """
 
     def __init__(
-        self,
-        channels: int,
-        latent_channels: int,
-        *,
-        width: int,
-        outer_width: int,
-        residual_width: int,
-        residual_blocks: int,
-        factor: int,
+        self, out_channels: int, latent_channels: int, widths: list[int], residual_width: int, residual_blocks: int
     ) -> None:
+        *outer, before = widths
         layers: list[nn.Module] = [
-            nn.Conv2d(latent_channels, width, 3, padding=1),
-            residual_stack(width, residual_width, residual_blocks),
+            nn.Conv2d(latent_channels, before, 3, padding=1),
+            residual_stack(before, residual_width, residual_blocks),
         ]
-        outwards = [*widths_of(width, outer_width, factor)[-2::-1], channels]
-        before = width
-        for after in outwards:
+        for after in [*reversed(outer), out_channels]:
             layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
             before = after
         super().__init__(*layers[:-1])
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return images of z_q, cast to the precision of the weights: quantizers answer in float32."""
+        """Return the output for z_q; z_q, float32, is cast to the precision of the weights."""
         return super().forward(input.to(cast(nn.Conv2d, self[0]).weight.dtype))

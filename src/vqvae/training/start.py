@@ -116,7 +116,7 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
 
 def _load(config: RunConfig, tokenizer: Opened[VQVAE] | None, given: Objects | None) -> RunData:
     if isinstance(config, TokenizerConfig):
-        return load_run_data(config.data, given, multiple_of=config.model.factor)
+        return load_run_data(config.data, given, multiple_of=config.model.network.factor)
     factor = _given(tokenizer).model.factor
     return load_run_data(config.data, given, multiple_of=factor, classes=config.classes)
 
