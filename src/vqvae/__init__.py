@@ -22,6 +22,7 @@ if _typing.TYPE_CHECKING:
     from vqvae.errors import UserError as UserError
     from vqvae.model_io import load_prior as load_prior
     from vqvae.model_io import load_tokenizer as load_tokenizer
+    from vqvae.model_save import save as save
 
 __version__ = _VERSION
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "load_tokenizer",
     "resume",
     "sample",
+    "save",
     "train",
     "train_prior",
 ]
@@ -45,6 +47,7 @@ _HOMES = {
     "load_tokenizer": ("vqvae.model_io", "load_tokenizer"),
     "resume": ("vqvae.api", "resume"),
     "sample": ("vqvae.api", "sample"),
+    "save": ("vqvae.model_save", "save"),
     "train": ("vqvae.api", "train"),
     "train_prior": ("vqvae.api", "train_prior"),
 }

@@ -115,6 +115,12 @@ def read_model(path: str | Path) -> ModelFile:
     )
 
 
+def read_tokenizer(path: str | Path) -> ModelFile:
+    """Read a tokenizer's file as ``read_model`` does; a prior's run holds a copy of its tokenizer's file."""
+    kept = RunDirectory(Path(path)).tokenizer
+    return read_model(kept if kept.parent.is_dir() else path)
+
+
 def best_so_far(path: Path) -> float:
     """Return what a run's best model measured; infinity where there is none yet, or it is damaged."""
     try:
@@ -150,8 +156,7 @@ def open_tokenizer(source: str | Path | ModelFile, *, device: torch.device | str
         UserError: when there is none at the path, or the file is another kind of model or damaged.
     """
     if not isinstance(source, ModelFile):
-        kept = RunDirectory(Path(source)).tokenizer
-        source = read_model(kept if kept.parent.is_dir() else source)
+        source = read_tokenizer(source)
     path, card = source.path, source.card
     if card.stage != "tokenizer":
         raise UserError(f"{path}: a {card.stage}, not a tokenizer; give the tokenizer's run")

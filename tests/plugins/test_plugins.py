@@ -18,7 +18,10 @@ from vqvae.errors import UserError
 PLUGIN = Path(__file__).parent / "my_components.py"
 TOKENIZER = """
 data: {spec: "shapes:400", limit: 96}
-model: {width: 16, outer_width: 8, residual_width: 8, residual_blocks: 1, quantizer: {kind: ternary, dim: 3}}
+model:
+  network: {kind: patches, hidden: 16}
+  quantizer: {kind: ternary, dim: 3}
+  likelihood: {kind: laplace}
 training: {steps: 24, batch_size: 16, warmup: 2, evaluate_every: 12, checkpoint_every: 4, compile: false,
   precision: fp32, device: cpu}
 """
@@ -91,12 +94,12 @@ def test_both_stages_train_are_killed_and_resume_with_components_of_a_users_file
 
 def test_a_run_of_an_absent_plugin_says_which_in_one_line(folder: Path) -> None:
     for words, file, component, kind in (
-        (("resume", "t"), "t/config.yaml: model.quantizer", "quantizer", "ternary"),
+        (("resume", "t"), "t/config.yaml: model.network", "network", "patches"),
         (("resume", "p"), "p/config.yaml: model", "prior", "markov"),
         (("sample", "p", "--out", "x.png"), "p/model.safetensors: model", "prior", "markov"),
-        (("evaluate", "t", "--data", "shapes"), "t/model.safetensors: model.quantizer", "quantizer", "ternary"),
-        (("evaluate", "t/best.safetensors", "--data", "shapes"), "t/best.safetensors", "quantizer", "ternary"),
-        (("doctor", "t"), "t/config.yaml", "quantizer", "ternary"),
+        (("evaluate", "t", "--data", "shapes"), "t/model.safetensors: model.network", "network", "patches"),
+        (("evaluate", "t/best.safetensors", "--data", "shapes"), "t/best.safetensors", "network", "patches"),
+        (("doctor", "t"), "t/config.yaml", "network", "patches"),
     ):
         line = _refused(folder, *words)
         assert f"{folder}/{file}" in line and f"no {component} of kind '{kind}' is known" in line

@@ -82,10 +82,10 @@ def _reading(takes: str) -> list[str]:
 
 
 def _values(sub: CommandParser, key: str) -> str:
-    from vqvae.config import groups_of
+    from vqvae.config import values_of
 
-    every = (found for stage in _STAGES[sub.keys] for group in groups_of(stage) for found in group.keys)
-    return next((found.values for found in every if found.name == key), "a value of the recipe's key")
+    found = (values_of(stage, key) for stage in _STAGES[sub.keys])
+    return next(filter(None, found), "a value of the recipe's key")
 
 
 def keys_page(takes: str) -> str:

@@ -12,6 +12,7 @@ from vqvae.config.keys import groups_of as groups_of
 from vqvae.config.keys import is_key as is_key
 from vqvae.config.keys import key_names as key_names
 from vqvae.config.keys import reading_keys as reading_keys
+from vqvae.config.keys import values_of as values_of
 from vqvae.config.load import Recipe as Recipe
 from vqvae.config.load import checked as checked
 from vqvae.config.load import config_from as config_from

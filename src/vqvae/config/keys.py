@@ -67,6 +67,12 @@ def key_names(stage: str) -> list[str]:
     return list(dict.fromkeys(key.name for group in groups_of(stage) for key in group.keys))
 
 
+def values_of(stage: str, name: str) -> str:
+    """Return the values that a key takes, in words; empty for no key. The short form of a key is understood."""
+    keys = (key for group in groups_of(stage) for key in group.keys)
+    return next((key.values for key in keys if key.name == long_key(name, stage)), "")
+
+
 def reading_keys() -> list[str]:
     """Return the keys about reading images, which commands that only read images take too."""
     names = [field.name for field in fields(DataConfig) if field.name not in _TRAINING_ALONE]

@@ -15,7 +15,7 @@ class NetworkConfig(Config):
     """Settings of a network; each kind adds its own settings and says how to build its network.
 
     Attributes:
-        factor: of downsampling: an image of H x W pixels has codes at H/factor x W/factor positions.
+        factor: downsampling factor; an image of H x W pixels has codes at H/factor x W/factor positions.
     """
 
     default_kind: ClassVar[str | None] = "paper"
@@ -26,9 +26,9 @@ class NetworkConfig(Config):
         """Make the network.
 
         Args:
-            channels: C of the images.
-            latent_channels: D of z_e, which the quantizer asks for.
-            out_channels: of the decoder's output, which the likelihood asks for.
+            channels: number of channels C of the images.
+            latent_channels: number of channels D of z_e, which the quantizer determines.
+            out_channels: number of channels of the decoder's output, which the likelihood determines.
         """
         raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its network")
 
@@ -42,7 +42,7 @@ class Network:
         encoder: maps images, float [B, C, H, W] in [-1, 1], to z_e, float [B, D, H/factor, W/factor].
         decoder: maps z_q, float32 [B, D, h, w], to the parameters of the likelihood, float
             [B, out_channels, h*factor, w*factor].
-        factor: of downsampling.
+        factor: downsampling factor.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, *, factor: int) -> None:

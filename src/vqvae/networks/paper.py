@@ -16,17 +16,17 @@ class PaperNetwork(Network):
     Both are convolutions throughout, so height and width may be anything that the factor divides.
 
     Args:
-        channels: C of the images.
-        latent_channels: D of z_e.
-        out_channels: of the decoder's output; by default C.
-        width: channels of the body, at the resolution of the codes.
-        outer_width: channels at the resolutions between those of the codes and of the image.
-        residual_width: channels inside a residual block.
-        residual_blocks: number of residual blocks, in the encoder and in the decoder.
-        factor: of downsampling, a power of two.
+        channels: number of channels C of the images.
+        latent_channels: number of channels D of z_e.
+        out_channels: number of channels of the decoder's output; by default C.
+        width: number of channels at the resolution of the codes.
+        outer_width: number of channels at the resolutions between the image's and the codes'.
+        residual_width: number of channels inside a residual block.
+        residual_blocks: number of residual blocks in the encoder, and in the decoder.
+        factor: downsampling factor, a power of two; an image of H x W pixels has H/factor x W/factor positions.
 
     Raises:
-        ValueError: for a factor that is not a power of two.
+        ValueError: for a factor that is not a power of two, and for a width or a number of blocks out of range.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,9 @@ class PaperNetwork(Network):
         residual_blocks: int = Config.residual_blocks,
         factor: int = Config.factor,
     ) -> None:
+        self.Config.check(
+            width=width, outer_width=outer_width, residual_width=residual_width, residual_blocks=residual_blocks
+        )
         widths = widths_of(width, outer_width, factor)
         blocks = residual_width, residual_blocks
         encoder = Encoder(channels, latent_channels, widths, *blocks)
