@@ -54,6 +54,37 @@ def test_what_may_mean_two_things_is_refused(folder, paths, message):
         load(spec, "train")
 
 
+@pytest.mark.parametrize("wrap", ["", "all/"])
+def test_a_run_beside_the_splits_changes_nothing(folder, tmp_path, wrap):
+    paths = [f"{wrap}train/{name}/{key}.png" for name in ("cat", "dog") for key in range(2)]
+    spec = folder(*paths)
+    before = load(spec, "train")
+    folder(*paths, "runs/shapes/samples/1.png")
+    for name in ("config.yaml", "metrics.jsonl"):
+        (tmp_path / "runs/shapes" / name).write_text("")
+    after = load(spec, "train")
+    assert (after.fingerprint, after.classes) == (before.fingerprint, ("cat", "dog"))
+
+
+def test_folders_without_images_are_neither_splits_nor_classes(folder, tmp_path):
+    spec = folder("train2017/1.png", "train2017/2.png", "val2017/1.png")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/instances.json").write_text("{}")
+    assert (len(load(spec, "train")), load(spec, "train").classes) == (2, ())
+
+
+def test_splits_inside_the_classes_are_refused(folder):
+    spec = folder("bottle/train/good/1.png", "bottle/test/broken/1.png", "cable/train/good/1.png")
+    with pytest.raises(UserError, match=r"bottle/test/ and bottle/train/ are splits inside a folder"):
+        load(spec, "train")
+
+
+def test_classes_two_deep_are_the_top_folders_and_it_is_said(folder):
+    images = load(folder("a/abbey/1.png", "a/airport/1.png", "b/beach/1.png"), "train")
+    assert images.classes == ("a", "b")
+    assert "classes by the top folders" in images.origin
+
+
 def test_a_class_whose_name_begins_like_a_split_is_a_class(folder):
     spec = folder("train_station/1.png", "airport/1.png", "beach/1.png")
     assert load(spec, "train").classes == ("airport", "beach", "train_station")
