@@ -108,7 +108,9 @@ def test_a_single_image_is_for_training(tmp_path, picture, save):
 
 def test_an_empty_folder(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(UserError, match=rf"^no images in {tmp_path}: looked for png, jpg, .* in it and below$"):
+    with pytest.raises(
+        UserError, match=rf"^no images in {tmp_path}: it holds .txt 1; looked for png, jpg, .* in it and below$"
+    ):
         load(str(tmp_path), "train")
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vqvae.data.folder import IMAGE_SUFFIXES
+from vqvae.data.listing import IMAGE_SUFFIXES
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files, printable
 from vqvae.data.splits import DataSet, files_by_split
 from vqvae.errors import UserError
