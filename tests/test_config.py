@@ -1,12 +1,13 @@
 """Configs: what is written is read back, and every mistake names its key."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import yaml
 
+from vqvae.component import Config
 from vqvae.config import (
     PriorConfig,
     TokenizerConfig,
@@ -141,6 +142,19 @@ def test_every_key_says_what_it_takes_and_what_it_means(stage: str) -> None:
     kinds = QuantizerConfig.kinds() if stage == "tokenizer" else PriorModelConfig.kinds()
     assert kinds.keys() <= {group.kind for group in groups}
     assert {"training.steps", "data.spec"} <= set(key_names(stage))
+
+
+def _components() -> dict[str, type[Config]]:
+    every = [config for base in Config.__subclasses__() for config in base.kinds().values()]
+    return {c.__qualname__: c for c in every if c.__module__.startswith("vqvae.")}
+
+
+@pytest.mark.parametrize("config", _components().values(), ids=_components())
+def test_every_setting_of_a_component_has_a_meaning(config: type[Config]) -> None:
+    meanings = config.meanings()
+    assert {field.name for field in fields(config)} - {"kind"} == meanings.keys()
+    for name, meaning in meanings.items():  # what --help prints: a phrase that is understood by itself
+        assert len(meaning.split()) >= 3 and not meaning.startswith("of "), f"{name}: {meaning}"
 
 
 def test_a_key_is_known_at_any_depth_and_for_any_kind() -> None:

@@ -1,9 +1,9 @@
-"""What a component is: a class, and in the same file the frozen dataclass that configures it.
+"""Components: a component is a class and, nested in it, the frozen dataclass that configures it.
 
 Each sort of component (quantizer, network, likelihood, prior, loss) has a base config. The ``Config`` of a
-component is a subclass of the base config. It has a ``kind`` of its own and is nested in the component's class.
-YAML files and the command line accept every kind that is defined. So a component is added by its file and the line
-that exports it, and a component of a user's own module is known as soon as the module is imported.
+component is a subclass of the base config and has a ``kind`` of its own. YAML files and the command line accept
+every kind that is defined. So adding a component takes one file and the line that exports it. A component of a
+user's own module is known once the module is imported.
 """
 
 import inspect
@@ -36,7 +36,7 @@ HINT = "plugin"  # the key beside ``kind`` that names the module of a component 
 
 
 class Advice(NamedTuple):
-    """What a user can change.
+    """A change that ``vqvae doctor`` advises.
 
     Attributes:
         change: the change in words.
@@ -76,12 +76,12 @@ class Config:
 
     @classmethod
     def component(cls) -> str:
-        """Return what the component is called in messages, by its base config: ``quantizer``, ``prior``, ..."""
+        """Return the word for the component in messages, from its base config: ``quantizer``, ``prior``, ..."""
         return re.sub("(Model)?Config$", "", _open_base(cls).__name__).lower()
 
     @classmethod
     def kinds(cls) -> dict[str, type[Self]]:
-        """Return the configs of all kinds below this base, by their kind; of two with one name, the newer."""
+        """Return the configs of all kinds below this base, by kind; of two with one kind, the newer."""
         found: dict[str, type[Self]] = {}
         for config in cls.__subclasses__():
             if isinstance(kind := config.__dict__.get("kind"), str):
@@ -95,8 +95,8 @@ class Config:
         kinds = cls.kinds()
         if "kind" in cls.__dict__ or not kinds:
             return _with_hint(handler(source), cls)
-        # a config that holds others of its base is asked for twice, and the second time it comes as it was without
-        # the hint: so the hint is put around it here too
+        # pydantic asks twice for a config that contains configs of its own base, and the second schema lacks the
+        # hint: so the hint is added here too
         return core_schema.tagged_union_schema(
             {kind: _with_hint(handler.generate_schema(config), config) for kind, config in kinds.items()},
             cls._kind_of,
@@ -117,7 +117,7 @@ class Config:
 
     @classmethod
     def check(cls, **arguments: Any) -> None:
-        """Refuse arguments of the component that this config would refuse, by the ranges of the config.
+        """Check arguments of the component against the types and ranges of this config.
 
         Raises:
             ValueError: names the argument, its range and its value.
@@ -138,9 +138,10 @@ class Config:
 
 
 def meanings_of(config: type) -> dict[str, str]:
-    """Return what each field of a dataclass means: its own docstring, else that of the class it is nested in.
+    """Return the meaning of each field of a dataclass.
 
-    Where neither says it, the docstrings of their bases are asked.
+    A meaning comes from the dataclass's own docstring, else from the docstring of the class that it is nested in,
+    else from the docstrings of their base classes.
     """
     found: dict[str, str] = {}
     component = component_class(config)
@@ -150,9 +151,9 @@ def meanings_of(config: type) -> dict[str, str]:
 
 
 def _with_hint(schema: CoreSchema, config: type) -> CoreSchema:
-    """Return the schema of a config that is written with the name of its module, where that is a user's own.
+    """Return a schema that also writes the name of the config's module, if the module is outside this package.
 
-    The name is passed over when the config is read.
+    Reading ignores the name.
     """
     module = config.__module__
     if module.partition(".")[0] == __name__.partition(".")[0]:
@@ -193,7 +194,7 @@ def _open_base(config: type[Config]) -> type[Config]:
 
 
 def component_class(config: type) -> type:
-    """Return the class that a config is nested in; the config itself where it is nested in none."""
+    """Return the class that a config is nested in; the config itself if it is not nested."""
     owner = config.__qualname__.split(".")[0]
     found = getattr(sys.modules.get(config.__module__), owner, config)
     return found if isinstance(found, type) else config

@@ -121,7 +121,7 @@ def test_the_keys_of_a_plugin_are_in_the_help(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("absent_module", None, "--plugin absent_module: no such module here or where Python looks"),
+        ("absent_module", None, "--plugin absent_module: no such module in this folder or on Python's path"),
         ("absent.py", None, "--plugin absent.py: no such file"),
         ("", None, "--plugin : no such module"),
         ("broken_import", "import not_installed_anywhere", "broken_import.py, line 1: ModuleNotFoundError"),

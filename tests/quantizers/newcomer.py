@@ -15,7 +15,7 @@ class Ternary(Quantizer):
     """Round each channel to -1, 0 or 1.
 
     Args:
-        dim: the number of channels; K is 3^dim.
+        dim: number of channels; K is 3^dim.
     """
 
     @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,11 @@
 """Quantizers made of quantizers: residual stacks, groups, and linear maps around one."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 import torch
+from tests.quantizers.kinds import kinds, variants
 
 from vqvae.quantizers import (
     EMAQuantizer,
@@ -13,6 +17,10 @@ from vqvae.quantizers import (
 )
 
 GRID = (3, 5)
+STACKS = {
+    name: config for name, config in variants().items()
+    if isinstance(config, ResidualQuantizer.Config) and (config.kind == name or "-of-" in name)
+}  # fmt: skip
 
 
 def layer(seed=0, dim=4, kind=EMAQuantizer):
@@ -123,6 +131,39 @@ def test_accumulated_forwards_have_one_depth(randn):
         depths.append(int((quantizer(randn(step, 1, 4, *GRID)).codes >= 0)[0, 0, 0].sum()))
     assert all(len(set(depths[i : i + 3])) == 1 for i in range(0, 30, 3))
     assert len(set(depths)) > 1
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_every_depth_brings_the_sum_of_any_kind_nearer_to_the_latents(name, randn):
+    torch.manual_seed(0)
+    quantizer = replace(STACKS[name], depth=4, dropout=1.0).build()  # dropout: the first layers serve alone too
+    learned = [*quantizer.parameters()]
+    optimizer = torch.optim.Adam(learned, lr=0.03) if learned else None
+    for step in range(60):
+        z_e = randn(step, 256, quantizer.channels)
+        out = quantizer(z_e)
+        if optimizer is not None:
+            optimizer.zero_grad()
+            (out.codebook_loss + (out.z_q - z_e).square().mean()).backward()
+            optimizer.step()
+        quantizer.update()
+    quantizer.eval()
+    z_e = randn(100, 1000, quantizer.channels)
+    latents, codes = quantizer.latents_of(z_e), quantizer(z_e).codes
+    sums = [torch.zeros_like(z_e), *(quantizer.embed(codes[:, :depth]) for depth in (1, 2, 3, 4))]
+    errors = [float((latents - z_q).detach().square().mean()) for z_q in sums]
+    assert all(after < 0.8 * before for before, after in pairwise(errors)), errors
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_kind_goes_into_a_stack_where_it_states_its_scale_and_is_refused_with_its_reason_elsewhere(kind):
+    layers = [kinds()[kind].build(seed=seed) for seed in (0, 1)]
+    if layers[0].residual_scale is not None:
+        assert ResidualQuantizer(layers).codes_per_position == 2 * layers[0].codes_per_position
+        return
+    with pytest.raises(ValueError, match=f"{type(layers[0]).__name__} does not go into a stack: ") as refused:
+        ResidualQuantizer(layers)
+    assert layers[0].no_residual_because in str(refused.value)
 
 
 def test_groups_quantize_their_channels_alone(randn):

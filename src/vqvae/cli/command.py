@@ -18,8 +18,8 @@ _RANK_0_FIRST = 5.0  # seconds
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command.
 
-    It exits with 0, with 1 for a doctor's finding, with 2 for what the user can mend, and with 128 + the signal's
-    number after a signal: 130 for Ctrl-C, 143 for SIGTERM.
+    The exit code is 0 for success, 1 if ``doctor`` finds something wrong, and 2 for an error that the user can
+    mend. After a signal it is 128 plus the number of the signal: 130 for Ctrl-C, 143 for SIGTERM.
     """
     before, sys.stderr = sys.stderr, stderr()
     try:
@@ -30,14 +30,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    # of torchrun's processes one speaks, for all say the same
+    # only rank 0 logs: all ranks have the same messages
     logging.basicConfig(format="%(message)s", level=logging.ERROR if rank() else logging.WARNING)
-    logging.getLogger("vqvae.data.stream").setLevel(logging.WARNING)  # of a stream each reads what no other does
+    logging.getLogger("vqvae.data.stream").setLevel(logging.WARNING)  # all ranks: each reads other rows
     try:
         with interrupt_on_signals():
             arguments = parse(sys.argv[1:] if argv is None else argv)
             arguments.call(arguments)
-            sys.stdout.flush()  # here, where a failure gets its line
+            sys.stdout.flush()  # inside the try, so that a failure is reported in one line
     except ArgumentError as error:
         _end(f"--{error.name.replace('_', '-')} {error.problem}", 2)
     except UserError as error:
@@ -48,15 +48,15 @@ def _run(argv: Sequence[str] | None) -> None:
         _end(str(stop), stop.exit_code)
     except BrokenPipeError:
         sys.exit(1)
-    except OSError as error:  # a full disk, a directory that is not ours to write in, a broken device
+    except OSError as error:  # a full disk, a directory without write permission, a broken device
         _end(what_failed(error), 2)
 
 
 def _end(message: str, code: int) -> NoReturn:
-    """Say why in one line and exit.
+    """Print the reason in one line and exit.
 
-    Of torchrun's processes rank 0 says it, and torchrun then ends the others; only what befell another rank alone
-    is left to say after a while.
+    Under torchrun, rank 0 prints it at once, and torchrun then ends the other ranks. Another rank waits first, so
+    it prints only what rank 0 did not meet.
     """
     if rank():
         time.sleep(_RANK_0_FIRST)

@@ -1,4 +1,4 @@
-"""Recipe keys as options: checked against the keys that there are, and listed by ``--help``."""
+"""Recipe keys as options: checked against the keys that exist, and listed by ``--help``."""
 
 import shutil
 from collections.abc import Sequence
@@ -20,10 +20,13 @@ _STAGES = {
 }
 _NARROWEST, _WIDEST = 60, 115
 _RECIPE = (
-    "keys of the recipe, each as an option too (--training.steps 500). The defaults stand for keys that the "
-    "recipe does not have; an option comes before the recipe."
+    "recipe keys. Each key is also an option, such as --training.steps 500. An option overrides the recipe. The "
+    "default is used if neither the option nor the recipe gives a value."
 )
-_ABOUT_READING = "keys about reading images, each as an option too; by default as the run's own images were read."
+_ABOUT_READING = (
+    "keys about reading images. Each key is also an option. A key that is not given has the value that the run "
+    "was trained with."
+)
 _ABOUT = {
     "tokenizer": _RECIPE,
     "prior": _RECIPE,
@@ -33,10 +36,10 @@ _ABOUT = {
 
 
 def read_keys(sub: CommandParser, found: Sequence[tuple[str, str | None]]) -> dict[str, str]:
-    """Return the options that argparse does not know as values by recipe key.
+    """Return values by recipe key, from the options that argparse does not know.
 
     Raises:
-        UserError: for an option that is no key of the command, a key without a value, and a key given twice.
+        UserError: for an option that is not a key of the command, a key without a value, and a key given twice.
     """
     keys: dict[str, str] = {}
     for option, value in found:
@@ -75,7 +78,7 @@ def _names(sub: CommandParser) -> list[str]:
 
 
 def _reading(takes: str) -> list[str]:
-    """Return the keys about reading images: where a whole split is read, nothing is held out for validation."""
+    """Return the keys about reading images; a command that reads whole splits holds out no validation images."""
     from vqvae.config import reading_keys
 
     return [key for key in reading_keys() if takes == "data" or key != "data.validation"]
@@ -95,14 +98,15 @@ def keys_page(takes: str) -> str:
     width = min(max(shutil.get_terminal_size().columns - 2, _NARROWEST), _WIDEST)
     if takes == "run":
         keys = dict.fromkeys(key for stage in _STAGES[takes] for key in changeable_keys(stage))
-        text = f"keys that may change, each as an option (--training.log_every 10): {', '.join(keys)}. "
-        return fill(f"{text}vqvae train --help and vqvae prior --help say what they mean.", width)
+        text = f"keys that may change, each as an option such as --training.log_every 10: {', '.join(keys)}. "
+        return fill(f"{text}vqvae train --help and vqvae prior --help describe the keys.", width)
     shown = _reading(takes) if "data" in takes else None
     lines = _wrapped(_ABOUT[takes], width)
     for group in groups_of(_STAGES[takes][0]):
         keys = [key for key in group.keys if key.name in (shown or [key.name]) and key.name != "tokenizer"]
-        if keys:
-            lines += ["", *_title(group, width, takes), *(line for key in keys for line in _entry(key, width))]
+        if keys or (group.kind and shown is None):
+            entries = (_entry(key, width, with_default=shown is None) for key in keys)
+            lines += ["", *_title(group, width, takes), *(line for entry in entries for line in entry)]
     return "\n".join(lines)
 
 
@@ -115,8 +119,8 @@ def _title(group: "Group", width: int, takes: str) -> list[str]:
     )
 
 
-def _entry(key: "Key", width: int) -> list[str]:
-    default = f" (default: {key.default})" if key.default else ""
+def _entry(key: "Key", width: int, *, with_default: bool) -> list[str]:
+    default = f" (default: {key.default})" if key.default and with_default else ""
     head = _wrapped(f"--{key.name}  {key.values}{default}", width, "  ", "        ")
     return head + _wrapped(_plain(key.meaning), width, "      ", "      ")
 

@@ -20,12 +20,12 @@ from vqvae.cli.parser import CommandParser, spec
 from vqvae.cli.printing import written
 from vqvae.progress import bar
 
-_READING = "Images are made to fit as the run's own were, or as the keys about reading say."
+_READING = "Images are resized and converted as the run's own images were, unless an option below changes it."
 
 
 def add_commands(command: Callable[..., CommandParser]) -> None:
     """Add the commands."""
-    text = "measure a tokenizer, and a prior where the run is a prior's"
+    text = "measure a tokenizer; for a prior's run, measure the prior and its tokenizer"
     evaluate = command("evaluate", _evaluate, text, keys="data", more=_READING)
     add_run(evaluate, "run", "a run directory or a model file")
     add_data(evaluate, "the images to measure on", required=True)
@@ -33,14 +33,15 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     add_json(evaluate)
     add_device(evaluate)
 
-    text = "measure how likely images are under a prior, and where in the image the bits go"
+    text = "measure the likelihood of images under a prior, and draw a map of the bits of each code"
     _describe_likelihood(command("likelihood", _likelihood, text, keys="data", more=_READING))
 
-    report = command("report", _report, "write a run's report.html: curves, pictures, codebook use, results")
+    text = "write report.html into a run: curves, pictures, codebook use, results"
+    report = command("report", _report, text)
     add_run(report, "run", "the run directory")
 
-    text = "say what is wrong with a run and what to change"
-    doctor = command("doctor", _doctor, text, more="The exit code is 1 where something is wrong, else 0.")
+    text = "find what is wrong with a run and say which options to change"
+    doctor = command("doctor", _doctor, text, more="The exit code is 1 if something is wrong, otherwise 0.")
     add_run(doctor, "run", "the run directory")
     add_json(doctor)
 
@@ -52,9 +53,9 @@ def _describe_likelihood(likelihood: CommandParser) -> None:
     add_run(likelihood, "prior", "the prior: its run directory or model file")
     text = f"image files; or a data set, whose first 32 test images are measured: {SPECS}"
     likelihood.add_argument("images", metavar="IMAGES", nargs="+", type=spec, help=text)
-    text = "the data whose test images say what likelihood is typical (default: the data of the run)"
+    text = "the data set whose test images show which likelihoods are typical (default: the data set of the run)"
     add_data(likelihood, text)
-    add_label(likelihood, "the images' class, by name or number (default: none)")
+    add_label(likelihood, "the class of the images, by name or number (default: none)")
     add_json(likelihood)
     add_picture(likelihood)
     add_device(likelihood)

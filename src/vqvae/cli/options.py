@@ -1,4 +1,4 @@
-"""The options that several commands have, each described once."""
+"""The options that several commands share."""
 
 import argparse
 
@@ -26,16 +26,18 @@ def add_split(sub: CommandParser, default: str) -> None:
 
 def add_device(sub: CommandParser) -> None:
     """Add ``--device``."""
-    text = "auto, cpu, cuda, cuda:1 or mps; auto takes CUDA, else MPS, else the CPU (default: auto)"
+    text = (
+        "device to run on: auto, cpu, cuda, cuda:1 or mps; auto takes CUDA, else MPS, else the CPU (default: auto)"
+    )
     sub.add_argument("--device", metavar="NAME", default="auto", help=text)
 
 
 def add_plugin(sub: argparse.ArgumentParser) -> None:
     """Add ``--plugin``."""
     text = (
-        "import this Python module first, so that its components (quantizer, prior, network, likelihood, loss, "
-        "metric) are known: a module's name, also of the present folder, or the path of a .py file; may be given "
-        "several times"
+        "import a Python module that defines components: quantizers, priors, networks, likelihoods, losses or "
+        "metrics. MODULE is the name of a module, searched for in the current folder first, or the path of a .py "
+        "file. May be given several times"
     )
     sub.add_argument("--plugin", metavar="MODULE", action="append", default=[], help=text)
 
@@ -57,37 +59,37 @@ def add_picture(sub: CommandParser, *, required: bool = True) -> None:
 
 
 def add_controls(sub: CommandParser) -> None:
-    """Add what controls the drawing of codes."""
+    """Add the options that control sampling."""
     sub.add_argument(
         "--seed",
         metavar="N",
         type=integer,
         default=0,
-        help="seed of the drawing; the same seed gives the same images (default: 0)",
+        help="seed of the random numbers; the same seed gives the same images (default: 0)",
     )
     sub.add_argument(
         "--temperature",
         metavar="T",
         type=number,
         default=1.0,
-        help="divide the prior's logits by T; below 1, likely codes are drawn more often; 0 always takes the "
-        "likeliest (default: 1)",
+        help="divide the prior's logits by T; below 1, likely codes are drawn more often; 0 always takes the most "
+        "likely code (default: 1)",
     )
     sub.add_argument(
-        "--top-k", metavar="K", type=integer, help="draw only from the K likeliest codes (default: from all)"
+        "--top-k", metavar="K", type=integer, help="draw only from the K most likely codes (default: all codes)"
     )
     sub.add_argument(
         "--top-p",
         metavar="P",
         type=number,
-        help="draw only from the smallest set of likeliest codes whose probabilities sum to at least P "
-        "(default: from all)",
+        help="draw only from the smallest set of most likely codes whose probabilities sum to at least P "
+        "(default: all codes)",
     )
     sub.add_argument(
         "--guidance",
         metavar="W",
         type=number,
         default=1.0,
-        help="classifier-free guidance: above 1, images follow their class more closely and vary less "
-        "(default: 1, none)",
+        help="weight of classifier-free guidance; above 1, images show their class more clearly and vary less "
+        "(default: 1, no guidance)",
     )

@@ -1,4 +1,4 @@
-"""argparse in the project's words: one line for a mistake, and recipe keys as options."""
+"""An argparse parser that reports a mistake in one line and takes recipe keys as options."""
 
 import argparse
 import re
@@ -16,9 +16,10 @@ class CommandParser(argparse.ArgumentParser):
     """The parser of a command.
 
     Args:
-        keys: which recipe keys the command also takes as options: those of the stage ``tokenizer`` or ``prior``,
-            of both (``run``), or those about reading images (``data``, ``whole data``); empty for none.
-        settings: of ``argparse.ArgumentParser``.
+        keys: which recipe keys the command also takes as options: the keys of the stage ``tokenizer`` or
+            ``prior``, of both stages (``run``), or those about reading images (``data``, ``whole data``); empty
+            for none.
+        settings: the arguments of ``argparse.ArgumentParser``.
     """
 
     def __init__(self, *, keys: str = "", **settings: Any) -> None:
@@ -36,7 +37,7 @@ class CommandParser(argparse.ArgumentParser):
         return {name: action for name, action in self._option_string_actions.items() if name.startswith("--")}
 
     def split(self, words: Sequence[str]) -> tuple[list[str], list[tuple[str, str | None]]]:
-        """Return the words for argparse, and the other options with their values, None where there is no value.
+        """Return the words for argparse, and the other options with their values; a missing value is None.
 
         Raises:
             UserError: for an unknown option of a command that takes no keys.
@@ -62,7 +63,7 @@ class CommandParser(argparse.ArgumentParser):
         return own, others
 
     def meant(self, name: str, found: str | None = None) -> str:
-        """Return which option was meant by an unknown one, else ``found``, else where the options are listed."""
+        """Return the end of an error: the closest option, else ``found``, else where options are listed."""
         own = {option.removeprefix("--"): option for option in self.options}
         word = name.removeprefix("--")
         if (near := closest(word, own)) and "." not in word:
@@ -71,7 +72,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Help in which a text of several lines keeps them."""
+    """A help formatter that keeps the line breaks of a text."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if "\n" in text else super()._fill_text(text, width, indent)

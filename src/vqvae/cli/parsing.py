@@ -16,7 +16,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the words of a command line, and import the plugins that they name.
 
     Raises:
-        UserError: for words that mean nothing, in one line that says what was meant.
+        UserError: for a word that is not understood; the message names the closest known word.
     """
     parser, commands = parsers()
     first = argv[0] if argv else ""
@@ -40,7 +40,8 @@ def parsers() -> tuple[CommandParser, dict[str, CommandParser]]:
     """Return the parser of ``vqvae`` itself and the parsers of its commands by name."""
     parser = CommandParser(
         prog="vqvae",
-        description="Discrete image models: a VQ-VAE tokenizer, a prior over its codes, samples, measurements.",
+        description="Train discrete image models: a VQ-VAE (the tokenizer) and a prior over its codes. Draw and "
+        "measure images with them.",
         epilog="vqvae COMMAND --help describes a command.",
     )
     parser.add_argument("--version", action="version", version=_version())
@@ -57,19 +58,19 @@ def parsers() -> tuple[CommandParser, dict[str, CommandParser]]:
     for group in (training, pictures, measures, tokens):
         group.add_commands(command)
     for name, sub in commands.items():
-        if name != "demo":  # which opens no file and knows its components
+        if name != "demo":  # the demo opens no file of the user's
             add_plugin(sub)
     return parser, commands
 
 
 def _plugins(words: Sequence[str]) -> list[str]:
-    """Return the modules that ``--plugin`` names: they are imported before the other words are read."""
+    """Return the modules that ``--plugin`` names; they are imported before the other words are read."""
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     add_plugin(reader)
     try:
         return reader.parse_known_args(words)[0].plugin
     except argparse.ArgumentError:
-        return []  # --plugin without a name: the command's own parser says so
+        return []  # --plugin without a name: the command's own parser reports it
 
 
 def _version() -> str:

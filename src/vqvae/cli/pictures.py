@@ -15,7 +15,8 @@ from vqvae.progress import bar
 def add_commands(command: Callable[..., CommandParser]) -> None:
     """Add the commands."""
     _describe_sample(command("sample", _sample, "draw new images from a prior"))
-    _describe_inpaint(command("inpaint", _inpaint, "draw a part of an image, or its details, anew", keys="data"))
+    text = "replace a part of an image, or its fine details, by samples from a prior"
+    _describe_inpaint(command("inpaint", _inpaint, text, keys="data"))
     _describe_reconstruct(
         command("reconstruct", _reconstruct, "show images above their reconstructions", keys="data")
     )
@@ -34,7 +35,9 @@ def _describe_sample(sample: CommandParser) -> None:
     where = sample.add_mutually_exclusive_group(required=True)
     text = "the PNG file to write, with all images in a grid; a file that exists is never overwritten"
     where.add_argument("--out", metavar="PNG", type=path, help=text)
-    text = "write a store of codes instead of a picture, for any number of images; vqvae decode makes images of it"
+    text = (
+        "write a store of codes, for any number of images, instead of a PNG file; vqvae decode decodes the store"
+    )
     where.add_argument("--store", metavar="DIR", type=path, help=text)
     add_device(sample)
 
@@ -43,19 +46,19 @@ def _describe_inpaint(inpaint: CommandParser) -> None:
     add_run(inpaint, "prior", "the prior: its run directory or model file")
     inpaint.add_argument("image", metavar="IMAGE", type=path, help="the image file")
     hole = inpaint.add_mutually_exclusive_group()
-    text = "an image of the same size, white where the image is drawn anew"
+    text = "the part to replace: an image of the same size, white where new content is drawn"
     hole.add_argument("--mask", metavar="PNG", type=path, help=text)
-    hole.add_argument("--box", metavar="TOP,LEFT,HEIGHT,WIDTH", help="the part that is drawn anew, in pixels")
+    hole.add_argument("--box", metavar="TOP,LEFT,HEIGHT,WIDTH", help="the part to replace: a rectangle, in pixels")
     text = (
-        "keep the first D codes of each position and draw the others anew, for tokenizers with several codes per "
-        "position; without --mask and --box, in the whole image (default: 0)"
+        "keep the first D codes of each position and replace the others, for tokenizers with several codes per "
+        "position; without --mask and --box, at every position of the image (default: 0)"
     )
     inpaint.add_argument("--depth", metavar="D", type=integer, default=0, help=text)
-    text = "number of different fillings to show (default: 6)"
+    text = "number of samples to show (default: 6)"
     inpaint.add_argument("--num", metavar="N", type=integer, default=6, help=text)
     text = (
-        "draw this many samples per filling and choose among them by the likelihood of the codes that follow the "
-        "part (default: 8)"
+        "draw this many candidates for each sample shown, and choose among them by the likelihood of the codes "
+        "that come after the part (default: 8)"
     )
     inpaint.add_argument("--candidates", metavar="M", type=integer, default=8, help=text)
     add_label(inpaint, "the image's class, by name or number (default: none)")

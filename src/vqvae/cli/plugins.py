@@ -1,4 +1,4 @@
-"""Modules of the user's own, imported because the command line names them."""
+"""``--plugin``: modules with components of the user's own."""
 
 import importlib
 import sys
@@ -12,19 +12,19 @@ from vqvae.paths import whole_path
 
 
 def import_plugin(name: str) -> None:
-    """Import a module, so that its components are known.
+    """Import a module; its components are then known.
 
     Args:
-        name: the module's name, looked for in the present folder and then where Python looks; or the path of a
+        name: the name of a module, searched for in the current folder and then on Python's path; or the path of a
             ``.py`` file.
 
     Raises:
-        UserError: when there is no such module, or its import fails; the line says where.
+        UserError: when there is no such module, or its import fails; the message names the file and line.
     """
     file = Path(whole_path(name)) if name.endswith(".py") else None
     folder = str(file.parent if file else Path.cwd())
-    # first while the plugin is imported, as for a script; last from then on, so that a file of the user's such as
-    # random.py never stands before a module that the program imports later
+    # the folder comes first while the plugin is imported, as for a script, and last afterwards: a file of the user
+    # such as random.py must not replace a module that the program imports later
     sys.path.insert(0, folder)
     try:
         _import(name, file)
@@ -43,7 +43,7 @@ def _import(name: str, file: Path | None) -> None:
         raise
     except Exception as error:
         if _is_missing(name, error):
-            raise UserError(f"--plugin {name}: no such module here or where Python looks") from None
+            raise UserError(f"--plugin {name}: no such module in this folder or on Python's path") from None
         raise UserError(f"--plugin {name}: its import failed: {_where(error)}{_what(error)}") from None
 
 
@@ -51,9 +51,8 @@ def _is_missing(name: str, error: Exception) -> bool:
     """Say whether the plugin itself was not found, and not a module that it imports."""
     if isinstance(error, ModuleNotFoundError):
         return bool(error.name) and f"{name}.".startswith(f"{error.name}.")
-    return not isinstance(error, SyntaxError) and not _steps(
-        error
-    )  # not a name of a module at all, such as "" or ".x"
+    # no line of the plugin ran: its name cannot be a module's, such as "" or ".x"
+    return not isinstance(error, SyntaxError) and not _steps(error)
 
 
 def _import_file(file: Path, name: str) -> ModuleType:

@@ -16,7 +16,7 @@ def written(picture: Any, out: str) -> Path:
     """Write a picture as PNG and return its path.
 
     Raises:
-        UserError: when there is something already, or it cannot be written.
+        UserError: when the file exists, or cannot be written.
     """
     from vqvae.report.pictures import save_png
 

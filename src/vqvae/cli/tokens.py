@@ -9,29 +9,27 @@ from vqvae.cli.options import add_data, add_device, add_run, add_split
 from vqvae.cli.parser import CommandParser, integer, path
 from vqvae.progress import bar
 
-_SHOWN = 10  # bad images that are named on the screen; the store names all
+_SHOWN = 10  # most images that could not be decoded and are named on the screen; the store names all of them
 
 
 def add_commands(command: Callable[..., CommandParser]) -> None:
     """Add the commands."""
-    again = "Run the same command again to go on after a stop; several processes may share the work."
+    again = "To continue after a stop, run the same command again. Several processes may share the work."
     encode = command(
-        "encode", _encode, "turn a data set of any size into a store of codes", keys="whole data", more=again
+        "encode", _encode, "encode a data set of any size into a store of codes", keys="whole data", more=again
     )
-    add_run(encode, "tokenizer", "the tokenizer: a run directory or a model file")
+    add_run(encode, "tokenizer", "the tokenizer: its run directory or model file")
     add_data(encode, "the images", required=True)
     add_split(encode, "train")
-    encode.add_argument(
-        "--out", metavar="DIR", type=path, required=True, help="the store to make or to go on with"
-    )
-    text = "images per shard, the unit of work that a kill can cost (default: 8192)"
+    encode.add_argument("--out", metavar="DIR", type=path, required=True, help="the store to make or to continue")
+    text = "number of images per shard; a process that is killed loses at most one shard (default: 8192)"
     encode.add_argument("--shard-rows", metavar="N", type=integer, default=8192, help=text)
     add_device(encode)
 
-    decode = command("decode", _decode, "turn a store of codes into PNG files", more=again)
+    decode = command("decode", _decode, "decode a store of codes into PNG files", more=again)
     decode.add_argument("store", metavar="STORE", type=path, help="the store of codes")
-    add_run(decode, "tokenizer", "the tokenizer that the codes are of: a run directory or a model file")
-    text = "the folder of images to make or to go on with"
+    add_run(decode, "tokenizer", "the tokenizer that made the codes: its run directory or model file")
+    text = "the folder of images to make or to continue"
     decode.add_argument("--out", metavar="DIR", type=path, required=True, help=text)
     add_device(decode)
 

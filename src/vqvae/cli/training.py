@@ -20,20 +20,21 @@ _SHORT_NAMES = ("data", "strict", "steps", "precision", "device")
 
 def add_commands(command: Callable[..., CommandParser]) -> None:
     """Add the commands."""
-    demo = command("demo", _demo, "train both stages on embedded data in minutes: samples, measurements, a report")
-    text = "the folder for the demo's runs (default: runs/demo, or the next free name)"
+    text = "train both stages on built-in images in a few minutes, then sample, measure and write a report"
+    demo = command("demo", _demo, text)
+    text = "the folder to write the demo's runs to (default: runs/demo, or the next free name)"
     demo.add_argument("--out", metavar="DIR", type=path, help=text)
     _describe_train(command("train", _train, "train a tokenizer", keys="tokenizer"))
-    _describe_prior(command("prior", _prior, "train a prior over the codes of a tokenizer", keys="prior"))
+    _describe_prior(command("prior", _prior, "train a prior on the codes of a tokenizer", keys="prior"))
     _describe_resume(
         command(
             "resume",
             _resume,
             "continue a run from its newest checkpoint",
             keys="run",
-            more="Without options, the result is bit for bit what an uninterrupted run gives. Options change the "
-            "run from here on: how long it trains, where, and every other key that leaves the model and the order "
-            "of the data as they are. The run notes each change and its step in changes.jsonl.",
+            more="Without options, the result is bit for bit that of an uninterrupted run. An option changes the "
+            "run from here on: the number of steps, the device, or any other key that changes neither the model "
+            "nor the order of the data. The run records each change and its step in changes.jsonl.",
         )
     )
 
@@ -41,7 +42,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 def _describe_train(train: CommandParser) -> None:
     text = "the name of a shipped recipe (shapes, cifar10, ...) or the path of a YAML file"
     train.add_argument("recipe", metavar="RECIPE", help=text)
-    add_data(train, "the images, instead of the recipe's own")
+    add_data(train, "the images (default: those of the recipe)")
     _describe_start(train)
 
 
@@ -54,13 +55,13 @@ def _describe_prior(prior: CommandParser) -> None:
 
 
 def _describe_start(sub: CommandParser) -> None:
-    """Add what both stages have: where the run is written, and short names of keys."""
+    """Add the options of both stages: the run directory, and short names of keys."""
     name = "RECIPE" if sub.keys == "tokenizer" else "TOKENIZER-prior"
     text = f"the run directory to make (default: runs/{name}, or the next free name)"
     sub.add_argument("--out", metavar="DIR", type=path, help=text)
-    text = "stop at a file that cannot be decoded, instead of skipping it; short for --data.strict true"
+    text = "stop at the first file that cannot be decoded, instead of skipping it; short for --data.strict true"
     sub.add_argument("--strict", action="store_const", const="true", help=text)
-    text = "auto, bf16 or fp32; short for --training.precision"
+    text = "precision of the networks: auto, bf16 or fp32; short for --training.precision"
     sub.add_argument("--precision", metavar="NAME", help=text)
     _describe_loop(sub)
 
@@ -68,13 +69,13 @@ def _describe_start(sub: CommandParser) -> None:
 def _describe_loop(sub: CommandParser) -> None:
     text = "number of optimizer steps, such as 500 or 10k; short for --training.steps"
     sub.add_argument("--steps", metavar="N", help=text)
-    text = "auto, cpu, cuda, cuda:1 or mps; short for --training.device"
+    text = "device to train on: auto, cpu, cuda, cuda:1 or mps; short for --training.device"
     sub.add_argument("--device", metavar="NAME", help=text)
 
 
 def _describe_resume(resume: CommandParser) -> None:
     add_run(resume, "run", "the run directory")
-    add_data(resume, "where the same training images are now, if they were moved")
+    add_data(resume, "the new place of the training images, if they were moved")
     _describe_loop(resume)
 
 
@@ -103,7 +104,7 @@ def _prior(arguments: argparse.Namespace) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return the settings by recipe key, of keys and of their short names."""
+    """Return the values of the given options by recipe key; short names become keys."""
     from vqvae.config import full_keys
 
     short = {name: getattr(arguments, name, None) for name in _SHORT_NAMES}
@@ -119,7 +120,7 @@ def _resume(arguments: argparse.Namespace) -> None:
     from vqvae.run_directory import RunDirectory
 
     settings = _settings(arguments)
-    # before torch is imported, so that a second process on the same run hears at once that the run is in use
+    # before torch is imported: a second process on the same run is told at once that the run is in use
     with owned(RunDirectory(Path(arguments.run)).check().path):
         from vqvae.training import resume
 

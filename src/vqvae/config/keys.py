@@ -1,4 +1,4 @@
-"""The keys of a recipe: what values each takes, its default and its meaning, from the dataclasses of configs."""
+"""The keys of a recipe, each with its values, default and meaning; all are derived from the config dataclasses."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -14,7 +14,7 @@ from vqvae.value_words import in_yaml, plain_type, values_in_words
 STAGES: dict[str, type[RunConfig]] = {"tokenizer": TokenizerConfig, "prior": PriorConfig}
 
 
-# what the command line and Python call some keys for short
+# short names of some keys on the command line and in Python
 SHORT_NAMES = {
     "data": "data.spec",
     "strict": "data.strict",
@@ -30,9 +30,9 @@ class Key(NamedTuple):
 
     Attributes:
         name: dotted, such as ``training.steps``.
-        values: the values that it takes, in words.
-        default: in YAML's notation; empty where there is none.
-        meaning: in words.
+        values: the values that the key takes, in words.
+        default: the default in YAML's notation; empty if there is none.
+        meaning: what the key means, in words.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Key(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Keys that stand together.
+    """Keys with a common prefix.
 
     Attributes:
-        name: what their names begin with; empty for the keys at the top.
-        kind: the kind of component that has them; empty where every recipe has them.
+        name: the common prefix; empty for the keys at the top.
+        kind: the kind of component that has the keys; empty if every recipe has them.
         meaning: what the group is about.
-        keys: in the order of the dataclass.
+        keys: the keys, in the order of the dataclass's fields.
     """
 
     name: str
@@ -74,7 +74,7 @@ def values_of(stage: str, name: str) -> str:
 
 
 def reading_keys() -> list[str]:
-    """Return the keys about reading images, which commands that only read images take too."""
+    """Return the keys about reading images: those that commands which only read images take."""
     names = [field.name for field in fields(DataConfig) if field.name not in _TRAINING_ALONE]
     return [f"data.{name}" for name in names]
 
@@ -107,15 +107,15 @@ def is_key(stage: str, name: str) -> bool:
 
 
 def closest_key(name: str, names: Iterable[str]) -> str | None:
-    """Return the key that was meant by a name that is no key; None where nothing is close.
+    """Return the key that is closest to an unknown name; None if no key is close.
 
-    The last part of the name counts: ``batch_size`` means ``training.batch_size``. Initials do too: ``lr`` means
-    ``training.learning_rate``.
+    The last part of the name is compared: ``batch_size`` finds ``training.batch_size``. Initials are compared too:
+    ``lr`` finds ``training.learning_rate``.
     """
     prefix, _, last = name.rpartition(".")
     others = [other for other in names if other != name]
     by_last: dict[str, str] = {}
-    # of keys with the same last part, the one beside the given name; else the one nearest to the top
+    # if several keys have the same last part: the key in the same group as the given name, else the shortest key
     for other in sorted(others, key=lambda other: (not _beside(other, prefix), other.count("."))):
         by_last.setdefault(other.rpartition(".")[2], other)
     if last in by_last:
@@ -134,7 +134,7 @@ def hints_of(config: type) -> dict[str, Any]:
 
 
 def is_open(annotation: Any) -> bool:
-    """Say whether a type is a base config, which any kind below it fills."""
+    """Say whether a type is a base config: a field of this type takes the config of any kind."""
     return isinstance(annotation, type) and issubclass(annotation, Config) and "kind" not in annotation.__dict__
 
 
@@ -149,7 +149,14 @@ def _configs(annotation: Any) -> Sequence[type]:
 
 
 def _groups(config: type, name: str, kind: str, outer: tuple[type, ...]) -> Iterator[Group]:
-    """Yield the group of a dataclass's own keys, then the groups inside it; ``outer``: the open ones around it."""
+    """Yield the group of a dataclass's own keys, then the groups inside it.
+
+    Args:
+        config: the dataclass.
+        name: the prefix of its keys.
+        kind: its kind, if it configures a component.
+        outer: the base configs of the components that contain it.
+    """
     meanings = meanings_of(config)
     keys: list[Key] = []
     inner: list[tuple[str, Any, Field[Any]]] = []
@@ -159,31 +166,40 @@ def _groups(config: type, name: str, kind: str, outer: tuple[type, ...]) -> Iter
         if field.name in ("stage", "kind"):
             continue
         if is_open(annotation) and annotation in outer:
-            values = f"a {annotation.component()}: kind and keys as above"
+            values = f"a {annotation.component()}, with a kind and its keys as listed for {name}"
             keys.append(Key(at, values, _default_kind(field), meanings.get(field.name, "")))
         elif _configs(annotation):
             inner.append((at, annotation, field))
         else:
-            values = values_in_words(hints_of(config)[field.name])
+            values = _entries(annotation) or values_in_words(hints_of(config)[field.name])
             keys.append(Key(at, values, _default(field), meanings.get(field.name, "")))
     yield Group(name, kind, summary(config), tuple(keys))
     for at, annotation, field in inner:
         if is_open(annotation):
-            yield _kinds(at, annotation, _default_kind(field))
-            for inner_kind, found in annotation.kinds().items():
-                yield from _groups(found, at, inner_kind, (*outer, annotation))
+            default = _default_kind(field)
+            kinds = sorted(annotation.kinds(), key=lambda kind: kind != default)  # the default first
+            yield _kinds(at, annotation.component(), kinds, default)
+            for inner_kind in kinds:
+                yield from _groups(annotation.kinds()[inner_kind], at, inner_kind, (*outer, annotation))
         else:
             yield from _groups(annotation, at, "", outer)
 
 
-def _kinds(name: str, base: type[Config], default: str) -> Group:
-    word = base.component()
-    key = Key(f"{name}.kind", ", ".join(base.kinds()), default, f"which {word}; its kind decides the other keys")
-    return Group(name, "", f"The {word}.", (key,))
+def _entries(annotation: Any) -> str | None:
+    """Return what a list of components takes, in words; None for any other type."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is not tuple or not is_open(parts[0]):
+        return None
+    return f"a list of groups of keys, each with a kind: {', '.join(parts[0].kinds())}"
+
+
+def _kinds(name: str, component: str, kinds: Sequence[str], default: str) -> Group:
+    meaning = f"which {component} to use; the other keys depend on the kind"
+    return Group(name, "", f"The {component}.", (Key(f"{name}.kind", ", ".join(kinds), default, meaning),))
 
 
 def summary(config: type) -> str:
-    """Return the first line of the docstring of a config's component, or of the config itself."""
+    """Return the first line of the docstring of the config's component; of the config itself if it has none."""
     return (component_class(config).__doc__ or "").strip().partition("\n")[0]
 
 

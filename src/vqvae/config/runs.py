@@ -1,4 +1,4 @@
-"""What the two kinds of run are made of: the data, the model, the training."""
+"""The settings of a tokenizer's run and of a prior's run: the data, the model, the training."""
 
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, cast
@@ -11,7 +11,9 @@ from vqvae.losses import LossConfig
 from vqvae.models import VQVAE
 from vqvae.priors import PixelCNN, PriorModelConfig
 
-MEASURED_ROWS = 2048  # held out, by either stage at an evaluation in training; vqvae evaluate takes all
+MEASURED_ROWS = (
+    2048  # most validation images that a measurement in training reads; vqvae evaluate reads all images
+)
 
 
 def _height_and_width(value: Any) -> Any:
@@ -28,30 +30,37 @@ def _low_and_high(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which images, and how they are made to fit.
+    """The images, and how they are resized, converted and split.
 
     Attributes:
-        spec: ``shapes``, ``shapes:50000``, ``cifar10``, ``hf:OWNER/NAME`` or a path.
-        size: (height, width); ``64`` and ``48x64`` are understood. None: the images' own.
-        fit: ``strict`` refuses images of another size, ``crop`` scales and centre-crops them.
-        channels: 1 or 3; None: 1 where every image is grey.
-        flip: whether training sees each image mirrored half the time.
-        crops: shifted views of each image that training sees as often as the image itself; a prior's are encoded
-            once and stored, so each costs one pass of the tokenizer over the data.
-        label: the column of labels, where the images come in a table. None: a column that lists its classes, or
-            one called label, labels, fine_label, class or coarse_label.
-        range: the values that become 0 and 255 in pixels of more than 8 bits, as in ``0,4095``. ``full``: 0 and
-            65535. ``auto``: 0 and the largest value of 8, 10, 12, 14 or 16 bits, the fewest that hold every
-            training image.
-        strict: whether a file that cannot be decoded stops the run.
-        limit: the first so many images of a split only.
-        validation: images of the training split that are held out and measured while training: a number of rows,
-            or a share such as 0.1. They are the end of the split; where the images lie class by class, the end of
-            each class. ``auto`` is the data set's own validation split beside a test split, or else 5,000 rows or
-            5 %, whichever is less. 0 holds out nothing and measures the training images themselves.
-        stream: whether training images are read as they are needed, for sets that do not fit into memory.
-        interleave: number of interleaved read positions per batch of a stream. More positions mix better and hold
-            more in memory; ranks share them.
+        spec: the images: ``shapes``, ``shapes:50000``, ``cifar10``, ``hf:OWNER/NAME`` or the path of a folder.
+        size: height and width of the images in pixels. ``64`` means 64x64; ``48x64`` means height 48 and width 64.
+            ``null`` takes the size that the images have; if ``fit`` is ``crop``, it takes their most common size.
+        fit: what to do with an image of another size. ``strict`` stops with an error. ``crop`` scales the image
+            until it covers the size, then cuts out the centre.
+        channels: number of channels: 1 for grey, 3 for RGB. ``null`` takes 1 if every training image is grey,
+            otherwise 3.
+        flip: whether training mirrors each image left to right with probability 1/2.
+        crops: number of shifted views of each training image, beside the image itself. A view is shifted by at
+            most an eighth of the height and the width. Training draws the image and its views with equal
+            probability. A prior's training encodes each view once and stores its codes: one more pass of the
+            tokenizer per view.
+        label: name of the label column, for images in a table. ``null`` takes the column that lists its classes,
+            or else the column called label, labels, fine_label, class or coarse_label.
+        range: the two values that are mapped to 0 and 255 in pixels of more than 8 bits, such as ``0,4095``.
+            ``full`` means 0,65535. ``auto`` means 0 and the largest value of 8, 10, 12, 14 or 16 bits: the
+            smallest of these widths that holds every pixel of the training images.
+        strict: whether a file that cannot be decoded stops the command. Otherwise the file is reported and
+            skipped.
+        limit: largest number of images to use of each split: its first ones. ``null`` uses all images.
+        validation: what to hold out of the training split. Training measures on these images and does not train on
+            them. Give a number of images, or a fraction such as 0.1. The end of the split is held out; if the
+            images are sorted by class, the end of each class. ``auto`` takes the data set's own validation split
+            if it also has a test split; otherwise 5,000 images or 5 %, whichever is less. 0 holds out nothing:
+            training then measures on the training images.
+        stream: whether to read training images when they are needed, for data sets that do not fit into memory.
+        interleave: number of interleaved read positions per batch of a stream. More positions mix the images
+            better and take more memory. Ranks share the positions.
     """
 
     __pydantic_config__ = STRICT
@@ -71,7 +80,7 @@ class DataConfig:
     interleave: Count = 16
 
     def training_images(self, multiple_of: int, *, data: Objects | None = None) -> Images:
-        """Read the training split into memory, or open it where it is to be read as it is needed.
+        """Read the training split into memory; if ``stream`` is set, open it as a stream.
 
         Args:
             multiple_of: what height and width must be multiples of.
@@ -87,7 +96,7 @@ class DataConfig:
         )
 
     def validation_images(self, multiple_of: int, *, train: Images, data: Objects | None = None) -> ImageSet:
-        """Read the validation split into memory; of a stream, as much as training measures.
+        """Read the validation split into memory; of a stream, only the images that training measures.
 
         Args:
             multiple_of: what height and width must be multiples of.
@@ -99,10 +108,10 @@ class DataConfig:
         return config.load("validation", multiple_of=multiple_of, data=data)
 
     def as_read(self, train: Images) -> "DataConfig":
-        """Return this config with what was decided once, on the training images, for all splits.
+        """Return this config with the values that the training images decide for all splits.
 
-        These are the channels, the range of pixels and, under crop, the size. The spec of an object in Python gets
-        its fingerprint.
+        These values are the channels, the range of pixels and, if ``fit`` is ``crop``, the size. The fingerprint
+        of an object in Python is added to its spec.
         """
         channels, height, width = train.shape
         spec = self.spec
@@ -140,7 +149,7 @@ class DataConfig:
         }
 
     def augmentation(self, seed: int) -> Augmentation:
-        """Return the views of a training image, a function of the run's seed."""
+        """Return the augmentation of training images, a function of the run's seed."""
         return Augmentation(self.flip, self.crops, seed)
 
 
@@ -151,30 +160,33 @@ class TrainingConfig:
     Attributes:
         steps: number of optimizer steps.
         batch_size: images per optimizer step, over all ranks and micro-batches.
-        accumulate: micro-batches per optimizer step; batch_size must be a multiple of it.
-        learning_rate: learning rate at its peak, after the warmup.
-        warmup: steps in which the learning rate rises linearly to the peak.
-        final_rate: the learning rate at the last step, as a fraction of the peak; a cosine leads there.
-        weight_decay: weight decay of AdamW; 0 makes it Adam.
-        clip: largest norm of the gradient; longer gradients are scaled down to it. 0 means no limit.
-        weight_ema: decay per step of the averaged weights, which are evaluated and saved.
-        non_finite: what to do when a loss, gradient or statistic is not finite: ``stop`` the run before anything
-            changes, ``skip`` the step, or ``back_off``: skip the step and halve the learning rate from there on.
-        seed: seed of everything random.
-        precision: precision of the networks; ``auto`` takes bf16 where a measurement at the start finds it faster,
-            else fp32.
-        compile: whether to compile the networks with torch.compile; ``auto`` does where it works and the run is
-            long enough to gain.
-        device: where to train: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; ``auto`` takes CUDA, else MPS,
-            else the CPU.
-        shard: whether to share weights, gradients, optimizer state and averages out over ranks (FSDP2), for models
-            that do not fit on one device. By default, each rank holds all of them.
-        log_every: steps between lines of metrics.
-        evaluate_every: steps between measurements on validation images, with pictures.
-        early_stopping: end the run after this many measurements without a new best, by nmse of a tokenizer or
-            bits_per_code_prior of a prior; 0 never ends it early.
-        checkpoint_every: steps between checkpoints.
-        keep: number of newest checkpoints to keep; the model that measured best is kept too.
+        accumulate: number of micro-batches per optimizer step; batch_size must be a multiple of it.
+        learning_rate: largest learning rate, reached at the end of the warmup.
+        warmup: number of optimizer steps in which the learning rate rises linearly to its largest value.
+        final_rate: learning rate at the last step, as a fraction of ``learning_rate``. After the warmup, the
+            learning rate falls to it along a cosine.
+        weight_decay: weight decay of AdamW.
+        clip: largest norm of the gradient; a longer gradient is scaled down to this norm. 0 means no limit.
+        weight_ema: decay per optimizer step of the exponential moving average of the weights. The averaged weights
+            are measured and saved; 0 takes the weights themselves.
+        non_finite: what to do when a loss, a gradient or a codebook statistic is NaN or infinite. ``stop`` ends
+            the run before anything changes. ``skip`` skips the step. ``back_off`` skips the step and halves the
+            learning rate from there on.
+        seed: seed of all random numbers.
+        precision: precision of the networks. ``auto`` times both at the start and takes bf16 if it is faster,
+            otherwise fp32.
+        compile: whether to compile the networks with torch.compile. ``auto`` compiles if compilation works and the
+            run is long enough to save time by it.
+        device: device to train on: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. ``auto`` takes CUDA, else
+            MPS, else the CPU.
+        shard: whether to split weights, gradients, optimizer state and averaged weights over the ranks (FSDP2),
+            for models that do not fit on one device. By default, each rank holds all of them.
+        log_every: number of optimizer steps between two lines of training metrics in metrics.jsonl.
+        evaluate_every: number of optimizer steps between two measurements on validation images, with pictures.
+        early_stopping: end the run after this many measurements without a new best; 0 never ends the run early.
+            The metric is nmse for a tokenizer and bits_per_code_prior for a prior.
+        checkpoint_every: number of optimizer steps between two checkpoints.
+        keep: number of newest checkpoints to keep. The model with the best measurement is kept too.
         tensorboard: whether to write TensorBoard events beside metrics.jsonl.
     """
 
@@ -205,16 +217,16 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
-    """A tokenizer's training.
+    """Training of a tokenizer.
 
     Attributes:
         data: the images.
         model: the VQ-VAE.
         beta: weight of the commitment loss (arXiv 1711.00937, equation 3).
-        losses: terms added to the objective, such as ``[{kind: l1, weight: 0.1}]``.
-        revive_until: fraction of the training during which dead codes are revived; afterwards the codebook only
-            converges.
-        training: the loop.
+        losses: further terms of the objective, such as ``[{kind: l1, weight: 0.1}]``. ``weight`` (default 1) is
+            the factor of the term; ``start`` (default 0) is the first optimizer step at which the term is added.
+        revive_until: fraction of the training, from its start, in which dead codes are revived.
+        training: the training loop.
     """
 
     __pydantic_config__ = STRICT
@@ -230,16 +242,16 @@ class TokenizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PriorConfig:
-    """A prior's training over the codes of a tokenizer.
+    """Training of a prior on the codes of a tokenizer.
 
     Attributes:
         tokenizer: the tokenizer's run or model file.
         data: the images whose codes are learned.
         model: the prior's network.
-        classes: whether the prior is conditioned on the images' classes.
-        class_dropout: fraction of the labels that are hidden in training, so that the prior also learns codes
-            without a class (which guidance needs).
-        training: the loop.
+        classes: whether the prior is conditioned on the classes of the images.
+        class_dropout: probability of hiding an image's class in training. The prior then also learns codes without
+            a class, which classifier-free guidance needs.
+        training: the training loop.
     """
 
     __pydantic_config__ = STRICT

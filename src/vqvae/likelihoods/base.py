@@ -1,4 +1,4 @@
-"""What every likelihood is: the distribution of an image's pixels given the output of the decoder."""
+"""The base class of likelihoods: distributions of an image's pixels given the output of the decoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vqvae.component import Config
 from vqvae.tensors import pixels_from_images
 
-_MOST_ELEMENTS = 2**24  # of parameters that are in float64 at a time
+_MOST_ELEMENTS = 2**24  # most parameters that are held in float64 at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Likelihood(nn.Module):
     A subclass defines ``out_channels``, ``pixel_nats``, ``mean`` and ``sample``.
 
     Args:
-        channels: C of the images.
+        channels: number of channels C of the images.
     """
 
     def __init__(self, channels: int) -> None:
@@ -69,12 +69,12 @@ class Likelihood(nn.Module):
         raise NotImplementedError(f"{type(self).__qualname__} does not define its mean")
 
     def sample(self, parameters: Tensor, u: Tensor) -> Tensor:
-        """Draw pixels, uint8 [B, C, H, W], by inverting the distribution function of each value.
+        """Draw pixels, uint8 [B, C, H, W], by inverting the cumulative distribution of each value.
 
         Args:
             parameters: float [B, out_channels, H, W].
-            u: float64 [B, C, H, W], uniform numbers in (0, 1). A value is the least v for which
-                p(value <= v | the values before it) reaches its number.
+            u: float64 [B, C, H, W], uniform numbers in (0, 1). Each value is the smallest v with
+                p(value <= v | the values before it) >= u.
         """
         raise NotImplementedError(f"{type(self).__qualname__} does not define sample")
 
@@ -84,7 +84,7 @@ class Likelihood(nn.Module):
         Args:
             parameters: float [B, out_channels, H, W].
             images: float [B, C, H, W] in [-1, 1]; B may be 0, for a loss of 0.
-            pixel_variance: of the training images, over all elements in [-1, 1].
+            pixel_variance: the variance of the training images, over all elements in [-1, 1].
         """
         nats = self.pixel_nats(parameters.float(), pixels_from_images(images)).sum()
         return nats / max(1, images.numel())
@@ -104,13 +104,13 @@ class Likelihood(nn.Module):
         return torch.cat(found)
 
     def estimate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """Return buffers whose values are estimated, not trained, by name; by default there are none.
+        """Return the values of buffers that are estimated instead of trained, by name; by default there are none.
 
-        Training calls this when it saves a model, and saves the values in place of the buffers.
+        Training calls this method when it saves a model. The model file gets these values.
 
         Args:
-            batches: of training images, parameters and pixels as ``nats`` takes them. They are computed as they
-                are read, so an estimate of nothing costs nothing.
+            batches: pairs of parameters and pixels of training images, as ``nats`` takes them. A pair is computed
+                when it is read, so a likelihood that reads none costs no time.
         """
         return {}
 

@@ -15,14 +15,14 @@ _LEAST_VARIANCE = 1e-6
 
 
 class GaussianLikelihood(Likelihood):
-    """p(x | z_q) = N(x; the decoder's output, sigma^2), discretised to 0..255, with one sigma for all pixels.
+    """A Gaussian around the decoder's output, discretised to 0..255, with one variance sigma^2 for all pixels.
 
-    Training minimises the squared error over the variance of the training images, which is -log p up to scale and
-    constant, whatever sigma is. So sigma is not trained: its maximum-likelihood value, the mean squared error of
-    reconstructions, is estimated on training images when the model is saved.
+    Training minimises the squared error divided by the variance of the training images. For every sigma, this loss
+    is -log p(x | z_q) up to a factor and a constant, so sigma is not trained. When the model is saved, sigma^2 is
+    estimated by maximum likelihood: it is the mean squared error of reconstructed training images.
 
     Args:
-        channels: C of the images.
+        channels: number of channels C of the images.
 
     Attributes:
         noise_variance: scalar, sigma^2 in the units of images in [-1, 1].
@@ -82,13 +82,13 @@ class GaussianLikelihood(Likelihood):
 def discretised_gaussian_nats(pixels: Tensor, mean: Tensor, variance: Tensor | float) -> Tensor:
     """Return -log p of each value under a discretised Gaussian, in nats, in the shape and precision of the mean.
 
-    Value v has the mass of N(mean, variance) between v - 1/2 and v + 1/2; 0 and 255 have the tails too, so the
-    256 masses sum to one. This is the binning of arXiv 1701.05517, section 2.1.
+    The probability of value v is the mass of N(mean, variance) between v - 1/2 and v + 1/2. The tails belong to 0
+    and 255, so the 256 probabilities sum to one (arXiv 1701.05517, section 2.1).
 
     Args:
         pixels: uint8 [B, C, H, W].
         mean: float [B, C, H, W], in the units of images in [-1, 1].
-        variance: in the same units.
+        variance: scalar, in the same units.
     """
     x, mean = pixels.to(mean.dtype), (mean + 1.0) * 127.5
     sigma = torch.as_tensor(variance, dtype=mean.dtype, device=mean.device).sqrt() * 127.5
@@ -98,7 +98,7 @@ def discretised_gaussian_nats(pixels: Tensor, mean: Tensor, variance: Tensor | f
 
 
 def _normal_log_cdf_difference(low: Tensor, high: Tensor) -> Tensor:
-    """Return log(Phi(high) - Phi(low)) for low < high, computed in the tail that does not cancel."""
+    """Return log(Phi(high) - Phi(low)) for low < high, computed in the lower tail to avoid cancellation."""
     # Phi(high) - Phi(low) = Phi(-low) - Phi(-high): both arguments are made negative where low is positive
     flip = low > 0
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)

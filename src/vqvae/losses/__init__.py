@@ -1,4 +1,4 @@
-"""Terms of the objective beside equation 3, one file each.
+"""Losses: terms that are added to equation 3, one file each.
 
 A run's ``losses`` list them: ``losses: [{kind: l1, weight: 0.1}]``.
 

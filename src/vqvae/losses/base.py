@@ -1,4 +1,4 @@
-"""What a loss offers: a term of the objective, and perhaps a network of its own that a loss of its own trains."""
+"""The base class of losses: further terms of the objective, with or without a network of their own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,22 @@ from vqvae.component import Config, CountOrZero, NotNegative
 class Loss(nn.Module):
     """A term of the objective on images and their reconstruction.
 
-    The simplest loss is a ``forward``. A loss with a network that does not learn, such as a feature network, holds
-    it with ``requires_grad_(False)``; training runs that loss in eval mode and does not save its weights, which
-    must be a function of the config and the seed. A loss with parameters that learn, such as a discriminator, also
-    defines ``own_loss``, which alone trains these parameters, with an optimizer of their own. Training saves them
-    in the run's checkpoints, averages and shards them as it does the model's.
+    Every loss defines ``forward``. There are three cases:
 
-    Both methods return means over the images of a batch, finite for a batch without images: see ``mean``. Each of
-    several ranks sees its slice of the batch.
+    - The loss has no network. Nothing else is needed.
+    - The loss has a network that does not learn, such as a feature network. The network's parameters have
+      ``requires_grad_(False)``. Training runs the loss in eval mode and does not save its weights, so the weights
+      must be a function of the config and the seed.
+    - The loss has parameters that learn, such as a discriminator. The loss also defines ``own_loss``. These
+      parameters are trained by ``own_loss`` alone, with an optimizer of their own. Training saves, averages and
+      shards them like the parameters of the model.
+
+    Both methods return a mean over the images of a batch. The mean of an empty batch must be finite; use ``mean``.
+    Each rank calls them with its own slice of the batch.
 
     Attributes:
-        learning_rate: of the loss's own parameters, as a multiple of ``training.learning_rate``.
-        betas: of the AdamW of the loss's own parameters.
+        learning_rate: learning rate of the loss's own parameters, as a multiple of ``training.learning_rate``.
+        betas: betas of AdamW for the loss's own parameters.
     """
 
     learning_rate: float = 1.0
@@ -40,24 +44,24 @@ class Loss(nn.Module):
         raise NotImplementedError(f"{type(self).__qualname__} defines no forward")
 
     def own_loss(self, images: Tensor, reconstruction: Tensor) -> Tensor:
-        """Return the scalar that the loss's own parameters minimise; a loss without parameters has none.
+        """Return the scalar that the loss's own parameters minimise; only a loss with parameters needs it.
 
         Args:
-            images: as in ``forward``.
-            reconstruction: as in ``forward``, but detached: no gradient reaches the decoder.
+            images: float32 [B, C, H, W] in [-1, 1].
+            reconstruction: float32, the same shape; detached, so no gradient reaches the decoder.
         """
         raise NotImplementedError(f"{type(self).__qualname__} has parameters, but defines no own_loss")
 
     def sharding_units(self) -> list[nn.Module]:
         """Return the modules whose weights are gathered one module at a time when weights are sharded over ranks.
 
-        A module that contains another comes after it. Weights are whole only inside the ``forward`` of a unit. The
-        default is every direct child that has parameters.
+        If one unit contains another, the inner one comes first. Weights are whole only inside the ``forward`` of a
+        unit. By default, the units are the direct children that have parameters.
         """
         return [child for child in self.children() if next(child.parameters(), None) is not None]
 
     def term(self, images: Tensor, reconstruction: Tensor) -> Tensor:
-        """Return ``forward``; its gradient reaches the reconstruction, and not the loss's own parameters."""
+        """Return ``forward``; its gradient reaches the reconstruction, but not the loss's parameters."""
         seen = reconstruction.detach().requires_grad_()
         value = self(images, seen)
         (gradient,) = torch.autograd.grad(value, seen)
@@ -66,11 +70,11 @@ class Loss(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig(Config):
-    """Settings of a loss; a kind adds its own and says how to build it.
+    """Settings of a loss; each kind adds its own settings and defines ``build``.
 
     Attributes:
         weight: factor of the term in the objective.
-        start: number of optimizer steps before the loss takes part; a network of its own learns from then on too.
+        start: first optimizer step, counted from 0, at which the loss takes part and its own parameters learn.
     """
 
     weight: NotNegative = 1.0
@@ -81,7 +85,8 @@ class LossConfig(Config):
 
         Args:
             image_shape: (C, H, W) of the training images.
-            seed: of everything random besides the starting weights, which come from torch's own generator.
+            seed: seed of random numbers, except for the initial weights: torch's generator, which is seeded before
+                the call, draws these.
         """
         raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its loss")
 
@@ -91,7 +96,8 @@ def build_losses(
 ) -> dict[str, Loss]:
     """Make the losses of a run, by name; their weights are a function of the seed and of their place in the list.
 
-    A loss's name is its kind, and ``KIND-2`` for the second loss of a kind. The name ``model`` is the tokenizer's.
+    A loss is named after its kind; the second loss of a kind is named ``KIND-2``. The name ``model`` is taken: it
+    is the tokenizer's.
     """
     losses: dict[str, Loss] = {}
     taken = {"model": 1}

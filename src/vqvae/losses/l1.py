@@ -9,10 +9,10 @@ from vqvae.losses.base import Loss, LossConfig, mean
 
 
 class L1(Loss):
-    """``mean |x - x'|`` over all elements, in the scale of [-1, 1].
+    """The mean absolute error, ``mean |x - x'|`` over all elements, of images in [-1, 1].
 
-    Its gradient has the same size for a small error as for a large one, so details that the squared error leaves
-    blurred are fitted too. When to choose it: beside the squared error, for sharper edges; PSNR falls a little.
+    The gradient of a small error is as large as that of a large error. So the loss also fits details that the
+    squared error leaves blurred. Add it to the squared error for sharper edges; PSNR falls a little.
     """
 
     @dataclass(frozen=True, kw_only=True)

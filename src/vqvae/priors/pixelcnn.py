@@ -79,15 +79,16 @@ class PixelCNN(Prior):
     """A gated PixelCNN: p(code | the codes before it, label) by convolutions that see earlier positions alone.
 
     Args:
-        num_codes: K.
-        codes_per_position: n.
-        grid: (h, w) of the training codes, the default shape of samples; any other grid works too.
-        num_classes: of labels; 0 for a prior without classes.
-        width: channels of each stack.
-        layers: gated layers; (kernel - 1) / 2 * layers rows and columns are seen.
-        kernel: size of the convolutions, odd.
-        head_width: hidden units of the head.
-        dropout: of the gated features.
+        num_codes: number of codes K in the codebook.
+        codes_per_position: number of codes n at each position.
+        grid: height and width (h, w) of the training codes, the default shape of samples; any other grid works.
+        num_classes: number of classes; 0 for a prior without classes.
+        width: number of channels of each of the two stacks.
+        layers: number of gated layers; a code depends on codes up to layers * (kernel - 1) / 2 rows and columns
+            away.
+        kernel: size of the convolutions, an odd number.
+        head_width: number of hidden units of the head that predicts a code.
+        dropout: share of the gated features that training sets to 0.
 
     Raises:
         ValueError: for an even kernel.

@@ -104,15 +104,15 @@ class CodeTransformer(Prior):
     embedding of the class is added to every token. The features of token t predict the codes at position t.
 
     Args:
-        num_codes: K.
-        codes_per_position: n.
-        grid: (h, w) of the training codes, the default shape of samples; any other grid works too.
-        num_classes: of labels; 0 for a prior without classes.
-        width: channels.
-        layers: blocks.
-        heads: of attention; ``4 * heads`` divides the width.
-        head_width: hidden units of the head.
-        dropout: of tokens, attention weights and residuals.
+        num_codes: number of codes K in the codebook.
+        codes_per_position: number of codes n at each position.
+        grid: height and width (h, w) of the training codes, the default shape of samples; any other grid works.
+        num_classes: number of classes; 0 for a prior without classes.
+        width: number of channels, a multiple of ``4 * heads``.
+        layers: number of blocks, each attention and a gated network.
+        heads: number of attention heads.
+        head_width: number of hidden units of the head that predicts a code.
+        dropout: share of the tokens, attention weights and residuals that training sets to 0.
 
     Raises:
         ValueError: for a width that is not a multiple of ``4 * heads``.

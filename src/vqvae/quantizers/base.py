@@ -27,9 +27,9 @@ class Quantizer(nn.Module, ABC):
     and whatever dtype the module is cast to.
 
     Args:
-        num_codes: K, the number of codes that a position chooses from.
-        channels: D, the size of a vector of z_e.
-        codes_per_position: n, the number of codes of one vector.
+        num_codes: number of codes K that a position chooses from.
+        channels: number of channels D of z_e, the size of a vector.
+        codes_per_position: number of codes n of one vector.
         channel_last: whether z_e and z_q are [B, *spatial, D] instead of [B, D, *spatial].
     """
 

@@ -79,16 +79,15 @@ class CodebookQuantizer(Quantizer):
     shows in the commitment loss.
 
     Args:
-        num_codes: K, the number of codes in the codebook.
-        dim: D, the number of dimensions of a code.
-        codes_per_position: n, the number of codes at each position, all from the one codebook; z_e has n*D
-            channels.
+        num_codes: number of codes K in the codebook.
+        dim: number of dimensions D of a code.
+        codes_per_position: number of codes n at each position, all from the one codebook; z_e has n*D channels.
         estimator: how the gradient passes to z_e: ``straight_through`` or ``rotation`` (``rotation_trick``).
-        revive_every: the number of updates between revivals of dead codes; 0 never revives.
-        revive_below: a code is dead, and starts again from a vector of the batch, if it was chosen less often than
-            ``revive_below`` times the mean use of a code since the last revival.
-        forwards_per_update: the number of training forwards between two updates (gradient accumulation).
-        seed: the seed of the start and of the revivals.
+        revive_every: number of updates between revivals of dead codes; 0 never revives.
+        revive_below: share of the mean use of a code, since the last revival, below which a code is dead. A dead
+            code starts again from a vector of the batch.
+        forwards_per_update: number of training forwards between two updates (gradient accumulation).
+        seed: seed of the start and of the revivals.
         channel_last: whether z_e is [B, *spatial, n*D] instead of [B, n*D, *spatial].
 
     Raises:

@@ -30,9 +30,9 @@ class EMAQuantizer(CodebookQuantizer):
     ``update`` alone, as ``CodebookQuantizer`` explains.
 
     Args:
-        num_codes: K, the number of codes in the codebook.
-        dim: D, the number of dimensions of a code.
-        decay: gamma, the decay of the running means, in [0, 1).
+        num_codes: number of codes K in the codebook.
+        dim: number of dimensions D of a code.
+        decay: decay gamma of the running means, in [0, 1).
         others: the keyword arguments of ``CodebookQuantizer``: codes_per_position, estimator, revive_every,
             revive_below, forwards_per_update, seed, channel_last.
     """

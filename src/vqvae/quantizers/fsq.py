@@ -48,7 +48,7 @@ class FSQ(Quantizer):
     It is computed in float32, also under autocast and for bf16 latents. A NaN is quantized as 0 is.
 
     Args:
-        levels: the number of levels of each channel, each 3 or more; for two levels take ``LFQ`` or ``BSQ``.
+        levels: number of levels of each channel, each 3 or more; for two levels take ``LFQ`` or ``BSQ``.
         channel_last: whether z_e is [B, *spatial, D] instead of [B, D, *spatial].
 
     Raises:

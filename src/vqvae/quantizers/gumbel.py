@@ -37,14 +37,14 @@ class GumbelQuantizer(Quantizer):
     wanted. Its N x K relaxation is slower and larger than any other quantizer here.
 
     Args:
-        num_codes: K, the number of codes in the codebook.
-        dim: D, the number of dimensions of a code and of z_e.
-        kl_weight: the weight of the KL.
-        start_temperature: T at the first update.
-        final_temperature: T from update ``anneal_updates`` on.
-        anneal_updates: the number of updates in which T falls.
-        forwards_per_update: the number of training forwards between two updates (gradient accumulation).
-        seed: the seed of the noise.
+        num_codes: number of codes K in the codebook.
+        dim: number of dimensions D of a code and of z_e.
+        kl_weight: weight of the KL divergence in the objective.
+        start_temperature: temperature T of the softmax at the first update.
+        final_temperature: temperature T of the softmax after ``anneal_updates`` updates.
+        anneal_updates: number of updates in which the temperature falls from the first to the last.
+        forwards_per_update: number of training forwards between two updates (gradient accumulation).
+        seed: seed of the noise.
         channel_last: whether z_e is [B, *spatial, D] instead of [B, D, *spatial].
 
     Raises:

@@ -24,8 +24,8 @@ class ProjectedQuantizer(Quantizer):
     The maps run in float32 under autocast, so that codes do not depend on it.
 
     Args:
-        inner: the quantizer between the maps. Its ``channels`` is the low dimension, its codes are the codes.
-        channels: D, the number of channels of z_e and z_q.
+        inner: the quantizer between the maps; its ``channels`` is the low dimension, and its codes are the codes.
+        channels: number of channels D of z_e and z_q.
         channel_last: whether z_e is [B, *spatial, D] instead of [B, D, *spatial].
 
     Raises:

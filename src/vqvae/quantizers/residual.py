@@ -46,11 +46,11 @@ class ResidualQuantizer(Quantizer):
     Args:
         layers: the quantizers, coarsest first, different objects of equal channels and codes_per_position. Their
             codes stand side by side, so n is depth times theirs.
-        dropout: the share of the updates whose depth is drawn, in [0, 1].
+        dropout: share of the updates in which a random number of the first layers runs, in [0, 1].
         estimator: how the gradient passes to z_e, over all channels at once: ``straight_through`` or ``rotation``
             (``rotation_trick``). The layers' own estimators are not used.
-        forwards_per_update: the number of training forwards between two updates, the same as the layers'.
-        seed: the seed of the depths that dropout draws.
+        forwards_per_update: number of training forwards between two updates, the same as the layers'.
+        seed: seed of the depths that dropout draws.
         channel_last: whether z_e is [B, *spatial, D] instead of [B, D, *spatial].
 
     Raises:
@@ -65,7 +65,8 @@ class ResidualQuantizer(Quantizer):
         Attributes:
             depth: number of layers.
             inner: the quantizer of each layer.
-            codebook_sizes: K of each layer, coarsest first; an empty list takes the inner quantizer's for all.
+            codebook_sizes: number of codes of each layer, coarsest first; an empty list takes the inner
+                quantizer's number for all.
         """
 
         kind: Literal["residual"] = "residual"

@@ -44,10 +44,10 @@ class SignQuantizer(Quantizer):
     In a residual stack each further depth has corners of half the size.
 
     Args:
-        bits: the number of bits of a code, 1 to 62; each is the sign of one channel.
-        entropy_weight: the weight of the entropy term; 0 leaves it out. By default 0.1 for LFQ and 0.01 for BSQ.
-        diversity: the weight of the second entropy against the first.
-        temperature: T of q; a larger T makes q more even.
+        bits: number of bits of a code, 1 to 62; each is the sign of one channel.
+        entropy_weight: weight of the entropy term; 0 leaves it out. By default 0.1 for LFQ and 0.01 for BSQ.
+        diversity: weight of the entropy of the mean q against the mean entropy of q.
+        temperature: temperature T of the distribution q over codes; a larger T makes q more even.
         channel_last: whether z_e is [B, *spatial, bits] instead of [B, bits, *spatial].
 
     Raises:

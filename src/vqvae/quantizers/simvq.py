@@ -30,10 +30,9 @@ class SimVQ(Quantizer):
     it: for large codebooks (K of 8192 and more) of high dimension, where it keeps nearly all codes in use.
 
     Args:
-        num_codes: K, the number of codes in the codebook.
-        dim: D, the number of dimensions of a code.
-        codes_per_position: n, the number of codes at each position, all from the one codebook; z_e has n*D
-            channels.
+        num_codes: number of codes K in the codebook.
+        dim: number of dimensions D of a code.
+        codes_per_position: number of codes n at each position, all from the one codebook; z_e has n*D channels.
         estimator: how the gradient passes to z_e: ``straight_through`` or ``rotation`` (``rotation_trick``).
         channel_last: whether z_e is [B, *spatial, n*D] instead of [B, n*D, *spatial].
 

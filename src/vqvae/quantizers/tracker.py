@@ -36,7 +36,7 @@ class CodebookTracker(nn.Module):
     Args:
         num_codes: K.
         seed: the seed of every random choice.
-        revive_every: the number of updates between revivals; 0 never revives.
+        revive_every: number of updates between revivals; 0 never revives.
         revive_below: a code is dead if it was chosen less often than ``revive_below`` times the mean use of a code
             since the last revival.
         forwards_per_update: the number of training forwards between two updates (gradient accumulation).

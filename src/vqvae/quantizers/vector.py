@@ -28,8 +28,8 @@ class VectorQuantizer(CodebookQuantizer):
     explains when the codebook changes, and what masks, NaNs and freezing do.
 
     Args:
-        num_codes: K, the number of codes in the codebook.
-        dim: D, the number of dimensions of a code.
+        num_codes: number of codes K in the codebook.
+        dim: number of dimensions D of a code.
         others: the keyword arguments of ``CodebookQuantizer``: codes_per_position, estimator, revive_every,
             revive_below, forwards_per_update, seed, channel_last.
     """
