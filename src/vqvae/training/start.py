@@ -110,8 +110,11 @@ def _claimed(out: str | None, name: str) -> Iterator[Run]:
 
 
 def _with_whole_paths(config: RunConfig) -> RunConfig:
-    """Make the data's path absolute, so that the run resumes from any folder."""
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, spec=whole_spec(config.data.spec)))
+    """Make paths absolute, so that the run resumes from any folder; files of losses are named by their SHA-256."""
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, spec=whole_spec(config.data.spec)))
+    if not isinstance(config, TokenizerConfig):
+        return config
+    return dataclasses.replace(config, losses=tuple(loss.resolved() for loss in config.losses))
 
 
 def _load(config: RunConfig, tokenizer: Opened[VQVAE] | None, given: Objects | None) -> RunData:
