@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_NO_MEMORY = ("allocate memory", "out of memory", "not enough memory", "bad_alloc", "bad alloc")  # torch's words
 _LISTED = 160  # characters of a list of known words; a longer list is cut
 
 
@@ -56,3 +57,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def what_failed(error: OSError) -> str:
     """Return the file, where it is known, and the system's words: ``runs/x/a.png: No space left on device``."""
     return ": ".join(str(part) for part in (error.filename, error.strerror or str(error)) if part)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that the memory of the host or of a device was not enough."""
+    if isinstance(error, MemoryError):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError | OSError) and any(text in words for text in _NO_MEMORY)

@@ -1,5 +1,6 @@
 """Recipes and YAML files to configs and back, overridden key by key; a mistake is one line that names its key."""
 
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
@@ -90,7 +91,7 @@ def recipe_file(name: str) -> Path:
     Raises:
         UserError: when there is no such recipe or file.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if name in recipes():
         return recipes()[name]
     if path.is_file():

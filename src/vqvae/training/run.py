@@ -1,7 +1,6 @@
 """A run: the directory that holds one training."""
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from vqvae.errors import UserError, what_failed
 from vqvae.files import make_first_free, read_records, remove_leftovers, write_atomically, write_json
 from vqvae.interruption import Interrupted
 from vqvae.ownership import file_locks, owned
+from vqvae.processors import processors
 from vqvae.run_directory import RunDirectory
 from vqvae.version import VERSION
 
@@ -119,7 +119,7 @@ class Run(RunDirectory):
                 "torch": torch.__version__,
                 "python": platform.python_version(),
                 "platform": platform.platform(),
-                "cores": os.cpu_count(),
+                "processors": processors(),
                 "threads": torch.get_num_threads(),
                 "command": " ".join(["vqvae", *sys.argv[1:]]),
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
