@@ -4,7 +4,7 @@ For each recipe a short trial measures images per second, and so how many steps 
 trained for that many steps. The table has bits per code on validation images, at the end and at the best
 evaluation, and on training images measured the same way. The picture has their curves.
 
-    python benchmarks/priors.py TOKENIZER_RUN --data ../shared/data/cifar10 --out runs/priors [--minutes 10]
+    python benchmarks/priors.py TOKENIZER_RUN --data CIFAR --out runs/priors [--minutes 10]
 """
 
 import argparse

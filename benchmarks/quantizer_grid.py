@@ -4,7 +4,7 @@ Trains the ``cifar10`` recipe at half its width, once for each quantizer and cod
 whole test split, and prints one Markdown table. A run that is there already is not trained again, so an
 interrupted grid goes on where it stopped.
 
-    python benchmarks/quantizer_grid.py --data ../shared/data/cifar10 --out runs/grid [--jobs 2]
+    python benchmarks/quantizer_grid.py --data CIFAR --out runs/grid [--jobs 2]
 """
 
 import argparse

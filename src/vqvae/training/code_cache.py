@@ -1,4 +1,4 @@
-"""The cache of codes: a tokenizer's codes of a data set, made once and kept under the tokenizer's hash."""
+"""The cache of codes: the codes of a data set are computed once and stored under the tokenizer's hash."""
 
 import hashlib
 import json
@@ -48,16 +48,16 @@ def cache_folder() -> Path | None:
 def code_set(
     tokenizer: VQVAE, tokenizer_hash: str, images: Images, *, views: Augmentation, device: torch.device | str
 ) -> CodeSet:
-    """Return the codes of a data set, from the cache where they are in it, else made and kept there.
+    """Return the codes of a data set. Codes that are not in the cache are computed and stored there.
 
     Without a cache that can be written, the codes are made again by each training; one line says so.
 
     Args:
-        tokenizer: in eval mode, on the device.
-        tokenizer_hash: SHA-256 of its file.
-        images: what to encode.
-        views: of each image, all of which are encoded.
-        device: the tokenizer's.
+        tokenizer: the tokenizer, in eval mode, on the device.
+        tokenizer_hash: SHA-256 of the tokenizer's file.
+        images: the images to encode.
+        views: the views of each image; all views are encoded.
+        device: the device of the tokenizer.
     """
     identity: dict[str, object] = {"tokenizer": tokenizer_hash, "images": images.fingerprint, "views": len(views)}
     if views.crops:
@@ -91,7 +91,7 @@ def _cached(path: Path, identity: dict[str, object]) -> dict[str, Tensor] | None
     try:
         header, tensors = load_tensors(path, KIND, VERSION)
     except UserError:
-        return None  # absent, damaged or of another version: the cache is made again
+        return None  # absent, damaged or of another version: the codes are computed again
     return tensors if header.get("identity") == identity else None
 
 
