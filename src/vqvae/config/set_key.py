@@ -1,4 +1,4 @@
-"""One key of a recipe's values set from outside."""
+"""Set one key in the values of a recipe."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,18 +11,17 @@ from vqvae.value_words import plain_type
 
 
 def set_key(values: dict[str, Any], key: str, value: Any, *, stage: str) -> None:
-    """Set ``a.b.c`` to a plain value; a mapping sets each of its keys. The short form of a key is understood.
+    """Set ``a.b.c`` to a plain value; a mapping sets each of its keys. A key may have the short form.
 
     An entry of a list of components is named by its kind: ``losses.l1.weight``; the second entry of the kind is
     ``losses.l1-2``. If the list has no entry of the kind, it gets one.
 
-    Where the ``kind`` of a group changes, the keys that the new kind does not have are dropped: they were meant
-    for the old kind.
+    If the ``kind`` of a group changes, the keys that the new kind does not have are removed.
 
     Args:
-        values: a recipe's values, changed in place.
-        key: dotted.
-        value: plain.
+        values: the values of the recipe, changed in place.
+        key: the key, dotted.
+        value: the plain value.
         stage: ``tokenizer`` or ``prior``.
 
     Raises:
@@ -52,7 +51,7 @@ def set_key(values: dict[str, Any], key: str, value: Any, *, stage: str) -> None
 
 
 def _inside(config: Any, name: str, values: Mapping[str, Any]) -> Any:
-    """Return the type of a config's field; of an open one, the config of the kind that the values have."""
+    """Return the type of a config's field; in a base config, the field of the kind that the values have."""
     if is_open(config):
         config = config.kinds().get(values.get("kind", config.default_kind))
     hints = hints_of(config) if config is not None and hasattr(config, "__dataclass_fields__") else {}

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqvae.component import Advice, Config
+from vqvae.component import Advice, Config, Count, CountOrZero, check_values
 from vqvae.sampling import Controls, sample
 from vqvae.tensors import CodeSpec, Labels, checked_codes, checked_labels
+
+_SPEC_TYPES = {
+    "grid": tuple[Count, Count],
+    "codes_per_position": Count,
+    "num_codes": Count,
+    "num_classes": CountOrZero,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +31,16 @@ class PriorModelConfig(Config):
         """Make the prior.
 
         Args:
-            spec: of the codes that it models.
-            num_classes: of labels; 0 for a prior without classes.
+            spec: shape and range of the codes that it models.
+            num_classes: number of classes; 0 for a prior without classes.
         """
         raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its prior")
+
+    def arguments(self, spec: CodeSpec, num_classes: int) -> dict[str, Any]:
+        """Return the settings, the spec and the number of classes as the package's priors take them."""
+        n = spec.codes_per_position
+        given = {"num_codes": spec.num_codes, "codes_per_position": n, "grid": spec.grid}
+        return {**given, "num_classes": num_classes, **self.settings()}
 
     def advice(self, key: str) -> Advice:
         """Return what helps against overfitting.
@@ -112,14 +125,18 @@ class Prior(nn.Module):
     over devices one by one.
 
     Args:
-        spec: of the codes.
-        num_classes: of labels; 0 for a prior without classes.
+        spec: shape and range of the codes.
+        num_classes: number of classes; 0 for a prior without classes.
+
+    Raises:
+        ValueError: for a spec without positions or codes, and for fewer than 0 classes.
     """
 
     embedding: CodeEmbedding
     head: CodeHead
 
     def __init__(self, spec: CodeSpec, *, num_classes: int = 0) -> None:
+        check_values(_SPEC_TYPES, {**asdict(spec), "num_classes": num_classes})
         super().__init__()
         self.spec = spec
         self.num_classes = num_classes

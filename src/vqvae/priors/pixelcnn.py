@@ -86,12 +86,12 @@ class PixelCNN(Prior):
         width: number of channels of each of the two stacks.
         layers: number of gated layers; a code depends on codes up to layers * (kernel - 1) / 2 rows and columns
             away.
-        kernel: size of the convolutions, an odd number.
+        kernel: size of the convolutions: 3, 5, 7 or 9.
         head_width: number of hidden units of the head that predicts a code.
         dropout: share of the gated features that training sets to 0.
 
     Raises:
-        ValueError: for an even kernel.
+        ValueError: for an argument that the ``Config`` would refuse.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -107,10 +107,7 @@ class PixelCNN(Prior):
 
         def build(self, spec: CodeSpec, *, num_classes: int = 0) -> "PixelCNN":
             """Make the prior."""
-            n, settings = spec.codes_per_position, self.settings()
-            return PixelCNN(
-                spec.num_codes, codes_per_position=n, grid=spec.grid, num_classes=num_classes, **settings
-            )
+            return PixelCNN(**self.arguments(spec, num_classes))
 
     def __init__(
         self,
@@ -125,8 +122,7 @@ class PixelCNN(Prior):
         head_width: int = Config.head_width,
         dropout: float = Config.dropout,
     ) -> None:
-        if kernel % 2 == 0 or kernel < 3:
-            raise ValueError(f"kernel {kernel}: must be odd, 3 or more")
+        self.Config.check(width=width, layers=layers, kernel=kernel, head_width=head_width, dropout=dropout)
         spec = CodeSpec(grid, codes_per_position, num_codes)
         super().__init__(spec, num_classes=num_classes)
         self.embedding = CodeEmbedding(spec, width)

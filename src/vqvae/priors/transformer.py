@@ -115,7 +115,8 @@ class CodeTransformer(Prior):
         dropout: share of the tokens, attention weights and residuals that training sets to 0.
 
     Raises:
-        ValueError: for a width that is not a multiple of ``4 * heads``.
+        ValueError: for an argument that the ``Config`` would refuse, such as a width that is not a multiple of
+            ``4 * heads``.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -135,10 +136,7 @@ class CodeTransformer(Prior):
 
         def build(self, spec: CodeSpec, *, num_classes: int = 0) -> "CodeTransformer":
             """Make the prior."""
-            n, settings = spec.codes_per_position, self.settings()
-            return CodeTransformer(
-                spec.num_codes, codes_per_position=n, grid=spec.grid, num_classes=num_classes, **settings
-            )
+            return CodeTransformer(**self.arguments(spec, num_classes))
 
     def __init__(
         self,
@@ -153,6 +151,7 @@ class CodeTransformer(Prior):
         head_width: int = Config.head_width,
         dropout: float = Config.dropout,
     ) -> None:
+        self.Config.check(width=width, layers=layers, heads=heads, head_width=head_width, dropout=dropout)
         _check_width(width, heads)
         spec = CodeSpec(grid, codes_per_position, num_codes)
         super().__init__(spec, num_classes=num_classes)
@@ -202,7 +201,7 @@ class CodeTransformer(Prior):
 
 
 def _check_width(width: int, heads: int) -> None:
-    if width % (4 * heads):
+    if heads > 0 and width % (4 * heads):
         raise ValueError(f"width {width} must be a multiple of 4 * heads, {4 * heads}")
 
 

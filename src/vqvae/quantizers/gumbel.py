@@ -14,7 +14,7 @@ from vqvae.distributed import rows_before
 from vqvae.quantizers.base import NumCodes, Quantizer, QuantizerConfig
 from vqvae.quantizers.estimators import straight_through
 from vqvae.quantizers.losses import RankShare, countable
-from vqvae.quantizers.update_counter import UpdateCounter, learns, not_compiled
+from vqvae.quantizers.update_counter import UpdateCounter, not_compiled
 from vqvae.tensors import Quantized
 
 _CACHED = 1 << 15  # float64 numbers
@@ -113,7 +113,7 @@ class GumbelQuantizer(Quantizer):
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
         """Quantize vectors, float32 [N, D]; the masked ones are not in the KL."""
         if self.training:
-            self._count_the_forward()
+            self.update_counter.count_forward(self)
         counted = countable(vectors, mask)
         with torch.autocast(vectors.device.type, enabled=False):
             # 0 for what does not count: a NaN there would reach the map's gradient, 0 * NaN being NaN
@@ -127,13 +127,6 @@ class GumbelQuantizer(Quantizer):
             codebook_loss=self.kl_weight * self._kl(logits, counted),
             commitment_loss=logits.new_zeros(()),
         )
-
-    @not_compiled
-    def _count_the_forward(self) -> None:
-        if learns(self):
-            if self.update_counter.due:
-                self.update()
-            self.update_counter.forwards += 1
 
     def _temperature(self) -> float | Tensor:
         if not torch.compiler.is_compiling():

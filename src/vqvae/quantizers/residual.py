@@ -14,7 +14,7 @@ from vqvae.quantizers.base import NumCodes, Quantizer, QuantizerConfig
 from vqvae.quantizers.compose import check_alike, merged, within
 from vqvae.quantizers.ema import EMAQuantizer
 from vqvae.quantizers.estimators import Estimator, EstimatorName, estimator_named, straight_through
-from vqvae.quantizers.update_counter import UpdateCounter, learns, not_compiled
+from vqvae.quantizers.update_counter import UpdateCounter
 from vqvae.tensors import Quantized
 
 
@@ -135,7 +135,7 @@ class ResidualQuantizer(Quantizer):
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
         """Quantize vectors, float [N, D]."""
         if self.training:
-            self._count_the_forward()
+            self.update_counter.count_forward(self)
         vectors = vectors.float()
         latents = self.latents_of(vectors)
         residual = latents
@@ -204,13 +204,6 @@ class ResidualQuantizer(Quantizer):
         """Update every layer. Returns their metrics, summed."""
         self.update_counter.tick()
         return merged(layer.update(revive=revive) for layer in self.layers)
-
-    @not_compiled
-    def _count_the_forward(self) -> None:
-        if learns(self):
-            if self.update_counter.due:
-                self.update()
-            self.update_counter.forwards += 1
 
     def _scale(self, depth: int) -> float | Tensor:
         """Return s_d of a depth from 0: a number, or a number of each channel, [D]."""

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from vqvae.quantizers.base import Quantizer
+
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -43,6 +45,14 @@ class UpdateCounter(nn.Module):
     def due(self) -> bool:
         """Whether an update should come before the next training forward."""
         return self.forwards >= self.forwards_per_update
+
+    @not_compiled
+    def count_forward(self, quantizer: Quantizer) -> None:
+        """Count a training forward of a quantizer that learns from it; an update that is due comes first."""
+        if learns(quantizer):
+            if self.due:
+                quantizer.update()
+            self.forwards += 1
 
     def forget(self) -> None:
         """Forget the forwards since the last update."""

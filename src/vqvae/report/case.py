@@ -14,13 +14,13 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """A fault of a run.
 
     Attributes:
-        name: of the fault, such as ``collapse``.
+        name: the name of the fault, such as ``collapse``.
         says: what is wrong, with the numbers that show it.
         change: what to do about it.
-        options: values by key, for a new training with otherwise the same config.
+        options: new values by key, for a new training with otherwise the same config.
     """
 
     name: str
@@ -34,10 +34,11 @@ class Case:
     """What is known of a run.
 
     Attributes:
-        records: of ``metrics.jsonl``, each with ``step`` and ``split``. A record of split ``evaluation`` holds the
-            results of ``vqvae evaluate``; one of split ``model``, as ``not_finite``, the names of bad weights.
-        config: the run's config.
-        data: what ``data.json`` says of the images; {} where it is unknown.
+        records: the records of ``metrics.jsonl``, each with ``step`` and ``split``. A record of the split
+            ``evaluation`` has the results of ``vqvae evaluate``. A record of the split ``model`` has, as
+            ``not_finite``, the names of weights that are not finite.
+        config: the config of the run.
+        data: the contents of ``data.json``; {} if it is absent.
     """
 
     records: Sequence[Record]
@@ -54,7 +55,7 @@ class Case:
         return values[-1] if values else None
 
     def quarters(self, name: str, split: str = "train") -> list[float]:
-        """Return the median of each quarter of a metric's values in time; [] where there are fewer than eight."""
+        """Return the median of each quarter of a metric's values in time; [] for fewer than eight values."""
         values = self.curve(split, name)[1]
         bounds = [len(values) * i // 4 for i in range(5)]
         return [median(values[a:b]) for a, b in pairwise(bounds)] if len(values) > 7 else []

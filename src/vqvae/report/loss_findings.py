@@ -25,8 +25,8 @@ def winning(case: Case) -> Finding | None:
         if not isinstance(loss, Adversarial.Config) or not accuracy or accuracy[3] < _WON:
             continue
         says = (
-            f"the discriminator of losses.{name} wins: it judges {100 * accuracy[3]:.3g} % of the patches rightly, "
-            "so it teaches the decoder little"
+            f"the discriminator of losses.{name} wins: it judges {100 * accuracy[3]:.3g} % of the patches "
+            "rightly, so it teaches the decoder little"
         )
         if loss.lecam < _LARGEST_LECAM:
             larger = {f"losses.{name}.lecam": f"{max(0.05, min(4 * loss.lecam, _LARGEST_LECAM)):.3g}"}
@@ -63,8 +63,8 @@ def drowned(case: Case) -> Finding | None:
         if not share or share[3] < _LARGEST_SHARE or not loss.weight:
             continue
         says = (
-            f"losses.{name} drowns the other terms: its gradient at the reconstruction is {100 * share[3]:.3g} % of "
-            "all terms' gradients"
+            f"losses.{name} drowns the other terms: its gradient at the reconstruction is {100 * share[3]:.3g} % "
+            "of all terms' gradients"
         )
         smaller = loss.weight * (1 - share[3]) / share[3]  # as much as all others together
         options = {f"losses.{name}.weight": f"{max(smaller, 1e-4 * loss.weight):.2g}"}
