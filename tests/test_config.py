@@ -165,7 +165,7 @@ def test_an_entry_of_a_list_is_named_by_its_kind() -> None:
     assert [loss.kind for loss in added.losses] == ["l1", "adversarial", "l1", "charbonnier"]
     assert (added.losses[0].start, added.losses[3].epsilon, config.losses[0].start) == (7, 0.5, 0)
     for key, says in (
-        ("losses.l2.weight", "no entry 'l2' in the recipe's list; did you mean 'l1'?"),
+        ("losses.l2.weight", "no entry 'l2' in the recipe's list; did you mean 'l1"),
         ("losses.l1-3.weight", "no entry 'l1-3'"),
         ("losses.l1.weigth", "losses.0.weight"),
     ):
