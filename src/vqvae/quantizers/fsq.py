@@ -31,7 +31,7 @@ Levels = Annotated[tuple[Annotated[Whole, Field(ge=3)], ...], Field(min_length=1
 
 
 class FSQ(Quantizer):
-    """Bound each channel, round it to one of L_i levels, and count the combinations as codes.
+    """Bound each channel and round it to one of L_i levels; the combinations of levels are the codes.
 
     With L the number of levels of a channel (section 3.1 and appendix A)::
 

@@ -15,7 +15,7 @@ from vqvae.tensors import Quantized
 
 
 class GroupedQuantizer(Quantizer):
-    """Split the channels, quantize each part with its own codebook, and put the parts together again.
+    """Split the channels into groups and quantize each group with a quantizer of its own.
 
     ``z_q = [quantize_1(z_1); ...; quantize_G(z_G)]``, a product quantizer: K^G combinations with K * G codes. The
     losses are means over all elements, as those of one quantizer. When to choose it: for more bits a position
