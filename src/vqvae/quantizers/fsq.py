@@ -23,7 +23,7 @@ _EPS = (
 
 def _countable(levels: tuple[int, ...]) -> tuple[int, ...]:
     if prod(levels) >= 2**63:
-        raise ValueError("a product of 2^63 or more, which a code in int64 does not hold")
+        raise ValueError("their product must be below 2^63, so that codes fit into int64")
     return levels
 
 

@@ -233,9 +233,9 @@ def _check_stack(layers: Sequence[Quantizer]) -> None:
     check_alike(layers, "channels", "codes_per_position")
     for layer in layers:
         if layer.residual_scale is None:
-            raise ValueError(f"{type(layer).__name__} does not go into a stack: {layer.no_residual_because}")
+            raise ValueError(f"{type(layer).__name__} cannot be stacked: {layer.no_residual_because}")
     if len(set(map(id, layers))) < len(layers):
-        raise ValueError("one quantizer object at two depths: make a quantizer for each depth")
+        raise ValueError("the same quantizer object at two depths: pass a quantizer of its own for each depth")
     learned = {isinstance(layer.residual_scale, float) and layer.residual_scale == 1.0 for layer in layers}
     if len(learned) > 1:
-        raise ValueError("layers whose codes are fixed, and layers that learn them: expected one sort alone")
+        raise ValueError("some layers have fixed codes, and others learn theirs: use one sort only")
