@@ -50,7 +50,7 @@ class Loss(nn.Module):
             images: float32 [B, C, H, W] in [-1, 1].
             reconstruction: float32, the same shape; not clamped.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} defines no forward")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define forward")
 
     def own_loss(self, images: Tensor, reconstruction: Tensor) -> Tensor:
         """Return the scalar that the loss's own parameters minimise; only a loss with parameters needs it.
@@ -59,7 +59,7 @@ class Loss(nn.Module):
             images: float32 [B, C, H, W] in [-1, 1].
             reconstruction: float32, the same shape; detached, so no gradient reaches the decoder.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} has parameters, but defines no own_loss")
+        raise NotImplementedError(f"{type(self).__qualname__} has parameters, but does not define own_loss")
 
     def note(self, **scalars: Tensor) -> None:
         """Give training scalars to log, each as ``NAME_SCALAR``: means over the images of a batch."""
@@ -119,7 +119,7 @@ class LossConfig(Config):
             seed: seed of random numbers, except for the initial weights: torch's generator, which is seeded before
                 the call, draws these.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its loss")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define build, which makes the loss")
 
 
 def build_losses(

@@ -34,7 +34,7 @@ class PriorModelConfig(Config):
             spec: shape and range of the codes that it models.
             num_classes: number of classes; 0 for a prior without classes.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its prior")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define build, which makes the prior")
 
     def arguments(self, spec: CodeSpec, num_classes: int) -> dict[str, Any]:
         """Return the settings, the spec and the number of classes as the package's priors take them."""

@@ -76,7 +76,7 @@ class GatedLayer(nn.Module):
 
 
 class PixelCNN(Prior):
-    """A gated PixelCNN: p(code | the codes before it, label) by convolutions that see earlier positions alone.
+    """A gated PixelCNN: convolutions over earlier positions give p(code | the codes before it, class).
 
     Args:
         num_codes: number of codes K in the codebook.

@@ -98,7 +98,7 @@ class Block(nn.Module):
 
 
 class CodeTransformer(Prior):
-    """A transformer: p(code | the codes before it, label) by attention to all earlier positions.
+    """A transformer: attention to earlier positions gives p(code | the codes before it, class).
 
     Token t is the sum of the embeddings of the codes at position t - 1; token 0 is a learned start token. The
     embedding of the class is added to every token. The features of token t predict the codes at position t.

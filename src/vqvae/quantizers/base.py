@@ -204,7 +204,7 @@ class QuantizerConfig(Config):
             forwards_per_update: the number of training forwards between two updates (gradient accumulation).
             seed: the seed of every random choice of the quantizer.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its quantizer")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define build, which makes the quantizer")
 
     def code_count(self) -> int:
         """Return K of the quantizer that ``build`` makes."""

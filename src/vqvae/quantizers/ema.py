@@ -17,7 +17,7 @@ from vqvae.quantizers.codebook import (
 
 
 class EMAQuantizer(CodebookQuantizer):
-    """Nearest code, straight-through gradient, and a codebook of exponential moving averages.
+    """Choose the nearest code; a code is the moving average of the latents that choose it.
 
     With n_i vectors z_ij of the batch at code i (appendix A.1, equations 6 to 8)::
 

@@ -89,7 +89,9 @@ def _fused_search(device: torch.device) -> Search | None:
         fused_search(probe, probe, probe[:, 0])[2].item()  # item waits for what the GPU says
     except Exception as error:  # no C compiler, a GPU too old: slower is better than not at all
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        warnings.warn(f"the fused search does not run here, so the tiled one does: {reason}", stacklevel=3)
+        warnings.warn(
+            f"the fused search does not run on this device, so the tiled search is used: {reason}", stacklevel=3
+        )
         return None
     return fused_search
 

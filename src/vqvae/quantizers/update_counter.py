@@ -1,4 +1,4 @@
-"""Which forwards a quantizer learns from, and the count of updates that its schedules are functions of."""
+"""Count the updates of a quantizer, on which its schedules depend, and decide which forwards it learns from."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,15 +12,15 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def not_compiled(method: _Method) -> _Method:
-    """Return a method that ``torch.compile`` runs as it stands: notes and updates are no part of a graph."""
+    """Return a method that ``torch.compile`` does not compile: records and updates are not part of a graph."""
     return torch.compiler.disable(method)  # pyright: ignore[reportReturnType, reportCallIssue, reportArgumentType]
 
 
 def learns(module: nn.Module) -> bool:
-    """Say whether a module is to learn from the forward that runs now.
+    """Return whether a module learns from the current forward.
 
-    It does in training mode, but not inside a backward pass: there, activation checkpointing runs a forward again
-    whose batch the module has noted before.
+    It learns in training mode, but not inside a backward pass: there, activation checkpointing repeats a forward
+    whose batch the module has recorded already.
     """
     return module.training and torch._C._current_graph_task_id() == -1
 
@@ -67,5 +67,5 @@ class UpdateCounter(nn.Module):
 
 
 def forget_before_loading(noting: Any, *_: Any) -> None:
-    """Forget what was noted before a state is loaded: the loaded state knows nothing of it."""
+    """Discard the records before a state is loaded: they do not belong to the loaded state."""
     noting.forget()

@@ -129,7 +129,7 @@ def vary(
     """
     n = codes.shape[3]
     if not 0 <= depth < n:
-        raise ValueError(f"depth {depth}: must be 0 to {n - 1}, as there are {n} codes a position")
+        raise ValueError(f"depth {depth}: must be 0 to {n - 1}, as there are {n} codes per position")
     keep = (torch.arange(n) < depth).expand(codes.shape)
     return inpaint(prior, codes, keep if region is None else keep | ~region[..., None].cpu(), **how)
 
