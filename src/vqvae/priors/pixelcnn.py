@@ -1,12 +1,12 @@
-"""The gated PixelCNN without a blind spot, a prior over codes (arXiv 1606.05328, section 2).
+"""The gated PixelCNN, a prior over codes without a blind spot (arXiv 1606.05328, section 2).
 
-Sampling computes each feature once (Ramachandran et al., arXiv 1704.06001). At a batch of one the time goes into
-calling operations, not into arithmetic, so each operation does as much as it can:
+Sampling computes each feature once (Ramachandran et al., arXiv 1704.06001). At a batch size of 1, calling
+operations takes more time than arithmetic. So the cache uses few operations:
 
-- ``tanh(a) * sigmoid(b) = 2 * sigmoid(2 * a) * sigmoid(b) - sigmoid(b)``: one sigmoid over both halves takes a
-  third of the time of a tanh on a CPU, and one addcmul follows. The result is the gate's negative; sign and factor
-  are folded into the weights, and scaling by a power of two rounds nothing.
-- A column of ones beside the gated features carries the bias, and addmm carries the residual.
+- ``tanh(a) * sigmoid(b) = 2 * sigmoid(2 * a) * sigmoid(b) - sigmoid(b)``: one sigmoid over both halves and one
+  addcmul. On a CPU, a sigmoid takes a third of the time of a tanh. The cache computes the negative gate; the sign
+  and the factor 2 are folded into the weights, which does not round.
+- A column of ones beside the gated features adds the bias; addmm adds the residual.
 - Every view is made once, and every result is written where the next operation reads it.
 """
 
@@ -31,9 +31,9 @@ def gate(x: Tensor, dim: int = 1) -> Tensor:
 class GatedLayer(nn.Module):
     """One layer of the vertical and the horizontal stack (arXiv 1606.05328, figure 2).
 
-    Its kernels are cropped, not masked, so that every weight acts. The vertical stack at row i sees the rows above
-    it. The horizontal stack at (i, j) sees the vertical stack's row i and the positions left of j; in every layer
-    but the first it sees position j too, whose features hold only earlier codes.
+    The kernels are cropped instead of masked, so every weight is used. The vertical stack at row i sees the rows
+    above it. The horizontal stack at (i, j) sees row i of the vertical stack and the positions left of j. In every
+    layer except the first, it also sees position j, whose features hold only earlier codes.
 
     Args:
         width: channels of each stack.
