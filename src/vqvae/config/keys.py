@@ -222,8 +222,8 @@ def _entries(annotation: Any) -> str | None:
 
 
 def _kinds(name: str, component: str, kinds: Sequence[str], default: str) -> Group:
-    meaning = f"which {component} to use; the other keys depend on the kind"
-    return Group(name, "", f"The {component}.", (Key(f"{name}.kind", ", ".join(kinds), default, meaning),))
+    about, meaning = f"The {component}. Its other keys depend on its kind.", f"which {component} to use."
+    return Group(name, "", about, (Key(f"{name}.kind", ", ".join(kinds), default, meaning),))
 
 
 def summary(config: type) -> str:

@@ -1,4 +1,4 @@
-"""What every prior is and is made of: embedded codes, a head for the codes within a position, a cache."""
+"""The base class of priors: the embedding of codes, the head for the codes of a position, and the cache."""
 
 from __future__ import annotations
 
@@ -151,9 +151,9 @@ class Prior(nn.Module):
         raise NotImplementedError(f"{type(self).__qualname__} does not define features")
 
     def cache(self, count: int, grid: tuple[int, int], labels: Tensor) -> Cache:
-        """Return a cache for ``count`` grids of (h, w) positions, of which no code is known yet.
+        """Return a cache for ``count`` grids of (h, w) positions, before their first code.
 
-        This one runs the whole network at each code; a subclass can do better.
+        The default cache runs the whole network for each code; a subclass can define a faster one.
 
         Args:
             count: B.

@@ -167,7 +167,7 @@ class CodebookQuantizer(Quantizer):
     def set_codebook(self, codebook: Tensor) -> None:
         """Take these vectors as the codebook. Training goes on from them: the first batch does not replace them.
 
-        What was noted before is forgotten, and the statistics begin anew.
+        Earlier records are discarded, and the statistics start again.
 
         Args:
             codebook: float [K, D].
@@ -249,7 +249,7 @@ class CodebookQuantizer(Quantizer):
         """Move the codebook to latents [N, D] that chose codes [N]; n, int64 [K], is how often on all ranks."""
 
     def _restart(self, codes: Tensor) -> None:
-        """Begin the statistics of codes, int64 [R] or bool [K], anew: the codes have just been placed."""
+        """Reset the statistics of codes, int64 [R] or bool [K], after the codes were set."""
 
 
 def initial_codebook(num_codes: int, dim: int) -> Tensor:

@@ -18,7 +18,7 @@ class ProjectedQuantizer(Quantizer):
     """Map z_e linearly to fewer channels, quantize these, and map the result back.
 
     ``z_q = U quantize(V z_e + a) + b``. The search and both losses are in the low dimension. When to choose it:
-    for K of some thousands, of which few dimensions (4 to 16) bring more codes into use than other settings; and
+    for K of some thousands, where few dimensions (4 to 16) bring more codes into use than other settings; and
     for ``FSQ``, ``LFQ`` or ``BSQ``, which have few channels, with a network of any width.
 
     The maps run in float32 even under autocast, so that codes do not depend on autocast.
@@ -85,7 +85,7 @@ class ProjectedQuantizer(Quantizer):
         return _mapped(self.inner.embed(codes), self.up)
 
     def takes_codes(self, number: int) -> bool:
-        """Say whether the inner quantizer takes so many codes of each position."""
+        """Return whether the inner quantizer takes ``number`` codes per position."""
         return self.inner.takes_codes(number)
 
     def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:

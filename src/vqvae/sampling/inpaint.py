@@ -111,8 +111,8 @@ def vary(
 ) -> Tensor:
     """Draw variations: keep the first ``depth`` codes of each position, and all codes outside a region.
 
-    The n codes of a position of a residual quantizer go from coarse to fine. There, ``depth=0`` draws all of them
-    anew, and ``depth=n - 1`` draws only the finest.
+    The n codes of a position of a residual quantizer are ordered from coarse to fine. So ``depth=0`` replaces all
+    codes, and ``depth=n - 1`` replaces only the finest codes.
 
     Args:
         prior: in eval mode.
