@@ -32,7 +32,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
             _resume,
             "continue a run from its newest checkpoint",
             keys="run",
-            more="Without options, the result is bit for bit that of an uninterrupted run. An option changes the "
+            more="Without options, the run ends bit for bit like an uninterrupted run. An option changes the "
             "run from here on: the number of steps, the device, or any other key that changes neither the model "
             "nor the order of the data. The run records each change and its step in changes.jsonl.",
         )
@@ -42,7 +42,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 def _describe_train(train: CommandParser) -> None:
     text = "the name of a shipped recipe (shapes, cifar10, ...) or the path of a YAML file"
     train.add_argument("recipe", metavar="RECIPE", help=text)
-    add_data(train, "the images (default: those of the recipe)")
+    add_data(train, "the images (default: the images of the recipe)")
     _describe_start(train)
 
 
@@ -50,7 +50,7 @@ def _describe_prior(prior: CommandParser) -> None:
     add_run(prior, "tokenizer", "the tokenizer: its run directory or model file")
     text = "the name of a shipped recipe or the path of a YAML file (default: cifar10-prior)"
     prior.add_argument("recipe", metavar="RECIPE", nargs="?", default="cifar10-prior", help=text)
-    add_data(prior, "the images (default: those that the tokenizer was trained on)")
+    add_data(prior, "the images (default: the images that the tokenizer was trained on)")
     _describe_start(prior)
 
 

@@ -75,7 +75,7 @@ def values_of(stage: str, name: str) -> str:
 
 
 def reading_keys() -> list[str]:
-    """Return the keys about reading images: those that commands which only read images take."""
+    """Return the keys about reading images, which commands take that do not train."""
     names = [field.name for field in fields(DataConfig) if field.name not in _TRAINING_ALONE]
     return [f"data.{name}" for name in names]
 

@@ -54,7 +54,7 @@ class _Line(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """A panel that is drawn if one of its lines has data. The default title is that of the first line's metric."""
+    """A panel that is drawn if one of its lines has data. The default title is the first line's metric."""
 
     lines: Sequence[_Line]
     size: str = "half"
@@ -171,7 +171,7 @@ def _plans() -> Iterator[tuple[str, _Plan]]:
 
 
 def _words(plan: _Plan) -> tuple[str, str]:
-    """Return title and note; the table of metrics gives what the plan does not have."""
+    """Return title and note, by default from the table of metrics."""
     metric = described(plan.lines[0].metric)
     note = plan.note or ", ".join(filter(None, [metric.meaning, metric.unit, metric.direction]))
     return plan.title or metric.title, note

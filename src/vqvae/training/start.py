@@ -74,7 +74,7 @@ def train(
 
 
 def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects | None = None) -> Run:
-    """Continue a run from its newest checkpoint; without changes, the result is that of an uninterrupted run.
+    """Continue a run from its newest checkpoint; without changes, the run ends like an uninterrupted run.
 
     Args:
         path: the run directory.
@@ -164,7 +164,7 @@ def _train(
 
 
 def _headline(run: Run, config: RunConfig, engine: Engine, stage: Stage, data: RunData) -> str:
-    """Return the line that says what is trained, on what, and where."""
+    """Return the line that names the run, the model, the data and the device."""
     sizes = {name: sum(p.numel() for p in group.module.parameters()) for name, group in stage.groups.items()}
     parameters = f"{sizes.pop(MODEL):,} parameters" + "".join(f", {name} {size:,}" for name, size in sizes.items())
     where = f"{world_size()} x {engine.device.type}" if world_size() > 1 else str(engine.device)
