@@ -52,9 +52,9 @@ def add_label(sub: CommandParser, text: str) -> None:
     sub.add_argument("--label", metavar="CLASS", help=text)
 
 
-def add_picture(sub: CommandParser, *, required: bool = True) -> None:
-    """Add ``--out`` of a command that writes one picture."""
-    text = "the PNG file to write; a file that exists is never overwritten"
+def add_picture(sub: CommandParser, shows: str, *, required: bool = True) -> None:
+    """Add ``--out`` of a command that writes one picture; ``shows`` says what the picture shows."""
+    text = f"the PNG file to write, with {shows}; a file that exists is never overwritten"
     sub.add_argument("--out", metavar="PNG", type=path, required=required, help=text)
 
 
