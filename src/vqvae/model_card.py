@@ -21,8 +21,8 @@ class ModelCard:
     Attributes:
         stage: ``tokenizer`` or ``prior``.
         build: the arguments from which the network is built.
-        classes: the names of the training images' classes, by number; empty if there are none, and for a prior that
-            was trained without classes.
+        classes: the names of the training images' classes, by number; empty if there are none, and for a prior
+            that was trained without classes.
         image_shape: (C, H, W) of the training images.
         step: number of optimizer steps that the weights were trained for.
         tokenizer: for a prior, the SHA-256 of the tokenizer's file.

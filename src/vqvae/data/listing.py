@@ -85,7 +85,9 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str], Literal["own", "link"]
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         relative = os.path.relpath(parent, folder)
         way = "" if relative == "." else f"{relative.replace(os.sep, '/')}/"
-        own = bool(way) and (DECODED in folders or (RunDirectory(Path(parent)).config.name in names and _is_run(Path(parent))))
+        own = bool(way) and (
+            DECODED in folders or (RunDirectory(Path(parent)).config.name in names and _is_run(Path(parent)))
+        )
         real = os.path.realpath(parent)
         if own or real in seen:  # a link back up would never end
             folders.clear()
