@@ -21,8 +21,11 @@ COMPILE = .venv-pins/bin/uv pip compile --quiet --python-version 3.11 --strip-ex
 demo: setup
 	$(BIN)/vqvae demo
 
+# a worker for each core; threads that wait sleep, so that workers do not slow each other down
+PYTEST = OMP_WAIT_POLICY=PASSIVE $(1)/python -m pytest -n auto --dist worksteal
+
 test: setup
-	$(BIN)/python -m pytest
+	$(call PYTEST,$(BIN))
 
 torture: setup
 	$(BIN)/python -m tests.torture $(CHECKS)
@@ -44,7 +47,7 @@ test-newest: check-python
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install --quiet -e '.[dev]' $(WITH)
 	.venv-newest/bin/python -m pip list
-	.venv-newest/bin/python -m pytest
+	$(call PYTEST,.venv-newest/bin)
 
 # the oldest versions of our dependencies, with the newest versions of what they depend on
 test-oldest: .venv-pins/bin/uv
@@ -52,7 +55,7 @@ test-oldest: .venv-pins/bin/uv
 	$(COMPILE) --resolution lowest-direct --extra dev pyproject.toml -o .venv-oldest/constraints.txt >/dev/null
 	$(call pinned_by,.venv-oldest/constraints.txt) .venv-oldest/bin/python -m pip install --quiet -e '.[dev]'
 	.venv-oldest/bin/python -m pip list
-	.venv-oldest/bin/python -m pytest
+	$(call PYTEST,.venv-oldest/bin)
 
 # one version for every Python and system; torch itself pins the packages of its CUDA builds
 pins: .venv-pins/bin/uv
