@@ -17,10 +17,13 @@ def add_data(sub: CommandParser, text: str, *, required: bool = False) -> None:
     sub.add_argument("--data", metavar="SPEC", type=spec, required=required, help=f"{text}: {SPECS}")
 
 
-def add_split(sub: CommandParser, default: str) -> None:
-    """Add ``--split``."""
-    words = ("train", "test")
-    text = f"which split of the data: {' or '.join(words)} (default: {default})"
+def add_split(sub: CommandParser, default: str, *more: str) -> None:
+    """Add ``--split``; ``more`` words than those of the splits may be given."""
+    words = ("train", "validation", "test", *more)
+    meaning = (
+        "all is every image of a set without splits of its own; auto is the same, or train where there are splits"
+    )
+    text = f"which split of the data: {', '.join(words)} (default: {default})" + (f"; {meaning}" if more else "")
     sub.add_argument("--split", metavar="NAME", type=choice(*words), default=default, help=text)
 
 

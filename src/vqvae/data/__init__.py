@@ -2,7 +2,7 @@
 
 from vqvae.data.augment import Augmentation
 from vqvae.data.decoding import quiet_pil
-from vqvae.data.describe import are_identical, describe
+from vqvae.data.describe import are_identical, describe, named_classes
 from vqvae.data.imageset import BadFile, ImageSet
 from vqvae.data.load import LoadOptions, load, load_files, open_stream
 from vqvae.data.objects import OBJECT, Objects
@@ -25,6 +25,7 @@ __all__ = [
     "flips",
     "load",
     "load_files",
+    "named_classes",
     "open_stream",
     "quiet_pil",
     "rows_at_step",

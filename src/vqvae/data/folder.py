@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vqvae.data.labels import column_names
 from vqvae.data.layout import innermost, split_beginning, split_folders
 from vqvae.data.listing import (
     MOST_NAMED,
@@ -133,8 +134,12 @@ def _with_labels(source: Source, listing: Listing, place: _Place, inner: Path) -
     others = listing.others.total()
     if others:
         left_out.append(f"{others:,} file{'s' * (others > 1)} of other kinds ({counted(listing.others)})")
-    if listing.runs:
-        left_out.append(f"the training runs in {', '.join(listing.runs[:MOST_NAMED])}")
+    if source.labels is not None and listing.without:
+        left_out.append(f"folders without images ({column_names(listing.without)})")
+    if listing.links:
+        left_out.append(f"links to folders that are listed ({column_names(listing.links)})")
+    if listing.own:
+        left_out.append(f"what runs and decode wrote ({column_names(listing.own)})")
     return replace(source, left_out=tuple(left_out))
 
 

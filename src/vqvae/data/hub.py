@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ def hub_files(repo: str, label: str | None = None) -> DataSet:
     listing = _listing(repo)
     where = f"hf:{repo}"
     files = _only_config(listing.files, where)
-    return parquet_files(files, fetch=partial(_fetch, listing), where=where, label=label)
+    found = parquet_files(files, fetch=partial(_fetch, listing), where=where, label=label)
+    return replace(found, is_remote=True)
 
 
 def _only_config(files: Iterable[str], where: str) -> list[str]:

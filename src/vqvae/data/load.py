@@ -14,7 +14,7 @@ from vqvae.data.imageset import ImageSet
 from vqvae.data.objects import Objects
 from vqvae.data.resize import round_down, spell
 from vqvae.data.source import Source
-from vqvae.data.splits import SPLITS, Validation, open_split
+from vqvae.data.splits import SPLITS, WHOLE, Validation, naming_others, open_split, whole_split
 from vqvae.data.stream import ImageStream
 from vqvae.errors import UserError, did_you_mean
 
@@ -44,7 +44,7 @@ def load(data: str | Path | Objects, split: str = "train", **options: Unpack[Loa
             pixels and labels; a list or torch ``Dataset`` of images or (image, label) pairs; a Hugging Face
             ``Dataset``; or a mapping from train, validation and test to such objects. Only ``cifar10`` and ``hf:``
             use the network.
-        split: "train", "validation" or "test", by the rule at the top of ``vqvae.data.splits``.
+        split: "train", "validation", "test", "all" or "auto", by the rule at the top of ``vqvae.data.splits``.
         **options: any of
 
             - ``size``: (height, width) in pixels; by default the size that all images share or, under crop, the
@@ -66,7 +66,7 @@ def load(data: str | Path | Objects, split: str = "train", **options: Unpack[Loa
     Raises:
         UserError: for data that cannot be found or read, and images that do not fit.
     """
-    source, wanted, name = _prepared(data, split, **options)
+    source, wanted, name, split = _prepared(data, split, **options)
     return assemble(source, wanted, spec=name, split=split)
 
 
@@ -100,7 +100,7 @@ def open_stream(
     Raises:
         UserError: as ``load``.
     """
-    source, wanted, name = _prepared(data, split, **options)
+    source, wanted, name, split = _prepared(data, split, **options)
     with quiet_pil():
         wanted = channels_of(source, with_range(source, wanted), where=name)
         frame = frame_of(source, wanted, where=name)
@@ -109,13 +109,17 @@ def open_stream(
 
 def _prepared(
     data: str | Path | Objects, split: str, **options: Unpack[LoadOptions]
-) -> tuple[Source, ImageSpec, str]:
-    """Return the encoded images, what they should become, and what they are called."""
+) -> tuple[Source, ImageSpec, str, str]:
+    """Return the encoded images, what they should become, what they are called, and the split, never "auto"."""
     wanted = _wanted(split, **options)
     found = find_data(data, options.get("label"))
-    source = open_split(found, split, options.get("validation", 0))
+    if split == "auto":
+        split = whole_split(found)
+        source = naming_others(open_split(found, split, options.get("validation", 0)), found, split)
+    else:
+        source = open_split(found, split, options.get("validation", 0))
     name = str(data) if isinstance(data, str | Path) else found.where
-    return _first(source, options.get("limit")), wanted, name
+    return _first(source, options.get("limit")), wanted, name, split
 
 
 def _wanted(split: str, **options: Unpack[LoadOptions]) -> ImageSpec:
@@ -128,7 +132,7 @@ def _wanted(split: str, **options: Unpack[LoadOptions]) -> ImageSpec:
         strict=options.get("strict", False),
         pixel_range=options.get("pixel_range", "full"),
     )
-    for name, word, known in (("split", split, SPLITS), ("fit", wanted.fit, ("strict", "crop"))):
+    for name, word, known in (("split", split, (*SPLITS, *WHOLE)), ("fit", wanted.fit, ("strict", "crop"))):
         if word not in known:
             raise UserError(f"no {name} '{word}'{did_you_mean(word, known)}")
     if wanted.channels not in (None, 1, 3):

@@ -41,6 +41,7 @@ class PriorStage:
         tokenizer: the tokenizer that made the codes; it decodes samples.
 
     Attributes:
+        classes: the names of the training codes' classes, where the prior is conditioned on them.
         counts: how often each code occurs at each position of the training codes, int64 [h, w, n, K].
         baselines: the unigram baselines on the validation codes, in bits per code.
     """
@@ -57,12 +58,13 @@ class PriorStage:
     ) -> None:
         self.config, self.train, self.validation, self.engine = config, train, validation, engine
         self.tokenizer = tokenizer
+        self.classes = train.classes if config.classes else ()
         height, width, n = train.codes.shape[2:]
         self.prior: Prior = build_prior(
             config.model,
             CodeSpec((height, width), n, tokenizer.model.num_codes),
             seed=config.training.seed,
-            num_classes=len(tokenizer.card.classes) if config.classes else 0,
+            num_classes=len(self.classes),
         ).to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.groups = {MODEL: Trainable(self.prior)}
         self.counts = count_codes(train.codes, self.prior.spec.num_codes)
@@ -148,5 +150,12 @@ class PriorStage:
 
     def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
         """Write the prior."""
-        card = prior_card(self.config.model, self.prior, self.tokenizer.card, self.tokenizer.hash, step)
+        card = prior_card(
+            self.config.model,
+            self.prior,
+            classes=self.classes,
+            image_shape=self.train.image_shape,
+            tokenizer=self.tokenizer.hash,
+            step=step,
+        )
         save_model(path, self.prior.state_dict(), replace(card, validation=validation))
