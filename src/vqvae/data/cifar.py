@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vqvae.data.archives import damaged
+from vqvae.data.labels import BY_RULE, Columns
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files
 from vqvae.data.splits import DataSet
 from vqvae.errors import UserError
@@ -18,7 +20,7 @@ _BINARY_FOLDERS = ("cifar-10-batches-bin", "cifar-100-binary")
 _PICKLE_FOLDERS = ("cifar-10-batches-py", "cifar-100-python")
 
 
-def find_cifar(folder: Path, label: str | None = None) -> DataSet | None:
+def find_cifar(folder: Path, columns: Columns = BY_RULE) -> DataSet | None:
     """Return the splits of CIFAR's binary batches in a folder, or in a known folder within it; None without any.
 
     Raises:
@@ -81,8 +83,8 @@ def _records(path: Path, label_bytes: int) -> NDArray[np.uint8]:
     record = label_bytes + _PIXEL_BYTES
     size = path.stat().st_size
     if size == 0 or size % record:
-        raise UserError(
-            f"{path} has {size} bytes, which is not a multiple of {record}: it is cut short; download it again"
+        raise damaged(
+            path, path.name, f"{size} bytes are not a multiple of {record}: it is cut short", "download it again"
         )
     return np.memmap(path, np.uint8, mode="r").reshape(-1, record)
 

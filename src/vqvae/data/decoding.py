@@ -1,6 +1,7 @@
 """One encoded image in, one upright 8-bit image out: grey or RGB, never anything else."""
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Generator
@@ -25,6 +26,7 @@ _MAX_PIXELS = 64 * 2**20
 _MAX_BYTES = 512 * 2**20  # 8 bytes, two for each of four channels, for every pixel
 _ORIENTATION = 0x0112
 _GREY = ("1", "L", "LA", "La", "I", "F")
+_KNOWN_RANGES = ("uint8", "uint16", "int16")
 _ADVICE = ": pass --data.range MIN,MAX"
 _BRANDS = {
     "heic": "HEIC",
@@ -94,7 +96,7 @@ def decode(content: Content, channels: int | None, pixel_range: PixelRange | Non
     except UndecodableError:
         raise
     except Exception as error:
-        raise UndecodableError(_kind(content) or _reason(error)) from error
+        raise UndecodableError(kind_of(content) or _reason(error)) from error
 
 
 def measure(content: Content) -> tuple[int, int] | None:
@@ -134,7 +136,7 @@ def _orientation(image: Image.Image) -> int:
 def _read(content: Path | bytes) -> bytes:
     if isinstance(content, Path):
         if not content.is_file():  # a dangling link, or a pipe that would block for ever
-            raise UndecodableError("not a regular file")
+            raise UndecodableError("not a regular file" if os.path.lexists(content) else "no such file")
         if content.stat().st_size > _MAX_BYTES:
             raise UndecodableError(f"more than {_MAX_BYTES // 2**20} megabytes")
         content = content.read_bytes()
@@ -189,6 +191,9 @@ def _to_8_bits(image: Image.Image, pixel_range: PixelRange | None) -> Image.Imag
 def _from_array(pixels: NDArray[Any], pixel_range: PixelRange | None) -> Image.Image:
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * 255
+    if pixel_range is None and pixels.dtype.kind in "iu" and str(pixels.dtype) not in _KNOWN_RANGES:
+        # most of them hold 0..255; the range of 16 bits would make them black
+        raise UndecodableError(f"{pixels.dtype} pixels have no known range: pass --data.range auto or MIN,MAX")
     if pixels.dtype != np.uint8:
         pixels = _scaled(pixels, pixel_range)
     return Image.fromarray(np.ascontiguousarray(pixels))
@@ -222,7 +227,7 @@ def brightest(content: Content) -> float | None:
         return None
 
 
-def _kind(content: Content) -> str | None:
+def kind_of(content: Content) -> str | None:
     """Say what a file is that is not an image of a known format, where its first bytes tell."""
     if isinstance(content, np.ndarray | Image.Image):
         return None
