@@ -33,7 +33,8 @@ class DataConfig:
     """The images, and how they are resized, converted and split.
 
     Attributes:
-        spec: the images: ``shapes``, ``shapes:50000``, ``cifar10``, ``hf:OWNER/NAME`` or the path of a folder or file.
+        spec: the images: ``shapes``, ``shapes:50000``, ``cifar10``, ``hf:OWNER/NAME``, or the path of a folder or
+            file.
         size: height and width of the images in pixels. ``64`` means 64x64; ``48x64`` means height 48 and width 64.
             ``null`` takes the size that the images have; if ``fit`` is ``crop``, it takes their most common size.
         fit: what to do with an image of another size. ``strict`` stops with an error. ``crop`` scales the image

@@ -2,18 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from vqvae.data.decoding import kind_of
-from vqvae.data.listing import counted, entries, is_folder, is_image, walk
+from vqvae.data.listing import counted, entries, holds_images, is_folder, is_image, walk
 from vqvae.data.splits import split_named
 from vqvae.errors import UserError, did_you_mean
 
-_ENOUGH = 32  # image files, after which a folder without archives is taken for a folder of image files
+_ENOUGH = 32  # image files, after which a folder without files of other kinds is taken for a folder of images
 _PREFERRED = ("default", "data", "")  # the configuration that the Hub takes where none is named
 _PARTIAL = "partial-"  # how the Hub begins the folder of a split that it converted in part
-_DOCUMENTS = {".md", ".txt", ".json", ".yaml", ".yml", ".csv", ".py", ".pdf", ".html", ""}
+_DOCUMENTS = {".md", ".txt", ".json", ".yaml", ".yml", ".csv", ".py", ".pdf", ".html"}
 
 
 class OneSet(NamedTuple):
@@ -23,22 +25,55 @@ class OneSet(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def files_in(path: Path, is_wanted: Callable[[str], bool]) -> tuple[Path, list[str]]:
-    """Return a folder, and the names relative to it of the wanted files in it and below.
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A folder or a file that the user named, listed once for all layouts.
 
-    Args:
-        path: a folder, or one file, whose folder is then returned with its name alone.
-        is_wanted: tells by a file's name, without folders.
+    Attributes:
+        path: the folder or the file.
     """
-    if not path.is_dir():
-        return path.parent, [path.name] if is_wanted(path.name) else []
-    found, images = list[str](), 0
-    for way, names in walk(path):
-        found += [way + name for name in names or () if not name.startswith(".") and is_wanted(name)]
-        images += sum(map(is_image, names or ()))
-        if images >= _ENOUGH and not found:
-            break
-    return path, sorted(found)
+
+    path: Path
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the place is a folder."""
+        return self.path.is_dir()
+
+    @property
+    def folder(self) -> Path:
+        """The folder, or the folder of the file."""
+        return self.path if self.is_folder else self.path.parent
+
+    @cached_property
+    def holds_images(self) -> bool:
+        """Whether image files lie in the folder or below."""
+        return self.is_folder and holds_images(self.path)
+
+    def files(self, is_wanted: Callable[[str], bool]) -> list[str]:
+        """Return the names, relative to the folder, of the wanted files in the folder and below, or of the file.
+
+        Args:
+            is_wanted: tells by a file's name, without folders.
+        """
+        return [name for name in self._others if is_wanted(PurePosixPath(name).name)]
+
+    @cached_property
+    def _others(self) -> list[str]:
+        """The files that are not images, sorted; none of a folder of many images and no files of other kinds."""
+        if not self.is_folder:
+            return [self.path.name]
+        found, images, others = list[str](), 0, False
+        for way, names in walk(self.path):
+            for name in names or ():
+                if is_image(name):
+                    images += 1
+                elif not name.startswith("."):
+                    found.append(way + name)
+                    others = others or PurePosixPath(name).suffix.lower() not in _DOCUMENTS
+            if images >= _ENOUGH and not others:
+                return []
+        return sorted(found)
 
 
 def sets_of(names: Iterable[str]) -> dict[str, list[str]]:
@@ -80,19 +115,19 @@ def one_set(names: Iterable[str], where: str, advice: str, *, asked: str | None 
     return OneSet(sets[chosen], tuple(left_out))
 
 
-def left_beside(path: Path, names: Iterable[str]) -> tuple[str, ...]:
+def left_beside(place: Place, names: Iterable[str]) -> tuple[str, ...]:
     """Say which files lie beside those of a data set and are not read; documents are not worth a word.
 
     Args:
-        path: the folder, or the one file that was asked for, beside which nothing is left out.
+        place: the folder, or the one file that was asked for, beside which nothing is left out.
         names: the files that are read, relative to the folder.
     """
-    if not path.is_dir():
+    if not place.is_folder:
         return ()
     taken = set(names)
-    found = (entry for entry in entries(path) if entry.name not in taken and not is_folder(entry))
+    found = (entry for entry in entries(place.path) if entry.name not in taken and not is_folder(entry))
     suffixes = Counter(PurePosixPath(entry.name).suffix.lower() for entry in found)
-    others = Counter({suffix: count for suffix, count in suffixes.items() if suffix not in _DOCUMENTS})
+    others = Counter({suffix: n for suffix, n in suffixes.items() if suffix and suffix not in _DOCUMENTS})
     if not others:
         return ()
     return (f"{others.total():,} file{'s' * (others.total() > 1)} of other kinds beside them ({counted(others)})",)

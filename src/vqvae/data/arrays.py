@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vqvae.data.archives import files_in, left_beside
+from vqvae.data.archives import Place, left_beside
 from vqvae.data.array_files import LABEL_WORDS, Array, arrays_of, split_of_file, words_of
 from vqvae.data.labels import BY_RULE, LABEL_NAMES, Columns, column_names, label_column, no_column, numbered
-from vqvae.data.listing import holds_images
 from vqvae.data.pixels import channels_last
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files
 from vqvae.data.splits import DataSet
@@ -26,25 +25,25 @@ _IMAGES = {"x", "image", "images", "img", "imgs", "data", "pixels"}
 _KINDS = {"b": "bool", "i": "integer", "u": "integer", "U": "string", "S": "string"}
 
 
-def find_arrays(path: Path, columns: Columns = BY_RULE) -> DataSet | None:
+def find_arrays(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
     """Return the splits of a folder's .npz and .npy files, or of one such file; None without any.
 
     Raises:
         UserError: where no array is of images, and where image files lie beside arrays of images.
     """
-    folder, names = files_in(path, lambda name: name.lower().endswith((".npz", ".npy")))
+    path, folder = place.path, place.folder
+    names = place.files(lambda name: name.lower().endswith((".npz", ".npy")))
     if not names:
         return None
     # the headers of the files that are named as test or validation are read when these splits are
     later = [name for name in names if split_of_file(name) not in (None, "train")]
     arrays = _read_headers(folder, [name for name in names if name not in later])
     images = [array for array in arrays if array.is_image]
-    files = path.is_dir() and holds_images(path)
-    if files and not images:
+    if place.holds_images and not images:
         return None
     if not images and not later:
         raise _no_images(path, arrays)
-    if files:
+    if place.holds_images:
         raise UserError(
             f"{path} holds image files and arrays of images ({column_names(map(str, images))}): pass one of the "
             "array files, or move them out of the folder"
@@ -60,7 +59,7 @@ def find_arrays(path: Path, columns: Columns = BY_RULE) -> DataSet | None:
     for split in splits:
         some = [array for array in arrays if array.split == split]
         unread = [name for name in later if split_of_file(name) == split]
-        how = partial(_open, some, folder, unread, columns, str(path), left_out + left_beside(path, names))
+        how = partial(_open, some, folder, unread, columns, str(path), left_out + left_beside(place, names))
         opened[split or "train"] = how  # without a name, all is for training
     return DataSet(str(path), opened, "array", "name one x_train", takes_label=True, takes_image=True)
 

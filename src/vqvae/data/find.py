@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from vqvae.data.archives import Place
 from vqvae.data.arrays import find_arrays
 from vqvae.data.cifar import find_cifar
 from vqvae.data.folder import find_folder
@@ -20,13 +21,25 @@ from vqvae.errors import UserError, did_you_mean
 
 _CIFAR10_REPO = "uoft-cs/cifar10"
 # What a folder or file may hold, in the order in which it is looked for. Each returns None where it is not there.
-_LAYOUTS: tuple[Callable[[Path, Columns], DataSet | None], ...] = (
+Layout = Callable[[Place, Columns], DataSet | None]
+_LAYOUTS: list[Layout] = [
     find_cifar,
     find_idx,
     find_tars,
     find_parquet,
     find_arrays,
-)
+]
+
+
+def add_layout(find: Layout) -> None:
+    """Add a layout of one's own, which is looked for before the others.
+
+    Args:
+        find: takes the place that the user named, and the columns that the user asked for by name; returns the
+            data set there, or None where the place holds none of its kind.
+    """
+    if find not in _LAYOUTS:
+        _LAYOUTS.insert(0, find)
 
 
 def find_data(data: str | Path | Objects, columns: Columns = BY_RULE) -> DataSet:
@@ -68,8 +81,9 @@ def _named(spec: str, columns: Columns) -> DataSet | None:
 def _at(spec: str, columns: Columns) -> DataSet:
     path = Path(os.path.expanduser(spec))
     if path.exists():
+        place = Place(path)
         for find in _LAYOUTS:
-            found = find(path, columns)
+            found = find(place, columns)
             if found is not None:
                 return found
     if path.is_dir():

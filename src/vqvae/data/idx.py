@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vqvae.data.archives import damaged, files_in
+from vqvae.data.archives import Place, damaged
 from vqvae.data.labels import BY_RULE, Columns, numbered
 from vqvae.data.pixels import channels_last
 from vqvae.data.source import Item, Rows, Source, lines_of_files
@@ -42,7 +42,7 @@ class _Pair:
     labels: str | None
 
 
-def find_idx(path: Path, columns: Columns = BY_RULE) -> DataSet | None:
+def find_idx(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
     """Return the splits of the IDX files in a folder and below, or of the set that one file belongs to.
 
     Returns:
@@ -51,7 +51,7 @@ def find_idx(path: Path, columns: Columns = BY_RULE) -> DataSet | None:
     Raises:
         UserError: where there are several sets, as in EMNIST.
     """
-    folder, names = files_in(path, _is_idx)
+    path, folder, names = place.path, place.folder, place.files(_is_idx)
     if path.is_file() and names:  # the file stands for its set: the files beside it with the same beginning
         names = [
             file.name

@@ -17,9 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vqvae.data.archives import damaged, files_in, left_beside, one_set
+from vqvae.data.archives import Place, damaged, left_beside, one_set
 from vqvae.data.labels import BY_RULE, Columns, column_names, label_column, no_column, numbered
-from vqvae.data.listing import holds_images
 from vqvae.data.parquet_columns import image_column, kind_of_column, listed_classes, path_inside
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files, printable
 from vqvae.data.splits import DataSet, files_by_split
@@ -47,7 +46,7 @@ class _Shard:
         return sum(self.groups)
 
 
-def find_parquet(path: Path, columns: Columns = BY_RULE) -> DataSet | None:
+def find_parquet(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
     """Return the splits of the parquet files in a folder and below, or of one file; None without any.
 
     Parquet files without a column of images are no data set where image files lie in the folder.
@@ -55,13 +54,13 @@ def find_parquet(path: Path, columns: Columns = BY_RULE) -> DataSet | None:
     Raises:
         UserError: where the folder holds several data sets, each in its folder.
     """
-    folder, names = files_in(path, lambda name: name.lower().endswith(".parquet"))
+    path, folder, names = place.path, place.folder, place.files(lambda name: name.lower().endswith(".parquet"))
     if not names:
         return None
     found = one_set(
         names, str(path), f"pass the folder of one of them, as in {folder}/{names[0].partition('/')[0]}"
     )
-    if path.is_dir() and columns.image is None and holds_images(path):
+    if columns.image is None and place.holds_images:
         first = files_by_split(found.names).get("train", found.names)[0]  # training never opens a test file
         if not _has_images(first, folder):
             return None
@@ -71,7 +70,7 @@ def find_parquet(path: Path, columns: Columns = BY_RULE) -> DataSet | None:
         where=str(path),
         columns=columns,
         root=folder,
-        left_out=found.left_out + left_beside(path, names),
+        left_out=found.left_out + left_beside(place, names),
     )
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vqvae.data.archives import damaged, files_in, left_beside, one_set
+from vqvae.data.archives import Place, damaged, left_beside, one_set
 from vqvae.data.labels import BY_RULE, Columns
-from vqvae.data.listing import holds_images
 from vqvae.data.samples import Piece, Sample, image_of, samples_of
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files, printable
 from vqvae.data.splits import DataSet, files_by_split
@@ -43,20 +42,20 @@ class Shard:
     left_out: tuple[str, ...]
 
 
-def find_tars(path: Path, columns: Columns = BY_RULE) -> DataSet | None:
+def find_tars(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
     """Return the splits of the tar files in a folder and below, or of one tar file; None without any.
 
     Raises:
         UserError: for compressed tar files where there is nothing else, and for several data sets in one folder.
     """
-    folder, names = files_in(path, lambda name: name.lower().endswith(".tar"))
+    path, folder, names = place.path, place.folder, place.files(lambda name: name.lower().endswith(".tar"))
     if not names:
-        _refuse_compressed(path)
+        _refuse_compressed(place)
         return None
     found = one_set(
         names, str(path), f"pass the folder of one of them, as in {folder}/{names[0].partition('/')[0]}"
     )
-    left_out = found.left_out + left_beside(path, names)
+    left_out = found.left_out + left_beside(place, names)
     splits = files_by_split(found.names)
     opened = {
         split: partial(_open, files, folder, columns, where=str(path), left_out=left_out)
@@ -65,17 +64,14 @@ def find_tars(path: Path, columns: Columns = BY_RULE) -> DataSet | None:
     return DataSet(str(path), opened, "tar file", "name one train.tar", takes_label=True, takes_image=True)
 
 
-def _refuse_compressed(path: Path) -> None:
-    folder, names = files_in(path, _is_compressed)
-    others = (".parquet", ".npz", ".npy")
-    if not names or (
-        path.is_dir() and (holds_images(path) or files_in(path, lambda name: name.endswith(others))[1])
-    ):
+def _refuse_compressed(place: Place) -> None:
+    names = place.files(_is_compressed)
+    if not names or place.holds_images or place.files(lambda name: name.endswith((".parquet", ".npz", ".npy"))):
         return
     tool = _UNPACK[Path(names[0]).suffix.lower()]
     raise UserError(
-        f"{folder / names[0]} is compressed: unpack it and pass the folder that comes out. WebDataset's samples are "
-        f"read from uncompressed tar files: for them, run {tool} on it and pass the same folder"
+        f"{place.folder / names[0]} is compressed: unpack it and pass the folder that comes out. WebDataset "
+        f"samples are read from uncompressed tar files: for them, run {tool} on it and pass the same folder"
     )
 
 
