@@ -113,10 +113,10 @@ def test_two_forms_of_a_name_are_one_class(folder):
 
 def test_what_is_left_out_is_counted(folder, tmp_path):
     spec = folder(*(f"{key}.png" for key in range(5)))
-    for name in ("a.avif", "b.avif", "noname", "Thumbs.db", ".hidden"):
+    for name in ("a.tga", "b.tga", "noname", "Thumbs.db", ".hidden"):
         (tmp_path / name).write_bytes(b"")
     line = describe(load(spec, "train"))
-    assert "left out: 3 files of other kinds (.avif 2, no suffix 1)" in line
+    assert "left out: 3 files of other kinds (.tga 2, no suffix 1)" in line
 
 
 def test_a_runs_own_files_are_no_data(folder, tmp_path):

@@ -14,7 +14,7 @@ from vqvae.run_directory import RunDirectory
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif"),
 )
 MOST_NAMED = 5  # names in a message
 DECODED = ".decoded"  # in a folder of images that ``vqvae decode`` wrote
