@@ -56,12 +56,11 @@ def find_data(data: str | Path | Objects, columns: Columns = BY_RULE) -> DataSet
         found = _named(data, columns) or _at(data, columns)
     else:
         found = _at(str(data), columns) if isinstance(data, Path) else object_splits(data, columns)
-    taken = {"label": found.takes_label, "image": found.takes_image}
-    for name, value in columns._asdict().items():
-        if value is not None and not taken[name]:
-            raise UserError(
-                f"{found.where}: --data.{name} {value}: its images do not come in a table with columns"
-            )
+    without = "its images do not come in a table with columns"
+    if columns.label is not None and not found.takes_label:
+        raise UserError(f"{found.where}: --data.label {columns.label}: {without}")
+    if columns.image is not None and not found.takes_image:
+        raise UserError(f"{found.where}: --data.image {columns.image}: {without}")
     return found
 
 

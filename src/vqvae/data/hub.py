@@ -91,12 +91,12 @@ def _listing(repo: str, config: str | None, revision: str | None) -> _Listing:
 def _ask(repo: str, config: str | None, revision: str | None) -> _Listing:
     """Return the first listing that has the configuration: of the files themselves, or of those that the Hub made.
 
-    Where neither has it, return the last one with any files.
+    Where neither has it, return the first one with any files.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RevisionNotFoundError
 
-    listing = None
+    first = None
     for name in (None, _CONVERTED) if revision is None else (revision,):
         try:
             info = HfApi().dataset_info(repo, revision=name)
@@ -107,11 +107,12 @@ def _ask(repo: str, config: str | None, revision: str | None) -> _Listing:
         if files and info.sha:
             listing = _Listing(repo, info.sha, files)
             if config is None or config in sets_of(files):
-                break
-    if listing is None:
+                return listing
+            first = first or listing
+    if first is None:
         at = f" at {revision}" if revision else ""
         raise UserError(f"hf:{repo} has no parquet files{at}: download it, then pass its folder")
-    return listing
+    return first
 
 
 def _fetch(listing: _Listing, name: str) -> Path:
