@@ -64,8 +64,8 @@ class Place:
         if not self.is_folder:
             return [self.path.name]
         found, images, others = list[str](), 0, False
-        for way, names in walk(self.path):
-            for name in names or ():
+        for way, names, _ in walk(self.path):
+            for name in names:
                 if is_image(name):
                     images += 1
                 elif not name.startswith("."):
