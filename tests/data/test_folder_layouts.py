@@ -202,7 +202,7 @@ def test_a_test_split_without_classes_says_so_and_train_keeps_its_own(folder):
 def test_a_folder_of_files_that_are_no_images_is_named(folder, tmp_path):
     spec = folder("cat/1.png", "cat/2.png", "dog/1.png")
     (tmp_path / "bird").mkdir()
-    (tmp_path / "bird/1.heic").write_bytes(b"")
+    (tmp_path / "bird/1.tga").write_bytes(b"")
     images = load(spec, "train")
     assert images.classes == ("cat", "dog")
     assert "folders without images (bird/)" in images.left_out
