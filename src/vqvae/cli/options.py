@@ -4,7 +4,7 @@ import argparse
 
 from vqvae.cli.parser import CommandParser, choice, integer, number, path, spec
 
-SPECS = "shapes, shapes:50000, cifar10, hf:OWNER/NAME, or the path of a folder"
+SPECS = "shapes, shapes:50000, cifar10, hf:OWNER/NAME, or the path of a folder or file"
 
 
 def add_run(sub: CommandParser, name: str, text: str) -> None:

@@ -41,10 +41,11 @@ class TokenizerRun:
     device: torch.device
 
     def reading_of(self, spec: str) -> DataConfig:
-        """Return how the data of a spec are read; the run's own have the column of labels that the run names."""
+        """Return how the data of a spec are read; the run's own have the columns that the run names."""
         how = replace(self.reading, spec=spec)
-        own = self.data is not None and self.data.spec == spec and how.label is None
-        return replace(how, label=self.data.label) if own and self.data is not None else how
+        if self.data is None or self.data.spec != spec:
+            return how
+        return replace(how, label=how.label or self.data.label, image=how.image or self.data.image)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class DataSet:
         advice: how to mark them as training images.
         takes_label: whether the column of labels can be chosen by its name.
         is_remote: whether opening a split may download it.
+        takes_image: whether the column of images can be chosen by its name.
     """
 
     where: str
@@ -66,6 +67,7 @@ class DataSet:
     advice: str = "name some train"
     takes_label: bool = False
     is_remote: bool = False
+    takes_image: bool = False
 
 
 def split_named(name: str) -> str | None:
