@@ -34,6 +34,8 @@ SAID_BY = {
     "data/decode_all.py: --data.channels": ["train", "prior"],
     "data/splits.py: --split": ["encode"],
     "data/splits.py: --data.validation": [name for name in READ_IMAGES if name != "encode"],
+    "losses/perceptual.py: --data.size": ["train"],
+    "losses/perceptual.py": ["train", "resume"],
     "model_io.py": ["train", "prior", "resume", "sample", "evaluate", "encode", "decode", "reconstruct"],
     "report/page.py": ["evaluate"],
     "training": ["train", "prior"],
