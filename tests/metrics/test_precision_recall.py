@@ -53,7 +53,8 @@ def test_what_precision_and_recall_tell_apart() -> None:
     assert same["precision"] == same["recall"] == 1 and same["frechet"] < 1e-9
 
 
-def test_copies_of_one_image_lie_within_their_own_manifold() -> None:
-    """Their radius is 0, and rounding must not put them outside."""
-    one = normal(5, 1, 64).expand(6, -1) * 1e3
-    assert lies_within(one, one).all()
+def test_copies_of_an_image_lie_within_their_own_manifold() -> None:
+    """The radius of four copies is 0, and rounding must not put them outside."""
+    images = normal(5, 50, 64) * 1e3
+    copies = images.repeat(4, 1)
+    assert lies_within(images, copies).all() and not lies_within(images + 1e-2, copies).any()
