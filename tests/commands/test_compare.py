@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from scipy.linalg import sqrtm
 
 from vqvae.cli import main
@@ -19,7 +20,8 @@ from vqvae.commands.image_sets import Side, SideOptions, pairs_of
 from vqvae.commands.resolve import open_run
 from vqvae.data import load
 from vqvae.errors import UserError
-from vqvae.features import network_named
+from vqvae.features import SqueezeNet, network_named
+from vqvae.features.files import weights_digest
 from vqvae.metrics.images import psnr, ssim
 from vqvae.model_io import load_tokenizer, read_model, save_model
 from vqvae.tensors import images_from_pixels, pixels_from_images
@@ -197,6 +199,21 @@ def test_a_priors_run_stands_for_samples(save: Save, prior_run: Run) -> None:
     assert figures(quick(png, run, options=options)) == figures(found)
     assert figures(quick(png, run, options=replace(options, seed=4))) != figures(found)
     assert len(quick(save("png", "png"), run).b.pixels) == COUNT
+
+
+def test_another_network_is_named_with_its_file(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    network = SqueezeNet()
+    save_file(
+        {name: value.contiguous() for name, value in network.state_dict().items()}, tmp_path / "w.safetensors"
+    )
+    monkeypatch.chdir(tmp_path)
+    main(["compare", save("png", "png"), jpeg(save, 30), "--features", "squeezenet:w.safetensors", "--json"])
+    stamp = json.loads(capsys.readouterr().out)["protocol"]["features"]
+    assert stamp["network"] == "squeezenet" and stamp["size"] == 512 and stamp["resize"] == "none"
+    assert stamp["weights"] == weights_digest(network.state_dict()) != network_named("judge").digest
 
 
 def test_the_splits_of_the_sides_are_chosen(capsys: pytest.CaptureFixture[str]) -> None:

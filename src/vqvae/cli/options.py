@@ -53,7 +53,7 @@ def add_json(sub: CommandParser) -> None:
 def add_features(sub: CommandParser, text: str, *, default: str | None) -> None:
     """Add ``--features``."""
     text = f"{text}: judge, squeezenet:PATH, or the path of a file that vqvae judge wrote"
-    sub.add_argument("--features", metavar="NETWORK", type=spec, default=default, help=text)
+    sub.add_argument("--features", metavar="NETWORK", default=default, help=text)
 
 
 def add_label(sub: CommandParser, text: str) -> None:
