@@ -45,6 +45,7 @@ SAID_BY = {
     "training/prior_start.py": ["prior"],
     "training/run_data.py: --classes": ["prior"],
     "training/start.py: --classes": ["prior"],
+    "training/store_data.py": ["prior"],
     "training/run_data.py: --data": ["resume"],
 }
 NOT_ADVICE = {"report/plots.py": ["--ink"], "config/mistakes.py": ["--help"]}
