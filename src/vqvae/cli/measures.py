@@ -22,9 +22,9 @@ from vqvae.cli.printing import not_there, written
 from vqvae.progress import bar
 
 _COMPARED = (
-    "B is judged against A. A or B is a data set, a store of codes, a tokenizer's run (its reconstructions of the "
-    "other side) or a prior's run (as many samples as the other side has images). A data set without splits is "
-    "compared whole."
+    "A is the reference, B is the set that is judged. Each is a data set, a store of codes, the run of a tokenizer "
+    "(its reconstructions of the other set) or the run of a prior (as many samples as the other set has images). "
+    "All images of a data set without splits are compared."
 )
 _READING = "Images are resized and converted as the run's own images were, unless an option below changes it."
 
@@ -37,24 +37,29 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     add_data(evaluate, "the images to measure on", required=True)
     add_split(evaluate, "test")
     text = (
-        "also judge the reconstructions as a set: Frechet distance, KID, precision and recall of their features; "
-        "on a CPU this takes longer than all other metrics (default: off)"
+        "also measure the Frechet distance, KID, precision and recall of the reconstructions, in the features of "
+        "this network; on a CPU this takes longer than all other metrics (default: off)"
     )
     add_features(evaluate, text, default=None)
     add_json(evaluate)
     add_device(evaluate)
 
-    text = "compare two sets of images: how alike they are, pair by pair and as sets"
+    text = "measure how similar two sets of images are: pair by pair, and as sets"
     _describe_compare(command("compare", _compare, text, keys="data sets", more=_COMPARED))
 
-    text = "train a judge, the classifier in whose features images are compared"
-    more = "The shipped judge was trained so on CIFAR-10, without its last 2,500 training images."
+    text = "train a judge: a classifier whose features compare sets of images"
+    more = (
+        "compare and evaluate use the features of a judge with --features FILE. The judge that is shipped was trained "
+        "by this command on CIFAR-10, without the last 2,500 training images."
+    )
     judge = command("judge", _judge, text, more=more)
     add_data(judge, "images of 32x32 pixels with labels", required=True)
-    text = "the file of weights to make; a file that exists is never overwritten"
+    text = "the file of weights to write; a file that exists is never overwritten"
     judge.add_argument("--out", metavar="FILE", type=path, required=True, help=text)
-    judge.add_argument("--epochs", metavar="N", type=integer, help="passes over the training images (default: 18)")
-    judge.add_argument("--seed", metavar="N", type=integer, help="of weights, order and augmentation (default: 0)")
+    text = "number of passes over the training images (default: 18)"
+    judge.add_argument("--epochs", metavar="N", type=integer, help=text)
+    text = "seed of the starting weights, the order of the images and the augmentation (default: 0)"
+    judge.add_argument("--seed", metavar="N", type=integer, help=text)
     add_device(judge)
 
     text = "measure the likelihood of images under a prior, and draw a map of the bits of each code"
@@ -74,24 +79,26 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 
 
 def _describe_compare(compare: CommandParser) -> None:
-    for name in ("A", "B"):
-        compare.add_argument(name.lower(), metavar=name, type=spec, help=f"{SPECS}, of a store, or of a run")
-    add_features(compare, "the network in whose features the sets are compared (default: judge)", default="judge")
+    for name, role in (("A", "the reference"), ("B", "the set that is judged")):
+        text = f"{role}: {SPECS}, of a store, or of a run"
+        compare.add_argument(name.lower(), metavar=name, type=spec, help=text)
+    add_features(compare, "the network whose features compare the sets (default: judge)", default="judge")
     text = (
-        "which images belong together: those with the same name but for its ending (name), with the same last "
-        "number in their names (number), or none (default: name)"
+        "how images form pairs: name pairs images with the same name, without endings such as .png; number pairs "
+        "images with the same last number in their names; none forms no pairs (default: name)"
     )
     compare.add_argument("--pair", metavar="HOW", type=choice("name", "number", "none"), default="name", help=text)
-    text = "of data sets with splits: train, validation or test; or one for each, as in test,train (default: test)"
+    text = (
+        "which split of a data set with splits: train, validation or test; test,train takes test for A and train for "
+        "B (default: test)"
+    )
     compare.add_argument("--split", metavar="NAME", type=_splits, default=("test", "test"), help=text)
     text = "the run or model file that decodes a store of codes"
     compare.add_argument("--tokenizer", metavar="RUN", type=path, help=text)
-    text = "number of samples that a prior draws (default: as many as the other side has images)"
+    text = "number of samples drawn from a prior (default: as many as the other set has images)"
     compare.add_argument("--num", metavar="N", type=integer, help=text)
     compare.add_argument("--seed", metavar="N", type=integer, default=0, help="seed of the samples (default: 0)")
-    text = (
-        "write a page with the pictures side by side, worst pairs first; a file that exists is never overwritten"
-    )
+    text = "write an HTML page with the images side by side, worst pairs first; a file that exists is never overwritten"
     compare.add_argument("--page", metavar="HTML", type=path, help=text)
     add_json(compare)
     add_device(compare)
@@ -175,7 +182,7 @@ def _judge(arguments: argparse.Namespace) -> None:
         log=say,
     )
     print(
-        f"done: {arguments.out}: {card['test_accuracy']:.4f} of {card['test_images']:,} test images named; "
+        f"done: {arguments.out}: {card['test_accuracy']:.4f} of {card['test_images']:,} test images classified right; "
         f"next: vqvae compare A B --features {arguments.out}"
     )
 
