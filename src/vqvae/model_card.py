@@ -27,6 +27,8 @@ class ModelCard:
         step: number of optimizer steps that the weights were trained for.
         tokenizer: for a prior, the SHA-256 of the tokenizer's file.
         validation: for a run's best model, its NMSE (tokenizer) or bits per code (prior) on the validation split.
+        trained_with: for a tokenizer, the digests of the feature networks in its losses; see
+            ``vqvae.features.networks_in``. None of them judges the tokenizer.
     """
 
     stage: str
@@ -36,6 +38,7 @@ class ModelCard:
     step: int
     tokenizer: str | None = None
     validation: float | None = None
+    trained_with: tuple[str, ...] = ()
 
 
 _CARD, _SPEC, _COUNT = TypeAdapter(ModelCard), TypeAdapter(CodeSpec), TypeAdapter(CountOrZero)

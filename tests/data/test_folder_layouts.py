@@ -113,10 +113,10 @@ def test_two_forms_of_a_name_are_one_class(folder):
 
 def test_what_is_left_out_is_counted(folder, tmp_path):
     spec = folder(*(f"{key}.png" for key in range(5)))
-    for name in ("a.avif", "b.avif", "noname", "Thumbs.db", ".hidden"):
+    for name in ("a.tga", "b.tga", "noname", "Thumbs.db", ".hidden"):
         (tmp_path / name).write_bytes(b"")
     line = describe(load(spec, "train"))
-    assert "left out: 3 files of other kinds (.avif 2, no suffix 1)" in line
+    assert "left out: 3 files of other kinds (.tga 2, no suffix 1)" in line
 
 
 def test_a_runs_own_files_are_no_data(folder, tmp_path):
@@ -202,7 +202,7 @@ def test_a_test_split_without_classes_says_so_and_train_keeps_its_own(folder):
 def test_a_folder_of_files_that_are_no_images_is_named(folder, tmp_path):
     spec = folder("cat/1.png", "cat/2.png", "dog/1.png")
     (tmp_path / "bird").mkdir()
-    (tmp_path / "bird/1.heic").write_bytes(b"")
+    (tmp_path / "bird/1.tga").write_bytes(b"")
     images = load(spec, "train")
     assert images.classes == ("cat", "dog")
     assert "folders without images (bird/)" in images.left_out

@@ -4,7 +4,7 @@ import argparse
 
 from vqvae.cli.parser import CommandParser, choice, integer, number, path, spec
 
-SPECS = "shapes, shapes:50000, cifar10, hf:OWNER/NAME, or the path of a folder"
+SPECS = "shapes, shapes:50000, cifar10, hf:OWNER/NAME, or the path of a folder or file"
 
 
 def add_run(sub: CommandParser, name: str, text: str) -> None:
@@ -18,12 +18,12 @@ def add_data(sub: CommandParser, text: str, *, required: bool = False) -> None:
 
 
 def add_split(sub: CommandParser, default: str, *more: str) -> None:
-    """Add ``--split``; ``more`` words than those of the splits may be given."""
+    """Add ``--split``, which takes the names of splits and the words of ``more``."""
     words = ("train", "validation", "test", *more)
     meaning = (
-        "all is every image of a set without splits of its own; auto is the same, or train where there are splits"
+        "; all takes every image of a data set without splits; auto is all for such a data set, otherwise train"
     )
-    text = f"which split of the data: {', '.join(words)} (default: {default})" + (f"; {meaning}" if more else "")
+    text = f"which split of the data: {', '.join(words)}{meaning if more else ''} (default: {default})"
     sub.add_argument("--split", metavar="NAME", type=choice(*words), default=default, help=text)
 
 
@@ -48,6 +48,12 @@ def add_plugin(sub: argparse.ArgumentParser) -> None:
 def add_json(sub: CommandParser) -> None:
     """Add ``--json``."""
     sub.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+
+
+def add_features(sub: CommandParser, text: str, *, default: str | None) -> None:
+    """Add ``--features``."""
+    text = f"{text}: judge, squeezenet:PATH, or the path of a file that vqvae judge wrote"
+    sub.add_argument("--features", metavar="NETWORK", default=default, help=text)
 
 
 def add_label(sub: CommandParser, text: str) -> None:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from vqvae.config import DataConfig, config_from, read_otherwise, read_yaml
-from vqvae.data import ImageSet, Objects, describe, load_files, named_classes
+from vqvae.data import ImageSet, Objects, describe, is_data_file, load_files, named_classes
 from vqvae.errors import ArgumentError, UserError, did_you_mean
+from vqvae.features import FeatureNetwork, network_named
 from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, read_model
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
@@ -41,10 +42,11 @@ class TokenizerRun:
     device: torch.device
 
     def reading_of(self, spec: str) -> DataConfig:
-        """Return how the data of a spec are read; the run's own have the column of labels that the run names."""
+        """Return how the data of a spec are read; the run's own have the columns that the run names."""
         how = replace(self.reading, spec=spec)
-        own = self.data is not None and self.data.spec == spec and how.label is None
-        return replace(how, label=self.data.label) if own and self.data is not None else how
+        if self.data is None or self.data.spec != spec:
+            return how
+        return replace(how, label=how.label or self.data.label, image=how.image or self.data.image)
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ def images_named(run: TokenizerRun, names: Sequence[str]) -> Tensor:
     Raises:
         UserError: for names of neither, and images that do not fit.
     """
-    if all(Path(name).is_file() for name in names):
+    if all(Path(name).is_file() and not is_data_file(Path(name)) for name in names):
         return image_files(run, names)
     if len(names) == 1:
         return load_for(run, names[0], "test")[0].pixels[:MOST_SHOWN]
@@ -245,3 +247,22 @@ def image_files(run: TokenizerRun, names: Sequence[str]) -> Tensor:
         UserError: for a file that is no image, or that does not fit.
     """
     return load_files([Path(name) for name in names], **run.reading.options(run.tokenizer.model.factor)).pixels
+
+
+def judge_of(run: TokenizerRun, name: str) -> FeatureNetwork:
+    """Make the feature network that judges a run's tokenizer, on the run's device.
+
+    Args:
+        run: the tokenizer.
+        name: as ``vqvae.features.network_named`` takes it.
+
+    Raises:
+        UserError: for an unknown network, and one that took part in the tokenizer's training.
+    """
+    network = network_named(name)
+    if network.digest in run.tokenizer.card.trained_with:
+        raise UserError(
+            f"--features {name}: it took part in the training of {run.path} and cannot judge it: choose another "
+            "network"
+        )
+    return network.to(run.device)

@@ -65,6 +65,7 @@ def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> Ima
         canvas, kept, bad = _fill(source, frame, wanted, title=f"decoding {split}")
     if canvas is None:
         raise _nothing_decodes(bad, where=spec)
+    names = list(source.names())
     labels = None if source.labels is None else torch.as_tensor(source.labels[kept].astype(np.int64))
     return ImageSet(
         pixels=torch.as_tensor(canvas[: len(kept)]),
@@ -77,6 +78,7 @@ def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> Ima
         left_out=source.left_out,
         pixel_range=wanted.levels,
         wide=is_wide(source),
+        names=tuple(names[row] for row in kept),
     )
 
 
@@ -103,6 +105,12 @@ def with_range(source: Source, wanted: ImageSpec) -> ImageSpec:
     """Settle a range of "auto": 0 and the largest value of the fewest bits, 8, 10, 12, 14 or 16, that hold all."""
     if wanted.pixel_range != "auto":
         return wanted
+    first = next(iter(source.items(np.arange(min(source.count, 1)))), None)
+    if first is not None and isinstance(first.content, np.ndarray) and first.content.dtype.kind == "f":
+        raise UserError(
+            f"{first.name}: --data.range auto is for whole numbers, not {first.content.dtype}: pass --data.range "
+            "MIN,MAX, the values of black and white"
+        )
     values = (brightest(item.content) for item in source.items(all_rows(source)))
     most = max((value for value in values if value is not None), default=0.0)
     bits = next((bits for bits in range(8, 16, 2) if most < 2**bits), 16)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vqvae.data.labels import column_names
+from vqvae.data.labels import BY_RULE, Columns, column_names
 from vqvae.data.layout import innermost, split_beginning, split_folders
 from vqvae.data.listing import (
     MOST_NAMED,
@@ -52,7 +52,7 @@ def folder_source(folder: Path, split: str) -> Source:
     return open_split(find_folder(folder), split)
 
 
-def find_folder(folder: Path, label: str | None = None) -> DataSet:
+def find_folder(folder: Path, columns: Columns = BY_RULE) -> DataSet:
     """Return the splits of an image folder.
 
     The folders ``train``, ``validation`` and ``test`` (or ``training``, ``val``, ``Test``, ``train2017``, ...) are
@@ -63,12 +63,12 @@ def find_folder(folder: Path, label: str | None = None) -> DataSet:
 
     Args:
         folder: where to look.
-        label: the column of labels in a table beside the images.
+        columns: the column of labels in a table beside the images, where it is asked for.
 
     Raises:
         UserError: when it is not clear which folder is which split.
     """
-    given, folder = folder, innermost(folder, splits=True)
+    given, folder, label = folder, innermost(folder, splits=True), columns.label
     roots = split_folders(folder)
     if not roots:
         whole = _Place(folder, folder, given, "train", label)

@@ -14,7 +14,7 @@ from vqvae.run_directory import RunDirectory
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif"),
 )
 MOST_NAMED = 5  # names in a message
 DECODED = ".decoded"  # in a folder of images that ``vqvae decode`` wrote
@@ -50,7 +50,7 @@ def list_files(folder: Path) -> Listing:
     """
     listing = Listing([], Counter(), [], [], [])
     holds = dict[str, bool]()
-    for way, names, kind in _walk(folder):
+    for way, names, kind in walk(folder):
         if kind is not None:
             (listing.own if kind == "own" else listing.links).append(printable(way))
             continue
@@ -71,7 +71,7 @@ def holds_images(folder: Path) -> bool:
     """Tell whether an image lies in a folder or below, except what this program wrote."""
     if _is_run(folder) or (folder / DECODED).is_dir():
         return False
-    return any(is_image(name) for _, names, _ in _walk(folder) for name in names)
+    return any(is_image(name) for _, names, _ in walk(folder) for name in names)
 
 
 def folders_of_images(folder: Path) -> Iterator[str]:
@@ -79,7 +79,7 @@ def folders_of_images(folder: Path) -> Iterator[str]:
     return (name for name in folders_in(folder) if holds_images(folder / name))
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, list[str], Literal["own", "link"] | None]]:
+def walk(folder: Path) -> Iterator[tuple[str, list[str], Literal["own", "link"] | None]]:
     """Yield the way to each folder, "" or such as "a/b/", its files, and why it is not listed."""
     seen = set[str]()
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):

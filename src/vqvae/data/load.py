@@ -11,6 +11,7 @@ from vqvae.data.decoding import PixelRange, quiet_pil
 from vqvae.data.find import find_data
 from vqvae.data.folder import file_source
 from vqvae.data.imageset import ImageSet
+from vqvae.data.labels import Columns
 from vqvae.data.objects import Objects
 from vqvae.data.resize import round_down, spell
 from vqvae.data.source import Source
@@ -30,6 +31,7 @@ class LoadOptions(TypedDict, total=False):
     limit: int | None
     validation: Validation
     label: str | None
+    image: str | None
     pixel_range: PixelRange | Literal["auto", "full"]
 
 
@@ -38,8 +40,9 @@ def load(data: str | Path | Objects, split: str = "train", **options: Unpack[Loa
 
     Args:
         data: ``shapes`` (embedded; ``shapes:50000`` for more than 10,000 training images), ``cifar10``,
-            ``hf:OWNER/NAME``, or a path: a folder of images whose sub-folders are classes, of parquet files in the
-            Hub's image layout, of tar files in WebDataset's, or of CIFAR's binary batches.
+            ``hf:OWNER/NAME`` (``hf:OWNER/NAME:CONFIG@REVISION``), or a path: a folder of images whose sub-folders
+            are classes; parquet files; tar files in WebDataset's layout; arrays in .npz or .npy files; MNIST's IDX
+            files; or CIFAR's binary batches. README.md has the list.
             Or an object: pixels [N, H, W, C], [N, C, H, W] or [N, H, W]; a pair of
             pixels and labels; a list or torch ``Dataset`` of images or (image, label) pairs; a Hugging Face
             ``Dataset``; or a mapping from train, validation and test to such objects. Only ``cifar10`` and ``hf:``
@@ -59,6 +62,7 @@ def load(data: str | Path | Objects, split: str = "train", **options: Unpack[Loa
               "auto" for the set's own validation split or else 5,000 rows or 5 %, whichever is less. 0, the
               default, holds out nothing.
             - ``label``: the column of labels, where the images come in a table; see ``vqvae.data.labels``.
+            - ``image``: the column of images, where they come in a table or in arrays.
             - ``pixel_range``: (the values that become 0 and 255) for pixels of more than 8 bits; "full", the
               default, is 0 and 65535; "auto" is 0 and the largest value of 8, 10, 12, 14 or 16 bits, the fewest
               that hold every pixel. Pixels of 32 bits and floats need a pair.
@@ -68,6 +72,21 @@ def load(data: str | Path | Objects, split: str = "train", **options: Unpack[Loa
     """
     source, wanted, name, split = _prepared(data, split, **options)
     return assemble(source, wanted, spec=name, split=split)
+
+
+def load_all(data: str | Path | Objects, split: str = "test", **options: Unpack[LoadOptions]) -> ImageSet:
+    """Load all images of a data set that has no splits of its own; of one that has, one split.
+
+    Args:
+        data: as ``load`` takes it.
+        split: which split, where there are any.
+        **options: those of ``load``.
+
+    Raises:
+        UserError: as ``load``.
+    """
+    found = find_data(data, Columns(options.get("label"), options.get("image")))
+    return load(data, "all" if set(found.splits) == {"train"} else split, **options)
 
 
 def load_files(paths: Sequence[Path], **options: Unpack[LoadOptions]) -> ImageSet:
@@ -112,7 +131,7 @@ def _prepared(
 ) -> tuple[Source, ImageSpec, str, str]:
     """Return the encoded images, what they should become, what they are called, and the split, never "auto"."""
     wanted = _wanted(split, **options)
-    found = find_data(data, options.get("label"))
+    found = find_data(data, Columns(options.get("label"), options.get("image")))
     if split == "auto":
         split = whole_split(found)
         source = naming_others(open_split(found, split, options.get("validation", 0)), found, split)

@@ -20,6 +20,7 @@ from vqvae.training.prior_start import keep_tokenizer, prior_stage
 from vqvae.training.run import Run
 from vqvae.training.run_data import RunData, load_run_data, record_run_data
 from vqvae.training.stage import MODEL, Stage
+from vqvae.training.store_data import StoreData, is_store, load_store_data
 from vqvae.training.tokenizer import TokenizerStage
 
 
@@ -62,8 +63,9 @@ def train(
             opened = open_tokenizer(tokenizer, device=engine.device)
         config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
         with _claimed(out, name) as run, run.report_failures():
-            splits = _load(config, opened, data)
-            config = dataclasses.replace(config, data=config.data.as_read(splits.train))
+            splits = _load(run, config, opened, data)
+            if isinstance(splits, RunData):
+                config = dataclasses.replace(config, data=config.data.as_read(splits.train))
             if rank() == 0:
                 if tokenizer is not None:
                     keep_tokenizer(tokenizer, run)
@@ -94,7 +96,7 @@ def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects
             config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
         prior = isinstance(config, PriorConfig)
         tokenizer = open_tokenizer(run.tokenizer, device=engine.device) if prior else None
-        _train(run, config, engine, _load(config, tokenizer, data), tokenizer, made)
+        _train(run, config, engine, _load(run, config, tokenizer, data), tokenizer, made)
     return run
 
 
@@ -117,9 +119,13 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, losses=tuple(loss.resolved() for loss in config.losses))
 
 
-def _load(config: RunConfig, tokenizer: Opened[VQVAE] | None, given: Objects | None) -> RunData:
+def _load(
+    run: Run, config: RunConfig, tokenizer: Opened[VQVAE] | None, given: Objects | None
+) -> RunData | StoreData:
     if isinstance(config, TokenizerConfig):
         return load_run_data(config.data, given, multiple_of=config.model.network.factor)
+    if given is None and is_store(config.data.spec):
+        return load_store_data(config, _given(tokenizer).hash, run.path)
     factor = _given(tokenizer).model.factor
     return load_run_data(config.data, given, multiple_of=factor, classes=config.classes)
 
@@ -133,7 +139,7 @@ def _train(
     run: Run,
     config: RunConfig,
     engine: Engine,
-    data: RunData,
+    data: RunData | StoreData,
     tokenizer: Opened[VQVAE] | None,
     changes: Sequence[Change] = (),
 ) -> None:
@@ -149,6 +155,7 @@ def _train(
         )
     stage: Stage
     if isinstance(config, TokenizerConfig):
+        assert isinstance(data, RunData), "a tokenizer is trained on images"
         stage = TokenizerStage(config, data.train, data.validation, engine)
     else:
         stage = prior_stage(config, data, engine, run=run, tokenizer=_given(tokenizer))
@@ -163,7 +170,7 @@ def _train(
         trainer.train()
 
 
-def _headline(run: Run, config: RunConfig, engine: Engine, stage: Stage, data: RunData) -> str:
+def _headline(run: Run, config: RunConfig, engine: Engine, stage: Stage, data: RunData | StoreData) -> str:
     """Return the line that names the run, the model, the data and the device."""
     sizes = {name: sum(p.numel() for p in group.module.parameters()) for name, group in stage.groups.items()}
     parameters = f"{sizes.pop(MODEL):,} parameters" + "".join(f", {name} {size:,}" for name, size in sizes.items())
