@@ -135,6 +135,7 @@ def sample(
     top_p: float | None = None,
     guidance: float = 1.0,
     candidates: int = 1,
+    tokenizer: Location | None = None,
     device: str = "auto",
 ) -> Image:
     """Draw new images from a prior; return them in a grid, which a notebook shows.
@@ -150,12 +151,16 @@ def sample(
         guidance: above 1, images follow their class more closely and vary less (arXiv 2207.12598).
         candidates: samples per image; the one that the prior assigns to its class with the highest likelihood
             ratio is kept.
+        tokenizer: decodes the codes instead of the tokenizer in the prior's run: a run or model file with the same
+            encoder and quantizer.
         device: where to draw.
 
     Raises:
-        UserError: when there is no prior, for an unknown class, and for a value out of its range.
+        UserError: when there is no prior, for an unknown class, for a tokenizer of other codes, and for a value
+            out of its range.
     """
-    run = open_prior_run(_location(prior, "a prior's run"), device=device)
+    decodes = None if tokenizer is None else _location(tokenizer, "a tokenizer")
+    run = open_prior_run(_location(prior, "a prior's run"), tokenizer=decodes, device=device)
     with bar("sample", "code") as progress:
         return sample_picture(
             run,

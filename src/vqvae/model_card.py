@@ -1,10 +1,15 @@
 """What a model file says of itself: enough to make the network again and to know what it was trained on."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from vqvae.component import CountOrZero
 from vqvae.config import to_mapping
@@ -24,7 +29,8 @@ class ModelCard:
         classes: the names of the labels; empty where there are none.
         image_shape: (C, H, W) of the training images.
         step: the optimizer steps that the weights were trained for.
-        tokenizer: for a prior, the SHA-256 of the tokenizer's file.
+        identity: for a tokenizer, what ``code_identity`` says of its encoder and quantizer. Codes belong to it.
+        tokenizer: for a prior, the identity of the tokenizer whose codes the prior models.
         validation: for a run's best model, its NMSE (tokenizer) or bits per code (prior) on the validation split.
     """
 
@@ -33,7 +39,8 @@ class ModelCard:
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
     step: int
-    tokenizer: str | None = None
+    identity: str = ""
+    tokenizer: str = ""
     validation: float | None = None
 
 
@@ -73,18 +80,34 @@ def tokenizer_card(
     return ModelCard("tokenizer", {"model": to_mapping(config)}, classes, image_shape, step)
 
 
-def prior_card(
-    config: PriorModelConfig, prior: Prior, tokenizer: ModelCard, tokenizer_hash: str, step: int
-) -> ModelCard:
+def code_identity(build: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """Return the identity of a tokenizer's encoder and quantizer, a SHA-256 in hexadecimal.
+
+    It is the hash of their settings, and of the name, type, shape and bytes of each of their tensors. Tokenizers
+    of one identity give an image the same codes, whatever their decoders are.
+
+    Args:
+        build: of the tokenizer's card.
+        state: the tokenizer's parameters and buffers, by name.
+    """
+    model = build["model"]
+    found = hashlib.sha256(json.dumps([model["network"], model["quantizer"]], sort_keys=True).encode())
+    for name, tensor in sorted(state.items()):
+        if name.startswith(("encoder.", "quantizer.")):
+            found.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def prior_card(config: PriorModelConfig, prior: Prior, tokenizer: ModelCard, step: int) -> ModelCard:
     """Return the card of a prior's file.
 
     Args:
         config: of the prior's network.
         prior: the network.
         tokenizer: the card of the tokenizer whose codes the prior models.
-        tokenizer_hash: SHA-256 of the tokenizer's file.
         step: the optimizer steps so far.
     """
     codes = to_mapping(prior.spec)
     build = {"model": to_mapping(config), "codes": codes, "num_classes": prior.num_classes}
-    return ModelCard("prior", build, tokenizer.classes, tokenizer.image_shape, step, tokenizer_hash)
+    return ModelCard("prior", build, tokenizer.classes, tokenizer.image_shape, step, tokenizer=tokenizer.identity)

@@ -94,7 +94,7 @@ def _prior_card(
     classes = classes or file.card.classes
     if prior.num_classes and len(classes) != prior.num_classes:
         raise ValueError(f"{len(classes)} names of classes, but the prior has {prior.num_classes}: pass classes=")
-    card = prior_card(config, prior, file.card, file.hash, step)
+    card = prior_card(config, prior, file.card, step)
     return replace(card, classes=classes, image_shape=(tokenizer.channels, height, width))
 
 

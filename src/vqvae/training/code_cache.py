@@ -1,4 +1,4 @@
-"""The cache of codes: a tokenizer's codes of a data set, made once and kept under the tokenizer's hash."""
+"""The cache of codes: a tokenizer's codes of a data set, made once and kept under the tokenizer's identity."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from vqvae.progress import make_bar
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 
-KIND, VERSION = "vqvae-codes", 3
+KIND, VERSION = "vqvae-codes", 4
 
 
 @dataclass(frozen=True)
@@ -43,38 +43,38 @@ def cache_folder() -> Path:
 
 
 def code_set(
-    tokenizer: VQVAE, tokenizer_hash: str, images: Images, *, views: Augmentation, device: torch.device | str
+    tokenizer: VQVAE, identity: str, images: Images, *, views: Augmentation, device: torch.device | str
 ) -> CodeSet:
     """Return the codes of a data set, from the cache where they are in it, else made and kept there.
 
     Args:
         tokenizer: in eval mode, on the device.
-        tokenizer_hash: SHA-256 of its file.
+        identity: of the tokenizer, as its card says it.
         images: what to encode.
         views: of each image, all of which are encoded.
         device: the tokenizer's.
     """
-    identity: dict[str, object] = {"tokenizer": tokenizer_hash, "images": images.fingerprint, "views": len(views)}
+    key: dict[str, object] = {"tokenizer": identity, "images": images.fingerprint, "views": len(views)}
     if views.crops:
-        identity |= {"crops": views.crops, "seed": views.seed}
-    name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    path = cache_folder() / "codes" / tokenizer_hash[:16] / f"{images.split}-{name}.safetensors"
-    tensors = _cached(path, identity)
+        key |= {"crops": views.crops, "seed": views.seed}
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    path = cache_folder() / "codes" / identity[:16] / f"{images.split}-{name}.safetensors"
+    tensors = _cached(path, key)
     if tensors is None:
         tensors = _encoded(tokenizer, images, views, device)
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent)
-        save_tensors(path, KIND, VERSION, {"identity": identity}, tensors)
+        save_tensors(path, KIND, VERSION, {"key": key}, tensors)
     labels = images.labels
     return CodeSet(tensors["codes"], None if labels is None else labels[tensors["rows"]])
 
 
-def _cached(path: Path, identity: dict[str, object]) -> dict[str, Tensor] | None:
+def _cached(path: Path, key: dict[str, object]) -> dict[str, Tensor] | None:
     try:
         header, tensors = load_tensors(path, KIND, VERSION)
     except UserError:
         return None  # absent, damaged or of another version: the cache is made again
-    return tensors if header.get("identity") == identity else None
+    return tensors if header.get("key") == key else None
 
 
 @torch.no_grad()

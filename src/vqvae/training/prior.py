@@ -148,5 +148,5 @@ class PriorStage:
 
     def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
         """Write the prior."""
-        card = prior_card(self.config.model, self.prior, self.tokenizer.card, self.tokenizer.hash, step)
+        card = prior_card(self.config.model, self.prior, self.tokenizer.card, step)
         save_model(path, self.prior.state_dict(), replace(card, validation=validation))

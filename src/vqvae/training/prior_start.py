@@ -69,7 +69,7 @@ def prior_stage(
     views = config.data.augmentation(config.training.seed)
     with in_turn(local_rank() == 0):  # the first rank of a host stores codes, the others find them
         train, validation = (
-            code_set(tokenizer.model, tokenizer.hash, images, views=seen, device=engine.device)
+            code_set(tokenizer.model, tokenizer.card.identity, images, views=seen, device=engine.device)
             for images, seen in ((data.train, views), (data.validation, Augmentation()))
         )
     stage = PriorStage(config, train, validation, engine, tokenizer)
