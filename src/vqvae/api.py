@@ -31,7 +31,14 @@ Location = str | PathLike[str]
 Data = str | PathLike[str] | Objects
 
 
-def train(recipe: Recipe, *, data: Data | None = None, out: Location | None = None, **settings: Any) -> Run:
+def train(
+    recipe: Recipe,
+    *,
+    data: Data | None = None,
+    out: Location | None = None,
+    init: Location | None = None,
+    **settings: Any,
+) -> Run:
     """Train a tokenizer; return its run.
 
     Args:
@@ -39,6 +46,7 @@ def train(recipe: Recipe, *, data: Data | None = None, out: Location | None = No
         data: the images, instead of the recipe's own: a path, a name such as ``cifar10``, an array, a torch or
             Hugging Face ``Dataset``, or whatever else ``load_images`` takes.
         out: the run directory to make; by default ``runs/RECIPE``, or the next free name.
+        init: the trained tokenizer to start from, a run or a model file; see the recipe key ``init``.
         **settings: values of recipe keys, which ``vqvae train --help`` lists. ``steps``, ``device``, ``precision``
             and ``strict`` are named so. Any other key has two underscores for each dot,
             ``training__batch_size=64``, or is given as ``**{"training.batch_size": 64}``.
@@ -49,7 +57,7 @@ def train(recipe: Recipe, *, data: Data | None = None, out: Location | None = No
             on.
     """
     spec, images = _split(data)
-    config = load_config(recipe, "tokenizer", {**full_keys(settings), **spec})
+    config = load_config(recipe, "tokenizer", {**full_keys(settings), **spec, **_init(init)})
     return start_run(config, out=_made_whole(out), name=recipe_name(recipe), data=images)
 
 
@@ -59,6 +67,7 @@ def train_prior(
     *,
     data: Data | None = None,
     out: Location | None = None,
+    init: Location | None = None,
     **settings: Any,
 ) -> Run:
     """Train a prior over the codes of a tokenizer; return its run.
@@ -68,6 +77,7 @@ def train_prior(
         recipe: as ``train`` takes it.
         data: the images, as ``train`` takes them; by default those that the tokenizer was trained on.
         out: the run directory to make; by default ``runs/TOKENIZER-prior``, or the next free name.
+        init: the trained prior to start from, a run or a model file; see the recipe key ``init``.
         **settings: as ``train`` takes them.
 
     Raises:
@@ -76,7 +86,7 @@ def train_prior(
     """
     spec, images = _split(data)
     file = read_model(_location(tokenizer, "a tokenizer"))
-    config = prior_config(file, recipe, {**full_keys(settings), **spec})
+    config = prior_config(file, recipe, {**full_keys(settings), **spec, **_init(init)})
     name = f"{Path(tokenizer).resolve().name}-prior"
     return start_run(config, out=_made_whole(out), name=name, tokenizer=file, data=images)
 
@@ -180,6 +190,10 @@ def _split(data: Data | None) -> tuple[dict[str, str], Objects | None]:
     if isinstance(data, str | PathLike):
         return {"data.spec": whole_spec(data)}, None
     return {}, data
+
+
+def _init(model: Location | None) -> dict[str, str]:
+    return {} if model is None else {"init": _location(model, "a run")}
 
 
 def _made_whole(out: Location | None) -> str | None:

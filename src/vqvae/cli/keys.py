@@ -103,7 +103,11 @@ def keys_page(takes: str) -> str:
     shown = _reading(takes) if "data" in takes else None
     lines = _wrapped(_ABOUT[takes], width)
     for group in groups_of(_STAGES[takes][0]):
-        keys = [key for key in group.keys if key.name in (shown or [key.name]) and key.name != "tokenizer"]
+        keys = [
+            key
+            for key in group.keys
+            if key.name in (shown or [key.name]) and key.name not in ("tokenizer", "init")
+        ]
         if keys or (group.kind and shown is None):
             entries = (_entry(key, width, with_default=shown is None) for key in keys)
             lines += ["", *_title(group, width, takes), *(line for entry in entries for line in entry)]

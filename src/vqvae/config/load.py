@@ -22,7 +22,7 @@ from vqvae.errors import UserError, did_you_mean
 from vqvae.run_directory import RunDirectory
 
 _SUFFIXES = (".yaml", ".yml")
-_PATHS = ("data.spec", "tokenizer")  # texts that are taken as they are: YAML would read ~ as null
+_PATHS = ("data.spec", "tokenizer", "init")  # texts that are taken as they are: YAML would read ~ as null
 
 
 def recipes() -> dict[str, Path]:

@@ -7,7 +7,6 @@ from vqvae.config import PriorConfig, Recipe, RunConfig, load_config, to_mapping
 from vqvae.data import Augmentation
 from vqvae.distributed import in_turn, local_rank, rank
 from vqvae.errors import UserError
-from vqvae.files import write_atomically
 from vqvae.metrics.baselines import save_counts
 from vqvae.model_io import ModelFile, Opened, read_model
 from vqvae.models import VQVAE
@@ -44,14 +43,14 @@ def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[
     return load_config(recipe, "prior", {"tokenizer": str(file.path), **overrides}, base=base)
 
 
-def keep_tokenizer(tokenizer: ModelFile, run: Run) -> None:
-    """Copy the tokenizer's file into a prior's run, so that the run can decode its own samples."""
-    run.tokenizer.parent.mkdir(exist_ok=True)
-    write_atomically(run.tokenizer, tokenizer.content)
-
-
 def prior_stage(
-    config: PriorConfig, data: RunData, engine: Engine, *, run: Run, tokenizer: Opened[VQVAE]
+    config: PriorConfig,
+    data: RunData,
+    engine: Engine,
+    *,
+    run: Run,
+    tokenizer: Opened[VQVAE],
+    init: ModelFile | None = None,
 ) -> PriorStage:
     """Encode both splits, or take their codes from the cache, and make the stage.
 
@@ -72,7 +71,7 @@ def prior_stage(
             code_set(tokenizer.model, tokenizer.card.identity, images, views=seen, device=engine.device)
             for images, seen in ((data.train, views), (data.validation, Augmentation()))
         )
-    stage = PriorStage(config, train, validation, engine, tokenizer)
+    stage = PriorStage(config, train, validation, engine, tokenizer, init)
     if rank() == 0:
         save_counts(run.code_counts, stage.counts)
         baselines = ", ".join(f"{name} {bits:.4g}" for name, bits in stage.baselines.items())

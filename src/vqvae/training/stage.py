@@ -19,11 +19,13 @@ class Trainable(NamedTuple):
         module: with ``sharding_units()`` where its weights may be sharded over ranks.
         learning_rate: as a multiple of ``training.learning_rate``.
         betas: of AdamW.
+        frozen: parts of the module that stay in eval mode. Their parameters have ``requires_grad`` False.
     """
 
     module: nn.Module
     learning_rate: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
+    frozen: tuple[nn.Module, ...] = ()
 
 
 class StepLosses(NamedTuple):

@@ -10,13 +10,16 @@ from vqvae.config import Change, PriorConfig, RunConfig, TokenizerConfig, change
 from vqvae.data import Objects, quiet_pil
 from vqvae.distributed import barrier, broadcast, process_group, rank, world_size
 from vqvae.errors import UserError
+from vqvae.files import write_atomically
 from vqvae.model_io import ModelFile, Opened, open_tokenizer, read_model
 from vqvae.models import VQVAE
 from vqvae.paths import whole_spec
 from vqvae.screen import say
+from vqvae.training.checkpoint import checkpoints
 from vqvae.training.engine import Engine
+from vqvae.training.initial import check_start
 from vqvae.training.loop import Trainer
-from vqvae.training.prior_start import keep_tokenizer, prior_stage
+from vqvae.training.prior_start import prior_stage
 from vqvae.training.run import Run
 from vqvae.training.run_data import RunData, load_run_data, record_run_data
 from vqvae.training.stage import MODEL, Stage
@@ -48,6 +51,7 @@ def train(
         Interrupted: after a signal, with everything saved.
     """
     config = checked(config, "config")
+    check_start(config)
     if config.training.batch_size % config.training.accumulate:
         raise UserError(
             f"training.batch_size {config.training.batch_size} is not a multiple of "
@@ -60,16 +64,21 @@ def train(
             tokenizer = tokenizer or read_model(config.tokenizer)
             config = dataclasses.replace(config, tokenizer=str(tokenizer.path.resolve()))
             opened = open_tokenizer(tokenizer, device=engine.device)
+        init = read_model(config.init) if config.init else None
+        if init is not None:
+            config = dataclasses.replace(config, init=str(init.path.resolve()))
         config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
         with _claimed(out, name) as run, run.report_failures():
             splits = _load(config, opened, data)
             config = dataclasses.replace(config, data=config.data.as_read(splits.train))
             if rank() == 0:
                 if tokenizer is not None:
-                    keep_tokenizer(tokenizer, run)
+                    _keep(tokenizer, run.tokenizer)
+                if init is not None:
+                    _keep(init, run.init)
                 run.begin(config)
             barrier()
-            _train(run, config, engine, splits, opened)
+            _train(run, config, engine, splits, opened, init=init)
     return run
 
 
@@ -94,7 +103,8 @@ def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects
             config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
         prior = isinstance(config, PriorConfig)
         tokenizer = open_tokenizer(run.tokenizer, device=engine.device) if prior else None
-        _train(run, config, engine, _load(config, tokenizer, data), tokenizer, made)
+        init = read_model(run.init) if config.init and not checkpoints(run.checkpoints) else None
+        _train(run, config, engine, _load(config, tokenizer, data), tokenizer, init=init, changes=made)
     return run
 
 
@@ -107,6 +117,12 @@ def _claimed(out: str | None, name: str) -> Iterator[Run]:
     with Run.claimed(out, name) as run:
         broadcast(str(run.path.resolve()))
         yield run
+
+
+def _keep(file: ModelFile, at: Path) -> None:
+    """Copy a model file into a run: the tokenizer that decodes a prior's samples, or the model it started from."""
+    at.parent.mkdir(exist_ok=True)
+    write_atomically(at, file.content)
 
 
 def _with_whole_paths(config: RunConfig) -> RunConfig:
@@ -132,6 +148,8 @@ def _train(
     engine: Engine,
     data: RunData,
     tokenizer: Opened[VQVAE] | None,
+    *,
+    init: ModelFile | None,
     changes: Sequence[Change] = (),
 ) -> None:
     """Make the stage and run the loop."""
@@ -146,9 +164,9 @@ def _train(
         )
     stage: Stage
     if isinstance(config, TokenizerConfig):
-        stage = TokenizerStage(config, data.train, data.validation, engine)
+        stage = TokenizerStage(config, data.train, data.validation, engine, init)
     else:
-        stage = prior_stage(config, data, engine, run=run, tokenizer=_given(tokenizer))
+        stage = prior_stage(config, data, engine, run=run, tokenizer=_given(tokenizer), init=init)
     if rank() == 0:
         say(_headline(run, config, engine, stage, data))
     with quiet_pil(), closing(data.train):  # a stream decodes while it is read, and ahead

@@ -13,13 +13,14 @@ from vqvae.distributed import rank_slice
 from vqvae.metrics import Batch, Measurement, Models, measured_in
 from vqvae.metrics.gradients import gradient_norms
 from vqvae.model_card import tokenizer_card
-from vqvae.model_io import build_tokenizer, save_model
+from vqvae.model_io import ModelFile, build_tokenizer, save_model
 from vqvae.models import VQVAE, objective
 from vqvae.quantizers.tracker import forget, statistic_of
 from vqvae.report.pictures import pairs, save_png
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.training.engine import Engine, Network
 from vqvae.training.extra_losses import ExtraLosses
+from vqvae.training.initial import freeze, start_tokenizer
 from vqvae.training.run import Run
 from vqvae.training.stage import MODEL, Metrics, StepLosses, Trainable
 
@@ -36,11 +37,19 @@ class TokenizerStage:
         train: the training images.
         validation: the images to measure on.
         engine: where it runs.
+        init: the file of the trained tokenizer to start from; None starts from random weights.
     """
 
     criterion = "nmse"
 
-    def __init__(self, config: TokenizerConfig, train: Images, validation: ImageSet, engine: Engine) -> None:
+    def __init__(
+        self,
+        config: TokenizerConfig,
+        train: Images,
+        validation: ImageSet,
+        engine: Engine,
+        init: ModelFile | None = None,
+    ) -> None:
         self.config, self.train, self.validation, self.engine = config, train, validation, engine
         training = config.training
         tokenizer = build_tokenizer(
@@ -49,6 +58,8 @@ class TokenizerStage:
             forwards_per_update=training.accumulate,
             seed=training.seed,
         )
+        if init is not None:
+            start_tokenizer(tokenizer, init, config, train)
         variance = train.pixel_variance
         # constant images have none: their loss is then the plain squared error
         tokenizer.pixel_variance.fill_(variance if variance > _LEAST_VARIANCE else 1.0)
@@ -57,7 +68,8 @@ class TokenizerStage:
             memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
         )
         self.extra = ExtraLosses(config.losses, image_shape=train.shape, seed=training.seed, engine=engine)
-        self.groups = {MODEL: Trainable(self.tokenizer), **self.extra.groups}
+        frozen = freeze(self.tokenizer, config.freeze)
+        self.groups = {MODEL: Trainable(self.tokenizer, frozen=frozen), **self.extra.groups}
         self.likelihood = self.tokenizer.likelihood
         self._estimated: tuple[int, dict[str, Tensor]] = (-1, {})  # the last step of an estimate, and the estimate
         batch = rank_slice(torch.arange(training.batch_size // training.accumulate))
@@ -135,7 +147,9 @@ class TokenizerStage:
         forget(self.tokenizer)
 
     def after_step(self, step: int) -> Metrics:
-        """Update the codebook."""
+        """Update the codebook, where it is not frozen."""
+        if "quantizer" in self.config.freeze:
+            return {}
         revive = step < self.config.revive_until * self.config.training.steps
         return self.tokenizer.quantizer.update(revive=revive)
 
