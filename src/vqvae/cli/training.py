@@ -34,9 +34,9 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
             keys="run",
             more="Without options, the result is bit for bit that of an uninterrupted run. An option changes the "
             "run from here on: the number of steps in all, the device, or any other key that changes neither the "
-            "model nor the order of the data. With --steps, the learning rate from here on is that of a run planned "
-            "with so many steps: the cosine after the warmup is stretched to them. The run records each change and "
-            "its step in changes.jsonl.",
+            "model nor the order of the data. With --steps, the learning rate from here on is that of a run "
+            "planned with so many steps: the cosine after the warmup is stretched to them. The run records each "
+            "change and its step in changes.jsonl.",
         )
     )
 

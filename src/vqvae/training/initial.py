@@ -73,23 +73,17 @@ def start_tokenizer(tokenizer: VQVAE, file: ModelFile, config: TokenizerConfig, 
             f"set --data.channels {old.channels}"
         )
     _check_fit(old, file, before.model, config)
+    new: list[str] = []
     state = old.state_dict()
-    own = tokenizer.state_dict()
-    new_likelihood = before.model.likelihood != config.model.likelihood
-    for name in own:
-        if name.startswith("likelihood.") and new_likelihood:
-            state[name] = own[name]
-    state = {name: tensor for name, tensor in state.items() if name in own or not name.startswith("likelihood.")}
-    new = ["the likelihood"] if new_likelihood else []
+    if before.model.likelihood != config.model.likelihood:
+        state = _without(state, "likelihood.") | tokenizer.likelihood.state_dict(prefix="likelihood.")
+        new.append("the likelihood")
     if _sized_otherwise(before.model, config.model):
         _resize(tokenizer, old, file, train)
-        state |= {f"quantizer.{name}": tensor for name, tensor in tokenizer.quantizer.state_dict().items()}
+        state |= tokenizer.quantizer.state_dict(prefix="quantizer.")
         rule = "copies of the most used" if tokenizer.num_codes > old.num_codes else "the most used are kept"
         new.append(f"{old.num_codes} -> {tokenizer.num_codes} codes ({rule})")
-    try:
-        tokenizer.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(f"{file.path}: does not fit: {' '.join(str(error).split())[:200]}") from None
+    tokenizer.load_state_dict(state)
     _tell(file, new, config.freeze)
 
 
@@ -120,12 +114,14 @@ def start_prior(prior: Prior, file: ModelFile, config: PriorConfig, tokenizer_id
         other.load_state_dict(old.state_dict())
         return [other.eval()(codes)]
 
-    _refuse_difference(file.path, to_mapping(before)["model"], to_mapping(config)["model"], outcome)
+    then, now = to_mapping(before)["model"], to_mapping(config)["model"]
     try:
-        prior.load_state_dict(old.state_dict())
+        outcome(then)
     except RuntimeError:
-        grids = (f"{'x'.join(map(str, model.spec.grid))} codes" for model in (old, prior))
-        raise UserError(f"{file.path}: for images of {' not '.join(grids)}: see --data.size") from None
+        grids = ", not ".join(f"{'x'.join(map(str, model.spec.grid))} codes" for model in (old, prior))
+        raise UserError(f"{file.path}: its weights are for images of {grids}: set --data.size") from None
+    _refuse_difference(file.path, then, now, outcome)
+    prior.load_state_dict(old.state_dict())
     _tell(file, [], ())
 
 
@@ -147,8 +143,7 @@ def _check_fit(old: VQVAE, file: ModelFile, before: VQVAE.Config, config: Tokeni
         assert isinstance(built, TokenizerConfig)
         other = build_tokenizer(built.model, channels=old.channels)
         own = other.likelihood.state_dict(prefix="likelihood.")
-        state = {name: t for name, t in old.state_dict().items() if not name.startswith("likelihood.")}
-        other.load_state_dict({**state, **own})
+        other.load_state_dict(_without(old.state_dict(), "likelihood.") | own)
         return [other.eval().encoder(images), *other.quantizer(other.encoder(images))[:2], other(images)[0]]
 
     _refuse_difference(file.path, then, now, outcome)
@@ -207,6 +202,10 @@ def _with(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
         inner.clear()
     inner[last] = value
     return changed
+
+
+def _without(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
 
 
 def _sized_otherwise(before: VQVAE.Config, after: VQVAE.Config) -> bool:
