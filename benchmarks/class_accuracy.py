@@ -1,7 +1,8 @@
-"""Do class-conditional samples show what was asked for? A classifier of the real shapes is the judge.
+"""Measure how often class-conditional samples show the class that was asked for, by a classifier of ``shapes``.
 
-A small network learns the classes from real ``shapes``, is tested on held-out ones, and then names the samples
-that a prior draws for each class in turn; the table counts how often it names the class that was asked for.
+A small network is trained to classify ``shapes`` and tested on the test split. It then classifies samples that a
+prior draws for all classes in turn. The table has the fraction of samples whose class is the one that was asked
+for.
 
     python benchmarks/class_accuracy.py PRIOR_RUN [--num 1000] [--temperature 1.0] [--top-p P] [--guidance S]
         [--candidates M] [--out WRONG.png]
@@ -31,7 +32,7 @@ def classifier(classes: int) -> nn.Module:
 
 
 def fit(train: ImageSet) -> nn.Module:
-    """Train on the real shapes, whose hues and positions vary by themselves."""
+    """Train the classifier on ``shapes``, without augmentation: hues and positions vary in the images already."""
     torch.manual_seed(0)
     network = classifier(len(train.classes)).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
@@ -60,13 +61,13 @@ def main() -> None:
     parser.add_argument("--top-p", type=float)
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--candidates", type=int, default=1)
-    parser.add_argument("--out", help="where to save the first 64 samples that were named otherwise")
+    parser.add_argument("--out", help="PNG file for the first 64 samples of a wrong class")
     arguments = parser.parse_args()
     train, test = load("shapes", "train"), load("shapes", "test")
     network = fit(train)
     assert test.labels is not None
     real = (named(network, test.pixels) == test.labels).double().mean()
-    print(f"held-out real shapes named right: {100 * real:.2f} % of {len(test)}")
+    print(f"test images classified correctly: {100 * real:.2f} % of {len(test)}")
     asked = torch.arange(arguments.num) % len(test.classes)
     prior, tokenizer = load_prior(arguments.prior), load_tokenizer(arguments.prior)
     controls = Controls(arguments.temperature, top_p=arguments.top_p, guidance=arguments.guidance)
@@ -75,7 +76,7 @@ def main() -> None:
     right = named(network, pixels) == asked
     for label, name in enumerate(test.classes):
         print(f"{name:12}{100 * right[asked == label].double().mean():6.1f} %")
-    print(f"samples named as asked: {100 * right.double().mean():.1f} % of {arguments.num}")
+    print(f"samples of the class that was asked for: {100 * right.double().mean():.1f} % of {arguments.num}")
     if arguments.out and not right.all():
         save_png(grid(pixels[~right][:64], columns=8), arguments.out)
 

@@ -1,8 +1,8 @@
-"""What ``tokenizer.encode`` costs over the encoder and the nearest code alone, in milliseconds a batch.
+"""Compare the time of ``tokenizer.encode`` with the encoder and the nearest code, in milliseconds per batch.
 
-In random turns within one process, so that a busy machine slows all alike; medians:
+The three take turns in random order within one process, so that other load slows all of them. Times are medians.
 
-- ``networks``: the encoder, then ``nearest_code`` of its output;
+- ``networks``: the encoder, then ``nearest_code`` on its output;
 - ``encode``: ``tokenizer.encode(images)``;
 - ``exact``: ``tokenizer.encode(images, exact=True)``.
 
@@ -55,7 +55,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", default="1,16,256")
     parser.add_argument("--size", type=int, default=32, help="height and width of the images")
-    parser.add_argument("--rounds", type=int, default=200, help="of the smallest batch; larger ones get fewer")
+    parser.add_argument(
+        "--rounds", type=int, default=200, help="rounds of the smallest batch; larger batches get fewer"
+    )
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     device = choose_device(arguments.device)

@@ -1,10 +1,10 @@
-"""PixelCNN and transformer over the same codes for the same training time, against the unigram baselines.
+"""Compare PixelCNN and transformer on the same codes at equal training time, and with the unigram baselines.
 
-For each recipe a short trial measures images per second, and so how many steps fit the minutes; then the prior is
-trained for that many steps. The table has bits per code on validation images, at the end and at the best
-evaluation, and on training images measured the same way. The picture has their curves.
+For each recipe, a short training measures the images per second, which gives the number of steps for the training
+time. The prior is then trained for this number of steps. The table has bits per code on validation images, at the
+end and at the best measurement, and on training images, measured in the same way. The picture has the curves.
 
-    python benchmarks/priors.py TOKENIZER_RUN --data ../shared/data/cifar10 --out runs/priors [--minutes 10]
+    python benchmarks/priors.py TOKENIZER_RUN --data CIFAR --out runs/priors [--minutes 10]
 """
 
 import argparse
@@ -24,7 +24,7 @@ Records = list[dict[str, Any]]
 
 
 def train(arguments: argparse.Namespace, recipe: str, name: str, steps: int, *, evaluate_every: int) -> Records:
-    """Train a prior, or go on with it, by the command line; return its metrics."""
+    """Train or resume a prior with the command line; return its metrics."""
     run = arguments.out / name
     command = [sys.executable, "-m", "vqvae"]
     if run.exists():
@@ -43,7 +43,7 @@ def images_per_second(records: Records) -> float:
 
 
 def draw(curves: dict[str, Records], path: Path) -> None:
-    """Draw bits a code over minutes of training."""
+    """Plot bits per code over minutes of training."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for ink, (name, records) in zip(("#2b6cb1", "#d4551c"), curves.items(), strict=True):
         validation = [record for record in records if record["split"] == "validation"]
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("tokenizer", help="a tokenizer's run")
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--out", type=Path, default=Path("runs/priors"))
-    parser.add_argument("--minutes", type=float, default=10.0, help="of training, for each")
+    parser.add_argument("--minutes", type=float, default=10.0, help="minutes of training for each prior")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
-"""Every quantizer in the same network, on the same images, for the same steps, at the same bits a code.
+"""Compare all quantizers in the same network, on the same images, for the same steps, at the same bits per code.
 
-Trains the ``cifar10`` recipe at half its width, once for each quantizer and codebook size, measures each on the
-whole test split, and prints one Markdown table. A run that is there already is not trained again, so an
-interrupted grid goes on where it stopped.
+The ``cifar10`` recipe at half its width is trained once for each quantizer and codebook size. Each run is measured
+on the whole test split, and a Markdown table is printed. A run that exists is not trained again, so an interrupted
+grid can be continued.
 
-    python benchmarks/quantizer_grid.py --data ../shared/data/cifar10 --out runs/grid [--jobs 2]
+    python benchmarks/quantizer_grid.py --data CIFAR --out runs/grid [--jobs 2]
 """
 
 import argparse
@@ -31,7 +31,7 @@ SQUARE_ROOT = {512: 23, 8192: 91}  # two residual layers of so many codes: 9.05 
 
 
 def quantizers(k: int) -> Iterator[tuple[str, Quantizer]]:
-    """Yield the name and the config of each quantizer with K codes; D = 16 unless the idea is another D."""
+    """Yield the name and config of each quantizer with K codes; D = 16 unless the quantizer needs another D."""
     plain = {"num_codes": k, "dim": 16}
     ema = {"kind": "ema", **plain, **REVIVAL}
     yield "ema", ema
@@ -59,7 +59,7 @@ def recipe(quantizer: Quantizer, steps: int) -> dict[str, Any]:
 
 
 def train(folder: Path, name: str, quantizer: Quantizer, arguments: argparse.Namespace) -> Path:
-    """Train one tokenizer where it is not there yet; return its run directory."""
+    """Train a tokenizer unless its run exists; return the run directory."""
     run = folder / name
     if (run / "evaluation.json").exists():
         return run
@@ -100,14 +100,14 @@ def row(run: Path, k: int, name: str, data: str) -> str:
 
 
 def main() -> None:
-    """Train what is missing, then print the table."""
+    """Train the missing runs, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--out", type=Path, default=Path("runs/grid"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 8192], choices=sorted(LEVELS))
-    parser.add_argument("--only", nargs="+", help="names of quantizers; all by default")
+    parser.add_argument("--only", nargs="+", help="names of the quantizers to train; by default, all")
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, which share the cores")
+    parser.add_argument("--jobs", type=int, default=1, help="number of trainings at the same time")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     trials = [(k, *trial) for k in arguments.sizes for trial in quantizers(k)]

@@ -1,13 +1,13 @@
-"""A quantizer's training step and the search alone, side by side with the library most people use.
+"""Compare a training step of ``EMAQuantizer``, and its nearest-code search, with vector-quantize-pytorch.
 
-For N vectors, K codes and D numbers each, in float32:
+For N vectors, K codes and D dimensions, in float32:
 
-- ``peer``: EMA VectorQuantize of PyPI's vector-quantize-pytorch: forward (which updates its codebook), backward;
-- ``ours``: ``EMAQuantizer``: forward, backward, ``update`` with its revivals;
-- ``search``: ``nearest_code`` alone, against ``GEMM``, the plain product x @ codebook.T of the same size;
-- the memory that one step of each adds to its process at the peak, measured in a process of its own.
+- ``peer``: the EMA VectorQuantize of vector-quantize-pytorch: forward (which updates the codebook) and backward;
+- ``ours``: ``EMAQuantizer``: forward, backward, ``update`` with revivals;
+- ``search``: ``nearest_code`` alone, compared with ``GEMM``, the product x @ codebook.T;
+- the peak memory that a step adds to a process, measured in a fresh process.
 
-Peer, ours, search and GEMM run in turn within one process, so that a slow minute of the machine meets all.
+Peer, ours, search and GEMM take turns in one process, so that other load slows all of them.
 
     python benchmarks/quantizers.py [--rounds 7] [--sizes 16384,512,64 ...]
 """
@@ -64,7 +64,7 @@ def seconds(step: Step) -> float:
 
 
 def alternate(steps: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each step over rounds in which all take their turn."""
+    """Return the median time of each step in seconds, over rounds in which all steps take turns."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
         step()
@@ -80,7 +80,7 @@ def peak_bytes() -> int:
 
 
 def added_memory(side: str, size: str) -> int:
-    """Return the bytes that a second step of a side adds at its peak, from a process of its own (Linux)."""
+    """Return the peak memory in bytes that a second step adds to a fresh process (Linux only)."""
     command = [sys.executable, __file__, "--memory", side, "--sizes", size]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 

@@ -1,12 +1,12 @@
-"""Seconds to draw codes: through the cache, against one full pass a code, and against a single full pass.
+"""Compare the time of sampling through the cache with naive sampling and with one pass of the network, in seconds.
 
-K = 512, one code a position, untrained weights, float32, the same draws in all. For each grid and batch:
+K = 512, one code per position, untrained weights, float32, the same samples in all cases. For each grid and batch:
 
-- ``pass``: one teacher-forced pass over the same codes, the least that any sampler could cost;
-- ``naive``: our own sampler that runs a full pass for every code. Where that would take longer than ``--full``
-  seconds, some steps spread over the grid are timed, and their mean times the number of codes is marked ``~``;
-- ``cached``: ``vqvae.sampling.sample``, from start to codes;
-- the ratios naive / cached (times faster) and cached / pass (1 is the floor).
+- ``pass``: one pass over a whole grid of known codes, a lower bound for any sampler;
+- ``naive``: sampling with a full pass for every code. If it would take longer than ``--full`` seconds, some steps
+  spread over the grid are timed, and the time is extrapolated and marked with ``~``;
+- ``cached``: ``vqvae.sampling.sample``, from the start to the codes;
+- the ratios naive / cached (the speed-up) and cached / pass (at least 1).
 
     python benchmarks/sampling.py [--grids 8 16 32] [--batches 1 64] [--rounds 3] [--full 60] [--priors pixelcnn]
 """
@@ -27,7 +27,7 @@ from vqvae.sampling.sampler import numbers
 
 K = 512
 _TIMED_STEPS = 8
-_SHORT = 5.0  # seconds of naive sampling that are spent again in every round
+_SHORT = 5.0  # seconds; naive sampling that takes less is timed in every round
 
 
 class Row(NamedTuple):
@@ -58,7 +58,7 @@ def naive_step(prior: Prior, codes: torch.Tensor, u: torch.Tensor, row: int, col
 
 
 def naive_seconds(prior: Prior, batch: int, full: float) -> tuple[float, bool]:
-    """Time the naive sampler, or a few of its steps where all would take too long; and say which."""
+    """Return the time of naive sampling, and whether it was extrapolated from some of its steps."""
     h, w = prior.spec.grid
     codes = torch.zeros(batch, h, w, 1, dtype=torch.int64)
     u = next(numbers(1, 0, torch.arange(batch)))
@@ -91,10 +91,12 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--priors", nargs="+", default=["pixelcnn", "transformer"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--full", type=float, default=60.0, help="seconds up to which the naive one runs whole")
+    parser.add_argument(
+        "--full", type=float, default=60.0, help="seconds above which naive sampling is extrapolated"
+    )
     arguments = parser.parse_args()
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, K = {K}")
-    print("naive times with ~ are extrapolated from timed passes")
+    print("times with ~ are extrapolated from the time of some passes")
     print(f"{'prior':12}{'grid':>7}{'batch':>6}{'pass ms':>10}{'naive s':>11}{'cached s':>10}"
           f"{'naive/cached':>14}{'cached/pass':>13}{'codes/s':>10}")  # fmt: skip
     for name in arguments.priors:

@@ -1,11 +1,11 @@
-"""Images a second of a whole training step, side by side with the usual code.
+"""Compare the speed of a whole training step, in images per second, with a plain implementation.
 
-The same networks, the same batch, the same optimizer settings, in turn within one process:
+All implementations have the same networks, batch and optimizer settings. They take turns in one process:
 
-- ``usual``: plain eager float32, with the EMA VectorQuantize of PyPI's vector-quantize-pytorch;
-- ``vqvae plain``: this project's step with neither bf16 nor compilation;
-- ``vqvae``: this project's step with what ``--precision auto`` and ``--compile auto`` choose here;
-- ``vqvae bf16``: the same, bf16 whether it is faster here or not.
+- ``usual``: eager float32, with the EMA VectorQuantize of vector-quantize-pytorch;
+- ``vqvae plain``: this project's step without bf16 and compilation;
+- ``vqvae``: this project's step with the precision and compilation that ``auto`` chooses on this machine;
+- ``vqvae bf16``: the same in bf16, even if bf16 is slower on this machine.
 
     python benchmarks/train_step.py [--batch 256] [--rounds 12]
 """
@@ -28,7 +28,7 @@ from vqvae.networks import PaperNetwork
 from vqvae.quantizers import EMAQuantizer
 from vqvae.training.engine import Engine, bf16_is_faster
 
-# the networks of the well-known tutorial's size: 128 wide, two residual blocks of 32, K = 512, D = 64
+# the sizes of sonnet's example: width 128, two residual blocks of width 32, K = 512, D = 64
 NETWORKS = VQVAE.Config(
     network=PaperNetwork.Config(width=128, outer_width=64, residual_width=32, residual_blocks=2),
     quantizer=EMAQuantizer.Config(num_codes=512, dim=64),
@@ -103,7 +103,7 @@ def main() -> None:
             if turn >= 2:  # the first two start codebooks and finish compiling
                 seconds[name].append(time.perf_counter() - started)
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"batch {arguments.batch} of 3x32x32, {arguments.rounds} rounds in turn; bf16 faster here: {faster}")
+    print(f"batch {arguments.batch} of 3x32x32, {arguments.rounds} rounds; bf16 is faster here: {faster}")
     print(f"{'step':14}{'images/s, median':>18}{'ratio to usual, median of rounds':>36}")
     for name, times in seconds.items():
         ratio = statistics.median(usual / own for usual, own in zip(seconds["usual"], times, strict=True))

@@ -6,7 +6,7 @@
 >>> codes = tokenizer.encode(images)  # doctest: +SKIP
 """
 
-# every name below but the public ones begins with an underscore: completion shows what is in __all__
+# all names except the public ones begin with an underscore, so that completion shows only the names in __all__
 import typing as _typing
 from importlib import import_module as _import_module
 
@@ -38,7 +38,7 @@ __all__ = [
     "train",
     "train_prior",
 ]
-# where each name lives: torch takes a second to import, and `vqvae --help` must not wait for it
+# the module of each name; it is imported on first use, so that `vqvae --help` need not wait for torch
 _HOMES = {
     "UserError": ("vqvae.errors", "UserError"),
     "evaluate": ("vqvae.api", "evaluate"),

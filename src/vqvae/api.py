@@ -1,7 +1,7 @@
-"""The package from Python: what ``import vqvae`` offers, for scripts and notebooks.
+"""The functions of ``import vqvae``, for scripts and notebooks.
 
-Each function does what the command of its name does. Paths may be relative. Mistakes are raised as ``UserError``,
-whose message is one line.
+Each function does what the command of the same name does. Paths may be relative. A mistake of the caller raises a
+``UserError``, whose message is one line.
 """
 
 from dataclasses import replace
@@ -43,18 +43,18 @@ def train(
 
     Args:
         recipe: the name of a shipped recipe, the path of a YAML file, a mapping of its keys, or a config.
-        data: the images, instead of the recipe's own: a path, a name such as ``cifar10``, an array, a torch or
-            Hugging Face ``Dataset``, or whatever else ``load_images`` takes.
+        data: the images; by default, those of the recipe. A path, a name such as ``cifar10``, an array, a torch or
+            Hugging Face ``Dataset``, or any other data that ``load_images`` takes.
         out: the run directory to make; by default ``runs/RECIPE``, or the next free name.
         init: the trained tokenizer to start from, a run or a model file; see the recipe key ``init``.
         **settings: values of recipe keys, which ``vqvae train --help`` lists. ``steps``, ``device``, ``precision``
-            and ``strict`` are named so. Any other key has two underscores for each dot,
-            ``training__batch_size=64``, or is given as ``**{"training.batch_size": 64}``.
+            and ``strict`` are short names. Any other key is written with two underscores for each dot, such as
+            ``training__batch_size=64``, or as ``**{"training.batch_size": 64}``.
 
     Raises:
-        UserError: for what the caller can mend, before anything is written where that is possible.
-        Interrupted: a KeyboardInterrupt, when training was interrupted; everything is saved, and ``resume`` goes
-            on.
+        UserError: for every mistake that the caller can mend; if possible, before anything is written.
+        Interrupted: a KeyboardInterrupt, when training was interrupted; everything is saved, and ``resume``
+            continues the run.
     """
     spec, images = _split(data)
     config = load_config(recipe, "tokenizer", {**full_keys(settings), **spec, **_init(init)})
@@ -73,12 +73,12 @@ def train_prior(
     """Train a prior over the codes of a tokenizer; return its run.
 
     Args:
-        tokenizer: a tokenizer's run or model file.
-        recipe: as ``train`` takes it.
-        data: the images, as ``train`` takes them; by default those that the tokenizer was trained on.
+        tokenizer: the run or model file of a tokenizer.
+        recipe: the recipe, as ``train`` takes it.
+        data: the images, as ``train`` takes them; by default, those that the tokenizer was trained on.
         out: the run directory to make; by default ``runs/TOKENIZER-prior``, or the next free name.
         init: the trained prior to start from, a run or a model file; see the recipe key ``init``.
-        **settings: as ``train`` takes them.
+        **settings: values of recipe keys, as ``train`` takes them; ``vqvae prior --help`` lists the keys.
 
     Raises:
         UserError: as ``train``.
@@ -92,15 +92,15 @@ def train_prior(
 
 
 def resume(run: Location, *, data: Data | None = None, **settings: Any) -> Run:
-    """Continue a run from its newest checkpoint; without settings, as if it had never stopped.
+    """Continue a run from its newest checkpoint. Without settings, the result is that of an uninterrupted run.
 
     Args:
         run: the run, or its directory.
-        data: the same training images, where they were moved or are an object in Python.
+        data: the same training images, if they were moved or are an object in Python.
         **settings: new values of keys from here on, such as ``steps=20_000`` to train longer.
 
     Raises:
-        UserError: when there is no run, its data have changed, or a key cannot change in a run that has begun.
+        UserError: when there is no run, its images have changed, or a key cannot change in a run that has begun.
         Interrupted: as ``train``.
     """
     spec, images = _split(data)
@@ -110,14 +110,15 @@ def resume(run: Location, *, data: Data | None = None, **settings: Any) -> Run:
 def evaluate(
     model: Location | VQVAE, data: Data, split: str = "test", *, device: str = "auto", **reading: Any
 ) -> Results:
-    """Measure a tokenizer, and a prior where the run is a prior's, on a split of a data set.
+    """Measure a tokenizer on a split of a data set; for a prior's run, measure the prior too.
 
     Args:
         model: a run or a model file; or a tokenizer in Python, which is measured where it is, in eval mode.
         data: the images, as ``train`` takes them.
         split: ``train``, ``validation`` or ``test``.
-        device: where a run is measured: ``auto``, ``cpu``, ``cuda``, ...
-        **reading: how images are read otherwise than the run's own, such as ``data__size=32, data__fit="crop"``.
+        device: the device for the models of a run: ``auto``, ``cpu``, ``cuda``, ...
+        **reading: settings for reading images that differ from the run's own, such as ``data__size=32,
+            data__fit="crop"``.
 
     Raises:
         UserError: when there is no model, or the data do not fit it.
@@ -151,19 +152,19 @@ def sample(
     """Draw new images from a prior; return them in a grid, which a notebook shows.
 
     Args:
-        prior: a prior's run.
-        num: the number of images.
-        label: a class, by name or number; by default all classes in turn.
-        seed: image i is a function of the seed, i and its class.
-        temperature: divides the prior's logits; 0 always takes the likeliest code.
-        top_k: draw only from the K likeliest codes.
-        top_p: draw only from the smallest set of likeliest codes whose probabilities sum to at least this.
-        guidance: above 1, images follow their class more closely and vary less (arXiv 2207.12598).
-        candidates: samples per image; the one that the prior assigns to its class with the highest likelihood
-            ratio is kept.
+        prior: the run of a prior.
+        num: number of images.
+        label: a class, by name or number; by default, all classes in turn.
+        seed: seed of the samples; image i is a function of the seed, i and its class.
+        temperature: divides the prior's logits; 0 always takes the most likely code.
+        top_k: draw only from the K most likely codes.
+        top_p: draw only from the smallest set of most likely codes whose probabilities sum to at least ``top_p``.
+        guidance: weight of classifier-free guidance; above 1, images show their class more clearly and vary less
+            (arXiv 2207.12598).
+        candidates: number of samples per image; the one with the highest likelihood ratio for its class is kept.
         tokenizer: decodes the codes instead of the tokenizer in the prior's run: a run or model file with the same
             encoder and quantizer.
-        device: where to draw.
+        device: the device to draw on.
 
     Raises:
         UserError: when there is no prior, for an unknown class, for a tokenizer of other codes, and for a value
@@ -184,7 +185,7 @@ def sample(
 
 
 def _split(data: Data | None) -> tuple[dict[str, str], Objects | None]:
-    """Return data as the recipe's key where they are a path or a name, and as an object otherwise."""
+    """Return a path or a name as a value by its recipe key, and any other data as an object."""
     if data is None:
         return {}, None
     if isinstance(data, str | PathLike):

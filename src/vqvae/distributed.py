@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vqvae.errors import RankLost
 
-_TIMEOUT = timedelta(minutes=30)  # the longest that ranks wait for one that measures, saves or encodes
+_TIMEOUT = timedelta(minutes=30)  # longest time that ranks wait for a rank that measures, saves or encodes
 
 
 def world_size() -> int:
@@ -74,7 +74,7 @@ def gather_rows(tensor: Tensor) -> Tensor:
 
 
 def rows_before(number: int) -> int:
-    """Return the number of rows on all lower ranks, where this rank has ``number`` rows."""
+    """Return the total number of rows on all lower ranks; this rank has ``number`` rows."""
     return int(gather_rows(torch.tensor([number]))[: rank()].sum())
 
 
@@ -91,7 +91,7 @@ def barrier() -> None:
 
 @contextmanager
 def translate_comm_errors() -> Iterator[None]:
-    """Run a block in which networks call collectives of their own, as sharded networks do.
+    """Run a block in which networks call collectives, as sharded networks do.
 
     Raises:
         RankLost: when another rank does not answer.
@@ -106,7 +106,7 @@ def translate_comm_errors() -> Iterator[None]:
 
 @contextmanager
 def in_turn(first: bool) -> Iterator[None]:
-    """Run the block on the ranks that are ``first``, then on the others, which find what the first prepared."""
+    """Run the block on the ranks with ``first``, then on the other ranks, which find its results."""
     if not first:
         barrier()
     yield
@@ -155,4 +155,4 @@ def _translate_runtime_errors() -> Iterator[None]:
 
 def _lost(error: RuntimeError) -> RankLost:
     reason = " ".join(str(error).split())[:200]
-    return RankLost(f"lost the other ranks, one of whose messages says why: {reason}")
+    return RankLost(f"lost another rank; its own message says why: {reason}")

@@ -13,12 +13,12 @@ from typing import Any
 
 from vqvae.errors import UserError
 
-_ABANDONED = 3600.0  # seconds without a change, after which what another machine wrote is left over
+_ABANDONED = 3600.0  # seconds without a change, after which a half-written file of another machine is removed
 _WRITES = count()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash at any moment, finds the old content or the new, never half."""
+    """Write a file; after a crash at any moment, it has the old content or the new content, never a part."""
     beside = path.with_name(f".{path.name}.{_writer()}.tmp")
     try:
         with open(beside, "wb") as file:
@@ -63,10 +63,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a JSON-lines file of metrics; those with no step in them are left out.
+    """Read the records of a JSON-lines file of metrics; records without a step are left out.
 
-    A crash cuts the last line short, and a resumed run then writes on behind it: a line that is not whole is
-    passed over. A file that is not there has no records.
+    A crash may cut the last line short, and a resumed run writes after it. So a line that is not JSON is skipped.
+    A file that does not exist has no records.
     """
     records: list[dict[str, Any]] = []
     for text in path.read_bytes().decode("utf-8", errors="replace").splitlines() if path.is_file() else ():
@@ -85,21 +85,21 @@ def make_first_free(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         try:
-            free.mkdir()  # making decides, not looking: of several processes, each gets a directory of its own
+            free.mkdir()  # not tested before: if several processes try, mkdir succeeds in one of them
             return free
         except FileExistsError:
             free, number = path.with_name(f"{path.name}-{number}"), number + 1
 
 
 def remove_leftovers(folder: Path, *, of: str = "") -> None:
-    """Remove what ``write_atomically`` of killed processes left in a folder and those below it.
+    """Remove the temporary files that killed processes left in a folder and its sub-folders.
 
-    A file that is being written stays: a process of this machine and container lives, and what another machine or
-    container writes was changed within the last hour.
+    A temporary file is kept if it may still be in use: if its process lives, or, for a process of another machine
+    or container, if the file was changed within the last hour.
 
     Args:
-        folder: where to look.
-        of: the name of the file that was to be written; any by default.
+        folder: the folder to search.
+        of: the name of the file that was to be written; by default, of any file.
     """
     for path in folder.rglob(f".{of or '*'}.*.tmp"):
         place, _, process = path.name.split(".")[-2].partition("-")
@@ -109,7 +109,7 @@ def remove_leftovers(folder: Path, *, of: str = "") -> None:
 
 
 def lives(pid: int) -> bool:
-    """Tell whether a process of this machine or container has that number."""
+    """Return whether a process of this machine or container has that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -120,21 +120,21 @@ def lives(pid: int) -> bool:
 
 
 def _writer() -> str:
-    """Return a name that no other write has, here or in another container, now or later."""
+    """Return a name that is unique to this write, among all processes, machines and containers."""
     return f"{_place()}-{os.getpid()}-{_started(os.getpid())}-{next(_WRITES)}"
 
 
 def _is_dead(process: str) -> bool:
     try:
         pid, started, _ = (int(number) for number in process.split("-"))
-        return not lives(pid) or started != _started(pid)  # else the number is another process's by now
+        return not lives(pid) or started != _started(pid)  # another start: the number was given to a new process
     except (ValueError, OverflowError):
         return True
 
 
 @cache
 def _place() -> str:
-    """Name the machine, its start and the container: where two processes never have the same number."""
+    """Return a hash of the machine, its boot and the container: within it, process numbers are unique."""
     told = [socket.gethostname()]
     for file in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         with suppress(OSError):
@@ -143,9 +143,9 @@ def _place() -> str:
 
 
 def _started(pid: int) -> int:
-    """Return when a process was started, in ticks of the system's clock; 0 where the system does not tell."""
+    """Return the start time of a process in clock ticks; 0 if the system does not tell."""
     try:
-        # the second word is the program's name in brackets, which may hold anything
+        # the second word is the program's name in brackets, which may contain spaces and brackets
         return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return 0

@@ -1,4 +1,4 @@
-"""A clean stop by a signal: outside the training loop it ends the program at once; in the loop, after the step."""
+"""Stop on signals: in the training loop after the current step, elsewhere at once."""
 
 import signal
 import threading
@@ -8,14 +8,14 @@ from types import FrameType
 from typing import Any
 
 _ASKED = ("SIGTERM", "SIGINT")
-# what ends a program unless it handles them: a closed terminal, a batch system's warning, a limit on CPU time
+# these end a program that does not handle them: a closed terminal, a batch system's warning, a CPU time limit
 _OTHERS = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal stopped the program; what it had saved is whole.
+    """A signal stopped the program; all saved files are whole.
 
-    A KeyboardInterrupt, so that no ``except Exception`` takes it for a failure of the code it was raised in.
+    It is a KeyboardInterrupt, so that no ``except Exception`` catches it.
 
     Attributes:
         exit_code: 128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
@@ -28,7 +28,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Whether a stop was asked for; ``signum`` is the signal's number, 0 for none."""
+    """Says whether a signal asked for a stop; ``signum`` is the number of the signal, or 0."""
 
     signum = 0
     _at_once = False
@@ -38,14 +38,14 @@ class StopRequest:
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
         """Handle a signal."""
-        self.signum = self.signum or signum  # of several, the first
+        self.signum = self.signum or signum  # the first of several signals
         if self._at_once:
-            self._at_once = False  # a second signal must not break into the save that follows
+            self._at_once = False  # a second signal must not interrupt the save that follows
             raise Interrupted(signum)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Let a signal raise Interrupted where it arrives, for the duration: for work that is done again later."""
+        """Let a signal raise Interrupted at once during the block: for work that is repeated later."""
         self._at_once = True
         try:
             if self:
@@ -56,7 +56,7 @@ class StopRequest:
 
 
 class _Once:
-    """Raises Interrupted at the first signal; later signals do not break into the way out and its last line."""
+    """Raises Interrupted at the first signal and ignores later ones, so that the last line is printed."""
 
     stopping = False
 
@@ -68,11 +68,11 @@ class _Once:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn signals into a request for the duration; the handlers from before come back after it.
+    """Turn signals into a stop request during the block; afterwards the previous handlers are restored.
 
-    The signals are SIGTERM and SIGINT, and SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU where these end the program: a
-    SIGHUP that is ignored (``nohup``) stays ignored, and the handlers of a calling program stay. Python lets the
-    main thread alone handle signals, so in another thread this changes nothing.
+    The signals are SIGTERM and SIGINT, and those of SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU that would end the
+    program. So a SIGHUP that is ignored (``nohup``) stays ignored, and the handlers of a calling program stay in
+    place. Only the main thread handles signals in Python; in another thread, the block changes nothing.
     """
     request = StopRequest()
     with _handling(request.ask) as before:
@@ -86,7 +86,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """Raise Interrupted where the first signal arrives; the signals are those of ``stop_on_signals``."""
+    """Raise Interrupted at the first signal during the block; the signals are those of ``stop_on_signals``."""
     with _handling(_Once()):
         yield
 
@@ -109,6 +109,6 @@ def _signals() -> list[signal.Signals]:
 
 
 def _ends_the_program(handler: Any) -> bool:
-    """Tell whether a signal's handler is the system's or one of this module."""
+    """Return whether the handler of a signal is the system's default or one of this module."""
     own = isinstance(handler, _Once) or isinstance(getattr(handler, "__self__", None), StopRequest)
     return own or handler == signal.SIG_DFL

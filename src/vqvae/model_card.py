@@ -1,4 +1,4 @@
-"""What a model file says of itself: enough to make the network again and to know what it was trained on."""
+"""The card of a model file: the description from which the network is built again."""
 
 import hashlib
 import json
@@ -21,15 +21,15 @@ from vqvae.tensors import CodeSpec
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model file says of itself.
+    """The description of a model in its file.
 
     Attributes:
         stage: ``tokenizer`` or ``prior``.
-        build: the arguments that make the network again.
-        classes: the names of the labels; empty where there are none.
+        build: the arguments from which the network is built.
+        classes: the names of the classes; empty if there are none.
         image_shape: (C, H, W) of the training images.
-        step: the optimizer steps that the weights were trained for.
-        identity: for a tokenizer, what ``code_identity`` says of its encoder and quantizer. Codes belong to it.
+        step: number of optimizer steps that the weights were trained for.
+        identity: for a tokenizer, the ``code_identity`` of its encoder and quantizer. Its codes belong to it.
         tokenizer: for a prior, the identity of the tokenizer whose codes the prior models.
         validation: for a run's best model, its NMSE (tokenizer) or bits per code (prior) on the validation split.
     """
@@ -48,7 +48,7 @@ _CARD, _SPEC, _COUNT = TypeAdapter(ModelCard), TypeAdapter(CodeSpec), TypeAdapte
 
 
 def card_from(value: Any, path: Path) -> ModelCard:
-    """Check what stands as the card in a model file.
+    """Check the card in a model file and return it.
 
     Raises:
         UserError: when it is not a card.
@@ -61,10 +61,10 @@ def card_from(value: Any, path: Path) -> ModelCard:
 
 
 def codes_from(card: ModelCard, path: Path) -> tuple[CodeSpec, int]:
-    """Return which codes a prior models, and the number of its classes.
+    """Return the spec of the codes that a prior models, and the number of its classes.
 
     Raises:
-        UserError: when it does not say it.
+        UserError: when the card lacks one of them.
     """
     try:
         spec = _SPEC.validate_python(card.build.get("codes"))

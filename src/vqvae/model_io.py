@@ -1,4 +1,4 @@
-"""Paths to models: a run directory, or the one file that is a model. A file is read once and handed down."""
+"""Open models: a run directory or a model file. A file is read once and passed on."""
 
 import hashlib
 import json
@@ -30,11 +30,11 @@ class ModelFile:
     """A model file that was read.
 
     Attributes:
-        path: the file's.
-        content: its bytes.
+        path: the path of the file.
+        content: the bytes of the file.
         hash: SHA-256 of the bytes in hexadecimal.
-        card: what it says of itself.
-        state: the network's parameters and buffers, by name.
+        card: the description of the model in the file.
+        state: the parameters and buffers of the network, by name.
     """
 
     path: Path
@@ -46,13 +46,13 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Opened(Generic[M]):
-    """A model, ready to use, and the file it is from.
+    """A model, and the file that it was opened from.
 
     Attributes:
-        model: in eval mode, on its device.
-        card: what the file says of itself.
+        model: the model, in eval mode, on its device.
+        card: the description of the model in the file.
         hash: SHA-256 of the file in hexadecimal.
-        path: the file's.
+        path: the path of the file.
     """
 
     model: M
@@ -62,7 +62,7 @@ class Opened(Generic[M]):
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` is CUDA, else MPS, else the CPU.
+    """Return the device with a name; ``auto`` is CUDA if available, else MPS, else the CPU.
 
     Raises:
         ArgumentError: when there is no such device.
@@ -124,7 +124,7 @@ def read_tokenizer(path: str | Path) -> ModelFile:
 
 
 def best_so_far(path: Path) -> float:
-    """Return what a run's best model measured; infinity where there is none yet, or it is damaged."""
+    """Return the measurement of a run's best model; infinity if there is no best model, or it is damaged."""
     try:
         value = read_model(path).card.validation
     except UserError:
@@ -152,7 +152,7 @@ def open_tokenizer(source: str | Path | ModelFile, *, device: torch.device | str
     Args:
         source: a tokenizer's run directory, a model file, or a model file that was read before. A prior's run
             serves too: it holds the tokenizer whose codes the prior models.
-        device: where the model is to be.
+        device: the device of the model.
 
     Raises:
         UserError: when there is none at the path, or the file is another kind of model or damaged.
@@ -174,7 +174,7 @@ def open_prior(source: str | Path | ModelFile, *, device: torch.device | str = "
 
     Args:
         source: a prior's run directory, a model file, or a model file that was read before.
-        device: where the model is to be.
+        device: the device of the model.
 
     Raises:
         UserError: when there is none at the path, or the file is another kind of model or damaged.
@@ -196,7 +196,7 @@ def load_tokenizer(path: str | Path, *, device: torch.device | str = "cpu") -> V
     Args:
         path: a run directory or a model file. A prior's run serves too: it holds the tokenizer whose codes the
             prior models.
-        device: where the tokenizer is to be.
+        device: the device of the tokenizer.
 
     Raises:
         UserError: when there is none at the path, or the file is another kind of model or damaged.
@@ -209,7 +209,7 @@ def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> Prior
 
     Args:
         path: a run directory or a model file.
-        device: where the prior is to be.
+        device: the device of the prior.
 
     Raises:
         UserError: when there is none at the path, or the file is another kind of model or damaged.
@@ -238,7 +238,7 @@ def _filled(build: Callable[[], M], file: ModelFile) -> M:
 
 
 def _check_counts(build: Mapping[str, Any], most: int) -> None:
-    """Refuse more layers than there are tensors: to make them would take for ever."""
+    """Refuse a card with more layers than the file has tensors: building them would take too long."""
     for key, value in build.items():
         if isinstance(value, dict):
             _check_counts(value, most)  # pyright: ignore[reportUnknownArgumentType]
@@ -247,7 +247,7 @@ def _check_counts(build: Mapping[str, Any], most: int) -> None:
 
 
 def describe(path: str | Path) -> str:
-    """Say in a few lines what a model is."""
+    """Return a description of a model in a few lines."""
     file = read_model(path)
     card = file.card
     lines = {

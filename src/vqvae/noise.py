@@ -1,8 +1,9 @@
-"""Randomness as a function: the same keys give the same numbers, on any device, in any order, at any batch size.
+"""Random numbers as a function of keys: equal keys give equal numbers, on any device and at any batch size.
 
-A counter-based generator has no state. So a run's randomness is a function of (seed, step, row) and does not
-depend on what was drawn before: resuming, the batch size and the number of ranks do not change it. The mixer is
-SplitMix64's finaliser (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", 2014).
+A counter-based generator has no state. So the random numbers of a run are a function of (seed, step, row) and do
+not depend on the numbers that were drawn before. Resuming, the batch size and the number of ranks do not change
+them. The mixer is the finaliser of SplitMix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number
+generators", 2014).
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""One owner a run directory: a lock that the kernel lets go of when its owner dies, however it dies."""
+"""Run directories have one owner: a lock that the kernel releases when the owner dies, however it dies."""
 
 import json
 import logging
@@ -24,17 +24,18 @@ except ImportError:  # Windows
     fcntl = None
 
 _LOG = logging.getLogger(__name__)
-_held: dict[tuple[Path, int], int] = {}  # what this process owns: open lock files by directory and thread
+_held: dict[tuple[Path, int], int] = {}  # the open lock files of this process, by directory and thread
 
 
 @contextmanager
 def owned(path: Path) -> Iterator[None]:
-    """Be the one owner that writes in an existing directory, for the duration; a thread may nest it.
+    """Own an existing directory during the block: no other process or thread may write to it.
 
-    Of the processes that ``torchrun`` starts, rank 0 writes and owns for all.
+    A thread may nest the block. Under ``torchrun``, rank 0 owns the directory for all ranks.
 
     Raises:
-        UserError: when another process or thread owns it, saying which process, or the lock cannot be written.
+        UserError: when another process or thread owns the directory, or the lock file cannot be written. The
+            message names the owner.
     """
     file_locks()
     where = path.resolve()
@@ -54,10 +55,10 @@ def owned(path: Path) -> Iterator[None]:
 
 
 def file_locks() -> ModuleType:
-    """Return the module ``fcntl``, by whose locks processes keep out of each other's way.
+    """Return the module ``fcntl``, which locks files.
 
     Raises:
-        UserError: where the system has none.
+        UserError: when the system does not have it.
     """
     if fcntl is None:
         raise UserError("this needs Linux or macOS: there are no file locks here (on Windows, use WSL)")
@@ -65,7 +66,7 @@ def file_locks() -> ModuleType:
 
 
 def _lock(file: Path, path: Path) -> int:
-    """Return the open lock file, locked; it says who owns it."""
+    """Lock the lock file and write the owner into it; return the open file."""
     while True:
         lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -90,11 +91,11 @@ def _take(lock: int, path: Path) -> None:
             raise UserError(f"{path}: in use by {_owner(lock)}; wait for it, or stop it") from None
         if error.errno not in (ENOLCK, ENOSYS, ENOTSUP):
             raise
-        _LOG.warning("%s: no locks on this file system: see to it that one process alone writes here", path)
+        _LOG.warning("%s: this file system has no locks: make sure that only one process writes here", path)
 
 
 def _is_at(lock: int, file: Path) -> bool:
-    # an owner that gave up before it began took the file with it: a lock on that one shuts nothing
+    # an owner that gave up before it began has removed the file: a lock on the removed file protects nothing
     try:
         return os.path.samestat(os.fstat(lock), os.stat(file))
     except FileNotFoundError:
@@ -109,13 +110,13 @@ def _owner(lock: int) -> str:
                 return f"process {who['pid']} on {who['host']} (vqvae {who['command']})"
         except (ValueError, KeyError, TypeError, OverflowError):
             pass
-        time.sleep(0.01)  # the new owner has not written its name yet: nothing is there, or that of a dead one
+        time.sleep(0.01)  # the new owner has not written its name yet: the file is empty or names a dead owner
     return "another process"
 
 
 @cache
 def _let_go_in_children() -> None:
-    # a fork shares its parent's locks: a worker that outlives the owner would keep the directory shut
+    # a forked process shares the locks: a worker that outlives the owner would keep the directory locked
     os.register_at_fork(after_in_child=_forget)
 
 

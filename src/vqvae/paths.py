@@ -1,22 +1,22 @@
-"""Paths made whole where they are given, so that nothing depends on the folder that a command was started in."""
+"""Make paths absolute as soon as they are given, so that nothing depends on the current folder."""
 
 import os
 import re
 
 from vqvae.errors import UserError
 
-_NAMED = re.compile(r"shapes(:.*)?|cifar10|hf:.*|object: .*", re.DOTALL)  # data sets and models that are no paths
+_NAMED = re.compile(r"shapes(:.*)?|cifar10|hf:.*|object: .*", re.DOTALL)  # names of data sets and models
 
 
 def whole_path(text: str | os.PathLike[str]) -> str:
-    """Return a path made absolute, with ``~`` as the user's home folder.
+    """Return the absolute path, with ``~`` replaced by the user's home folder.
 
     Raises:
-        UserError: for an empty path, and for ``~`` where no home folder is known.
+        UserError: for an empty path, and for ``~`` if no home folder is known.
     """
     text = os.fspath(text)
     if not text:
-        raise UserError("an empty path: give a name, or . for the present folder")
+        raise UserError("an empty path: give a name, or . for the current folder")
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):
         raise UserError(f"{text}: no such home folder is known: write the path out, or ./{text} for that name")
@@ -24,9 +24,9 @@ def whole_path(text: str | os.PathLike[str]) -> str:
 
 
 def whole_spec(text: str | os.PathLike[str]) -> str:
-    """Return the name of a data set or of a model, whose path is made absolute where it is a path.
+    """Return the name of a data set or a model as it is; make a path absolute.
 
-    ``shapes``, ``cifar10`` and ``hf:OWNER/NAME`` are names, and so is a bare word where there is no such file.
+    ``shapes``, ``cifar10`` and ``hf:OWNER/NAME`` are names. A bare word is a name if there is no such file.
     """
     named = isinstance(text, str) and (_NAMED.fullmatch(text) or not (_is_path(text) or os.path.exists(text)))
     return text if isinstance(text, str) and named else whole_path(text)

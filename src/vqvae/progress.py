@@ -1,4 +1,4 @@
-"""How long work reports its progress: a callback, and the bar that a command or a notebook makes of it."""
+"""Progress of long work: a callback, and the bar that commands and notebooks show."""
 
 import sys
 import warnings
@@ -8,7 +8,7 @@ from typing import Any
 
 from vqvae.screen import stderr
 
-# called with how many of how many images, codes or shards are done
+# called with the number of images, codes or shards that are done, and the number of all of them
 Progress = Callable[[int, int], object]
 
 
@@ -17,7 +17,7 @@ def silent(done: int, total: int) -> None:
 
 
 def advancing(progress: Progress, total: int) -> Callable[[int], None]:
-    """Return a function that adds to what is done and reports the sum."""
+    """Return a function that adds a count to the number that is done, and reports the sum."""
     done = 0
 
     def advance(count: int) -> None:
@@ -30,9 +30,9 @@ def advancing(progress: Progress, total: int) -> Callable[[int], None]:
 
 @contextmanager
 def bar(verb: str, unit: str) -> Iterator[Progress]:
-    """Show a bar while the block runs; yield the function that a use case calls with (done, total).
+    """Show a bar during the block; yield the function that is called with (done, total).
 
-    The bar is shown on a terminal and in a notebook, and nowhere else.
+    The bar is shown on a terminal and in a notebook only.
     """
     with make_bar(desc=verb, unit=unit, leave=False) as shown:
 
@@ -44,9 +44,9 @@ def bar(verb: str, unit: str) -> Iterator[Progress]:
 
 
 def make_bar(**settings: Any) -> Any:
-    """Return a bar of tqdm, a notebook's own in a notebook; nothing is shown where no one watches."""
+    """Return a bar of tqdm; it is shown on a terminal and in a notebook only."""
     with warnings.catch_warnings():
-        # without ipywidgets, a notebook gets a bar of text, and tqdm a warning that there is nothing better
+        # without ipywidgets, a notebook gets a bar of text, and tqdm warns about it
         warnings.filterwarnings("ignore", message=".*IProgress not found")
         from tqdm.auto import tqdm
 
@@ -54,7 +54,7 @@ def make_bar(**settings: Any) -> Any:
 
 
 def someone_watches() -> bool:
-    """Say whether a bar is of use: on a terminal, and in a notebook."""
+    """Return whether output goes to a terminal or a notebook."""
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return stderr().isatty() or (shell is not None and "IPKernelApp" in shell.config)

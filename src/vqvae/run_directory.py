@@ -1,4 +1,4 @@
-"""The names of what a run directory holds; nothing else in the program spells them."""
+"""The names of the files in a run directory; no other module spells them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +9,9 @@ from vqvae.errors import UserError
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The directory of one training, by its path.
+    """The paths in the directory of one training.
 
-    Every property but ``exists`` is a path, whether something is there or not. ``docs/file-formats.md`` says what
-    each file holds.
+    Every property except ``exists`` is a path, which need not exist. ``docs/file-formats.md`` describes the files.
 
     Attributes:
         path: the directory.
@@ -21,7 +20,7 @@ class RunDirectory:
     path: Path
 
     def __fspath__(self) -> str:
-        """Return the path, so that a run may stand wherever a path may."""
+        """Return the path, so that a run can be passed as a path."""
         return str(self.path)
 
     @property
@@ -31,22 +30,22 @@ class RunDirectory:
 
     @property
     def environment(self) -> Path:
-        """Versions, device and command that the run was made with."""
+        """Versions, device and command of the training."""
         return self.path / "environment.json"
 
     @property
     def data(self) -> Path:
-        """What the run was trained and validated on."""
+        """The description of the training and validation images."""
         return self.path / "data.json"
 
     @property
     def metrics(self) -> Path:
-        """The metrics, a JSON object a line."""
+        """The metrics, one JSON object per line."""
         return self.path / "metrics.jsonl"
 
     @property
     def changes(self) -> Path:
-        """The keys that were changed when the run was resumed, a JSON object a line."""
+        """The keys that were changed when the run was resumed, one JSON object per line."""
         return self.path / "changes.jsonl"
 
     @property
@@ -71,12 +70,12 @@ class RunDirectory:
 
     @property
     def best(self) -> Path:
-        """The averaged weights that measured best on the validation split."""
+        """The averaged weights with the best measurement on the validation split."""
         return self.path / "best.safetensors"
 
     @property
     def tokenizer(self) -> Path:
-        """In a prior's run, a copy of the file of the tokenizer whose codes the prior models."""
+        """In a prior's run, a copy of the tokenizer's file."""
         return self.path / "tokenizer" / "model.safetensors"
 
     @property
@@ -91,7 +90,7 @@ class RunDirectory:
 
     @property
     def evaluation(self) -> Path:
-        """What ``vqvae evaluate`` measured."""
+        """The results of ``vqvae evaluate``."""
         return self.path / "evaluation.json"
 
     @property
@@ -110,10 +109,10 @@ class RunDirectory:
         return self.config.is_file()
 
     def check(self) -> Self:
-        """Return the directory itself, which is a run.
+        """Return the directory itself, if it is a run.
 
         Raises:
-            UserError: when nothing is there, a file is there, or the directory is not a run.
+            UserError: when it does not exist, is a file, or is not a run.
         """
         if self.exists:
             return self

@@ -1,4 +1,4 @@
-"""What is printed for people to follow, on a screen that may go away while the program works."""
+"""Printing to a screen, pipe or log that may disappear while the program runs."""
 
 import os
 import sys
@@ -7,33 +7,33 @@ from typing import Any, TextIO, cast
 
 
 class SafeStream:
-    """A text stream whose output may be lost: a write that fails is passed over.
+    """A text stream that ignores failed writes.
 
-    A terminal that was closed, a pipe whose reader is gone and a full disk under a log must not end hours of work.
-    Everything but writing is the stream's own.
+    A closed terminal, a pipe without a reader or a full disk under a log must not end a training. All methods but
+    those for writing are those of the stream.
 
     Args:
-        stream: what to write to; None, as in a program without a console, takes nothing.
+        stream: the stream to write to; None, as in a program without a console, drops all output.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text, if it can be written; return its length."""
+        """Write a text, if possible; return its length."""
         with suppress(OSError, ValueError):  # ValueError: the stream is closed
             if self._stream is not None:
                 self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what was written, if that is possible."""
+        """Flush the stream, if possible."""
         with suppress(OSError, ValueError):
             if self._stream is not None:
                 self._stream.flush()
 
     def isatty(self) -> bool:
-        """Say whether the stream is a terminal that is there."""
+        """Return whether the stream is an open terminal."""
         try:
             return self._stream is not None and self._stream.isatty()
         except ValueError:
@@ -43,7 +43,7 @@ class SafeStream:
         return getattr(self._stream, name)
 
     def __eq__(self, other: object) -> bool:
-        # tqdm clears the bars of an equal stream before it writes a line
+        # before tqdm writes a line, it clears the bars on streams that are equal
         return isinstance(other, SafeStream) and self._stream is other._stream
 
     def __hash__(self) -> int:
@@ -56,12 +56,12 @@ def safe(stream: TextIO | None) -> TextIO:
 
 
 def stderr() -> TextIO:
-    """Return the standard error of the moment as a ``SafeStream``."""
+    """Return the current standard error as a ``SafeStream``."""
     return safe(sys.stderr)
 
 
 def say(text: str, *, to: TextIO | None = None) -> None:
-    """Print a line for people to follow: on standard error, or ``to`` another stream; lost where it cannot be."""
+    """Print a line to standard error, or ``to`` another stream, if possible."""
     stream = safe(sys.stderr if to is None else to)
     stream.write(f"{text}\n")
     stream.flush()
@@ -70,7 +70,7 @@ def say(text: str, *, to: TextIO | None = None) -> None:
 
 
 def drop_output() -> None:
-    """Let go what cannot be written to standard output, so that Python does not try again as it ends."""
+    """Discard output that cannot be written to standard output; otherwise Python would fail on it at exit."""
     with suppress(OSError, ValueError, AttributeError):
         try:
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Every file of tensors that the project writes: safetensors, with one header that says what it is."""
+"""The project's files of tensors: safetensors with a header that says the kind and the version of the file."""
 
 import json
 import zlib
@@ -23,10 +23,10 @@ def save_tensors(
 
     Args:
         path: the file.
-        kind: of file, such as ``vqvae-model``.
-        version: of the kind's layout.
-        header: what JSON can hold.
-        tensors: by name.
+        kind: the kind of file, such as ``vqvae-model``.
+        version: the version of the kind's layout.
+        header: further header fields, of types that JSON has.
+        tensors: the tensors by name.
 
     Raises:
         UserError: when a tensor holds a NaN or an infinity; nothing is written.
@@ -35,20 +35,20 @@ def save_tensors(
     for name, tensor in content.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(
-                f"{path}: not written, as '{name}' is no longer finite; what was saved before is whole"
+                f"{path}: not written, as '{name}' is no longer finite; everything saved before is whole"
             )
     said = {"kind": kind, "version": version, **header}
-    # one metadata key alone: safetensors writes several in an order that changes from run to run
+    # a single metadata key, as safetensors writes several keys in an order that changes from run to run
     stamp = json.dumps({**said, "crc32": _checksum(said, content)}, sort_keys=True)
     write_atomically(path, save(content, {"vqvae": stamp}))
 
 
 def load_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a file that ``save_tensors`` wrote: its header and its tensors, both as they were written.
+    """Read the header and the tensors of a file that ``save_tensors`` wrote.
 
     Raises:
-        FormatError: when it is damaged.
-        UserError: when it is missing, cannot be read, or is of another kind or version.
+        FormatError: when the file is damaged.
+        UserError: when the file is missing, cannot be read, or is of another kind or version.
     """
     with _one_line_of_error(path, kind), safe_open(path, framework="pt") as content:  # pyright: ignore[reportUnknownVariableType]
         header = _header(content.metadata(), path, kind, version)
@@ -58,9 +58,9 @@ def load_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], d
 
 
 def parse_tensors(content: bytes, path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Do as ``load_tensors``, with the bytes of a file that was read before; ``path`` begins the error line."""
+    """Read a file as ``load_tensors`` does, given its bytes; ``path`` is for error messages."""
     with _one_line_of_error(path, kind):
-        tensors = load(content)  # which has checked the length of what follows
+        tensors = load(content)  # this checks the length that the next line relies on
         described: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         header = _header(described.get("__metadata__"), path, kind, version)
     _check(header, tensors, path)
@@ -90,7 +90,7 @@ def _header(metadata: Mapping[str, str] | None, path: Path, kind: str, version: 
 
 
 def _check(header: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Take the checksum out of the header and compare it with the content's."""
+    """Remove the checksum from the header and compare it with the checksum of the content."""
     if header.pop("crc32", None) != _checksum(header, tensors):
         raise FormatError(f"{path}: damaged: its checksum is not that of its content; restore or make it again")
 

@@ -1,4 +1,4 @@
-"""What values a key takes, in words, from its type; and what is wrong with a value."""
+"""Describe in words the values that a key takes, from its type, and what is wrong with a value."""
 
 import json
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ def values_in_words(annotation: Any) -> str:
 
 
 def refusal(key: str, annotation: Any, error: ErrorDetails) -> str:
-    """Return a line about a value that pydantic refused: the key, what it takes, what it got.
+    """Return a line about a value that pydantic refused: the key, the values it takes, the value it got.
 
     Args:
-        key: the name of the value.
+        key: the key.
         annotation: the type of the key.
         error: pydantic's error.
     """
@@ -34,16 +34,16 @@ def refusal(key: str, annotation: Any, error: ErrorDetails) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as it stands in a message: Python's notation, 100 characters at most."""
+    """Return a value for a message: in Python's notation, at most 100 characters."""
     try:
         text = repr(value)
-    except ValueError:  # Python writes out no more than 4300 digits
+    except ValueError:  # Python writes at most 4300 digits
         text = "a number of thousands of digits"
     return text if len(text) <= 100 else text[:100] + "..."
 
 
 def in_yaml(value: Any) -> str:
-    """Return a value as YAML writes it in one line."""
+    """Return a value in YAML's notation, in one line."""
     if isinstance(value, bool | NoneType | tuple | list):
         return json.dumps(value)
     return str(value)
@@ -85,7 +85,7 @@ def _list_of(parts: tuple[Any, ...]) -> str:
 
 
 def _range(limits: tuple[Any, ...]) -> str:
-    """Return the range that limits such as ``Field(gt=0)`` leave: `` above 0``, `` from 0 to 1``, ..."""
+    """Return the range of limits such as ``Field(gt=0)`` in words: `` above 0``, `` from 0 to 1``, ..."""
     above, least, below, most = (_bound(limits, name) for name in ("gt", "ge", "lt", "le"))
     least = None if least == SMALLEST else least
     most = None if most == LARGEST else most

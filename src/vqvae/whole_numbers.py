@@ -1,4 +1,4 @@
-"""Whole numbers as people write them."""
+"""Read whole numbers in the notations that people use, such as 10k and 1e4."""
 
 import re
 from decimal import Decimal
@@ -9,10 +9,10 @@ _FACTORS = {"": 1, "k": 1000, "K": 1000, "M": 1_000_000}
 
 
 def whole_number(text: str) -> int:
-    """Return the integer that a text writes: ``10000``, ``10_000``, ``1e4``, ``10k`` or ``2M``.
+    """Return the integer in a text such as ``10000``, ``10_000``, ``1e4``, ``10k`` or ``2M``.
 
     Raises:
-        ValueError: when the text is no whole number, or the number does not fit into 64 bits.
+        ValueError: when the text is not a whole number, or the number does not fit into 64 bits.
     """
     found = _NUMBER.fullmatch(text.strip())
     number = Decimal(found[1].replace("_", "")) * _FACTORS[found[2]] if found else None

@@ -32,7 +32,6 @@ from vqvae.paths import whole_path, whole_spec
         ("train shapes --classes true", "unknown option --classes"),
         ("train shapes --data.flip", "--data.flip: expected a value: true or false"),
         ("train shapes --model.width --steps 3", "--model.width: expected a value: an integer above 0"),
-        ("train shapes --model.width 3 --model.width 4", "--model.width: given twice"),
         ("evaluate t --data d --data.sise 32", "did you mean --data.size?"),
         ("evaluate t --data d --training.steps 3", "unknown option --training.steps"),
         ("evaluate t --data d --split tets", "'tets' is none of train, test; did you mean test?"),
@@ -124,3 +123,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
     commands = "demo train prior resume sample inpaint likelihood reconstruct evaluate report doctor info"
     assert [name for name in commands.split() if name not in done.stdout] == []
+
+
+def test_of_an_option_given_twice_the_last_value_counts(caplog: pytest.LogCaptureFixture) -> None:
+    arguments = parse("train shapes --model.width 3 --steps 5 --model.width 4 --steps 6".split())
+    assert arguments.overrides == {"model.width": "4"} and arguments.steps == "6"
+    assert caplog.messages == ["--model.width: given twice; the last value, 4, counts"]

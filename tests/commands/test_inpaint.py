@@ -94,7 +94,7 @@ def test_a_depth_varies_the_details_of_the_whole_image_or_of_a_box(
         (["--box", "0,0,8,8", "--label", "hart"], "did you mean 'heart'"),
         (["--box", "0,0,8,8", "--guidance", "2"], "--guidance 2.0: needs labels"),
         (["--box", "0,0,8,8", "--temperature", "-1"], "temperature -1.0: must be 0 or more"),
-        ([], "say what is drawn anew: --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D"),
+        ([], "nothing to replace: pass --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D"),
         (["--depth", "1"], "--depth 1: must be 0 to 0: this tokenizer has one code per position"),
         (["--box", "0,0,8,8", "--mask", "x.png"], "--box"),
     ],
@@ -116,7 +116,7 @@ def test_files_that_do_not_fit_are_refused(
     assert "16x16, but the image is 32x32" in _fails(
         capsys, "inpaint", run, str(photo), "--mask", small, "--out", out
     )
-    assert "nothing in it is white" in _fails(capsys, "inpaint", run, str(photo), "--mask", black, "--out", out)
+    assert "no pixel is white" in _fails(capsys, "inpaint", run, str(photo), "--mask", black, "--out", out)
     assert "/no.png: no such image file" in _fails(capsys, "inpaint", run, "/no.png", *hole)
     assert "a tokenizer, not a prior" in _fails(capsys, "inpaint", str(tokenizer_run.path), str(photo), *hole)
     Path(out).write_text("mine")

@@ -95,3 +95,20 @@ def test_what_is_damaged_is_made_again(tokenizer_run: Run) -> None:
     assert torch.equal(
         code_set(tokenizer, "c" * 64, images, views=Augmentation(), device="cpu").codes, first.codes
     )
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_changes_no_code(
+    tokenizer_run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=20)
+    kept = code_set(tokenizer, "f" * 64, images, views=Augmentation(), device="cpu")
+    monkeypatch.setenv("VQVAE_CACHE", "/dev/null/x")
+    found = code_set(tokenizer, "f" * 64, images, views=Augmentation(), device="cpu")
+    assert torch.equal(found.codes, kept.codes)
+    monkeypatch.delenv("VQVAE_CACHE")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # what it does where no home is known
+    found = code_set(tokenizer, "f" * 64, images, views=Augmentation(), device="cpu")
+    assert torch.equal(found.codes, kept.codes)
+    first, second = caplog.messages
+    assert "codes are not kept for the next training: /dev/null/x" in first and "Not a directory" in first
+    assert "no home folder is known; VQVAE_CACHE may name another folder" in second

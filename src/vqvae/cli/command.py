@@ -8,8 +8,9 @@ from typing import NoReturn
 
 from vqvae.cli.parsing import parse
 from vqvae.cli.printing import rank
-from vqvae.errors import ArgumentError, RankLost, UserError, what_failed
+from vqvae.errors import ArgumentError, RankLost, UserError, is_out_of_memory, what_failed
 from vqvae.interruption import Interrupted, interrupt_on_signals
+from vqvae.processors import share_processors
 from vqvae.screen import drop_output, stderr
 
 _RANK_0_FIRST = 5.0  # seconds
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     The exit code is 0 for success, 1 if ``doctor`` finds something wrong, and 2 for an error that the user can
     mend. After a signal it is 128 plus the number of the signal: 130 for Ctrl-C, 143 for SIGTERM.
     """
+    share_processors()
     before, sys.stderr = sys.stderr, stderr()
     try:
         _run(argv)
@@ -48,8 +50,23 @@ def _run(argv: Sequence[str] | None) -> None:
         _end(str(stop), stop.exit_code)
     except BrokenPipeError:
         sys.exit(1)
-    except OSError as error:  # a full disk, a directory without write permission, a broken device
-        _end(what_failed(error), 2)
+    except (MemoryError, RuntimeError, OSError) as error:
+        if is_out_of_memory(error):
+            _end(_out_of_memory(error, sys.argv[1:] if argv is None else argv), 2)
+        if not isinstance(error, OSError):
+            raise  # a bug
+        _end(what_failed(error), 2)  # a full disk, a directory without write permission, a broken device
+
+
+def _out_of_memory(error: BaseException, words: Sequence[str]) -> str:
+    """Return the line for memory that was not enough, with what helps the command."""
+    helps = {
+        "train": "use a smaller --training.batch_size, or --data.stream true for data that do not fit",
+        "prior": "use a smaller --training.batch_size, or --data.stream true for data that do not fit",
+        "resume": "free memory, or go on with --device cpu or on a machine with more; what was saved is whole",
+    }
+    device = "the device" if "cuda" in str(error).lower() else "this machine"
+    return f"out of memory: {device} has not enough; {helps.get(words[0], 'free memory, or use another --device')}"
 
 
 def _end(message: str, code: int) -> NoReturn:

@@ -1,5 +1,6 @@
 """Recipe keys as options: checked against the keys that exist, and listed by ``--help``."""
 
+import logging
 import shutil
 from collections.abc import Sequence
 from textwrap import fill, wrap
@@ -23,6 +24,7 @@ _RECIPE = (
     "recipe keys. Each key is also an option, such as --training.steps 500. An option overrides the recipe. The "
     "default is used if neither the option nor the recipe gives a value."
 )
+_LOG = logging.getLogger(__name__)
 _ABOUT_READING = (
     "keys about reading images. Each key is also an option. A key that is not given has the value that the run "
     "was trained with."
@@ -38,8 +40,10 @@ _ABOUT = {
 def read_keys(sub: CommandParser, found: Sequence[tuple[str, str | None]]) -> dict[str, str]:
     """Return values by recipe key, from the options that argparse does not know.
 
+    Of an option that is given twice, the last value counts, as with every other option; one line says so.
+
     Raises:
-        UserError: for an option that is not a key of the command, a key without a value, and a key given twice.
+        UserError: for an option that is not a key of the command, and for a key without a value.
     """
     keys: dict[str, str] = {}
     for option, value in found:
@@ -49,7 +53,7 @@ def read_keys(sub: CommandParser, found: Sequence[tuple[str, str | None]]) -> di
         if value is None:
             raise UserError(f"{option}: expected a value: {_values(sub, key)}")
         if key in keys:
-            raise UserError(f"{option}: given twice")
+            _LOG.warning("%s: given twice; the last value, %s, counts", option, value)
         keys[key] = value
     return keys
 

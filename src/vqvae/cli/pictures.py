@@ -104,7 +104,7 @@ def _inpaint(arguments: argparse.Namespace) -> None:
     from vqvae.commands.resolve import open_prior_run
 
     if not arguments.mask and not arguments.box and not arguments.depth:
-        raise UserError("say what is drawn anew: --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D")
+        raise UserError("nothing to replace: pass --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D")
     box = _box(arguments.box)
     run = open_prior_run(
         arguments.prior, tokenizer=arguments.tokenizer, device=arguments.device, reading=arguments.overrides

@@ -19,21 +19,21 @@ from vqvae.tokens import Shard, Store
 from vqvae.tokens.shards import each_shard, report_write_errors
 from vqvae.tokens.store import LOCK_FILE, STORE_FILE
 
-_BATCH = 64  # the same for all shards: at another batch size the last bit of a pixel may differ
-_RECORD = ".decoded"  # hidden, so that the folder is a data set
+_BATCH = 64  # fixed, since a pixel may differ by one level at another batch size
+_RECORD = ".decoded"  # hidden, so that the folder can be used as a data set
 
 
 def decode_store(store_path: str, run: TokenizerRun, out: str, *, progress: Progress = silent) -> int:
-    """Write the images of a store as PNG files, or go on where this or another process stopped.
+    """Decode the images of a store to PNG files. An unfinished folder is continued.
 
-    The files are ``out/CLASS/ROW.png`` where rows have labels and ``out/ROW.png`` where they have none, so ``out``
-    is a data set. ROW is the row's number in the store, in eight digits.
+    The files are ``out/CLASS/ROW.png`` if rows have labels and ``out/ROW.png`` otherwise, so ``out`` can be used
+    as a data set. ROW is the row in the store, in eight digits.
 
     Args:
         store_path: the store.
-        run: the tokenizer that the codes are from, or one with the same encoder and quantizer.
+        run: the tokenizer that made the codes, or one with the same encoder and quantizer.
         out: the folder of images.
-        progress: called with the number of images done and of all images.
+        progress: called with the number of images done so far and the number of all images.
 
     Returns:
         The number of images.
@@ -54,7 +54,7 @@ def decode_store(store_path: str, run: TokenizerRun, out: str, *, progress: Prog
 
     def make(number: int) -> None:
         _write_images(run, store.read(number), Path(out), folders)
-        os.sync()  # one call for all files: they are on the disk before the record says so
+        os.sync()  # one call for all files, so that they are on the disk before the record is
         write_atomically(record / f"{number:05d}", b"")
 
     def done(number: int) -> bool:
@@ -66,11 +66,11 @@ def decode_store(store_path: str, run: TokenizerRun, out: str, *, progress: Prog
 
 
 def _start(store: Store, out: Path) -> Path:
-    """Make the folder, or go on with one of the same store; return the folder that records the shards done."""
+    """Make the folder, or continue a folder of the same store; return the folder that records finished shards."""
     record, header = out / _RECORD, (store.path / STORE_FILE).read_bytes()
     begun = record / STORE_FILE
     if out.exists() and not (out.is_dir() and (begun.exists() or not any(out.iterdir()))):
-        raise UserError(f"{out} exists and is no folder of decoded images: choose another folder")
+        raise UserError(f"{out} exists and is not a folder of decoded images: choose another folder")
     try:
         record.mkdir(parents=True, exist_ok=True)
         if not begun.exists():
@@ -83,7 +83,7 @@ def _start(store: Store, out: Path) -> Path:
 
 
 def _folders(classes: Sequence[str]) -> tuple[str, ...]:
-    """Return a folder for each class: the classes' names where all are fit for file names, else their numbers."""
+    """Return a folder for each class: the classes' names if all can be file names, otherwise their numbers."""
     fit = len(set(classes)) == len(classes) and all(re.fullmatch(r"\w[\w .()+-]{0,99}", name) for name in classes)
     return tuple(classes) if fit else tuple(f"{number:05d}" for number in range(len(classes)))
 
@@ -100,6 +100,6 @@ def _write_images(run: TokenizerRun, shard: Shard, out: Path, folders: Sequence[
 def _save(file: Path, pixels: Tensor) -> None:
     encoded = io.BytesIO()
     Image.fromarray((pixels[..., 0] if pixels.shape[2] == 1 else pixels).numpy()).save(encoded, format="PNG")
-    beside = file.with_name(f".{file.name}.tmp")  # a shard has one owner, who writes over what a dead one left
+    beside = file.with_name(f".{file.name}.tmp")  # a shard has one owner, which overwrites a dead owner's file
     beside.write_bytes(encoded.getvalue())
     beside.replace(file)

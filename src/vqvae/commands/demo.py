@@ -1,4 +1,4 @@
-"""The whole path on the embedded data: two trainings, samples, measurements, one page."""
+"""Train both stages on the built-in images, draw samples, measure them, and write a report."""
 
 import sys
 from pathlib import Path
@@ -16,10 +16,10 @@ from vqvae.training import prior_config, train
 
 
 def demo(out: str | None) -> None:
-    """Train a tokenizer and a class-conditional prior on ``shapes``, measure them, and write one page.
+    """Train a tokenizer and a class-conditional prior on ``shapes``, measure them, and write a report on both.
 
     Args:
-        out: the directory for both runs; None takes ``runs/demo``, or the next free ``runs/demo-2``, ...
+        out: the folder of both runs; None takes ``runs/demo``, or the next free one of ``runs/demo-2``, ...
 
     Raises:
         UserError: when ``out`` exists.
@@ -27,16 +27,16 @@ def demo(out: str | None) -> None:
     folder = Path(out) if out else make_first_free(Path("runs/demo"))
     if out and folder.exists():
         raise UserError(f"{folder} exists and is not overwritten: choose another --out")
-    _tell(f"1/4  a tokenizer: images to 8 x 8 codes and back ({folder}/tokenizer)")
+    _tell(f"1/4  train a tokenizer, which maps images to 8 x 8 codes and back ({folder}/tokenizer)")
     tokenizer = train(load_config("shapes", "tokenizer"), out=str(folder / "tokenizer"), name="shapes")
-    _tell(f"2/4  a prior: which codes go together, class by class ({folder}/prior)")
+    _tell(f"2/4  train a prior, which models the codes of each class ({folder}/prior)")
     file = read_model(tokenizer.path)
     config = prior_config(file, "shapes-prior", {})
     prior = train(config, out=str(folder / "prior"), name="shapes-prior", tokenizer=file)
-    _tell("3/4  measurements on images that neither has seen")
+    _tell("3/4  measure both on test images")
     evaluate(open_run(tokenizer.path), "shapes")
     _tell(results_table(evaluate(open_run(prior.path), "shapes")))
-    _tell("4/4  the page")
+    _tell("4/4  write the report")
     _tell(f"open {write_report(prior.path, also=tokenizer.path)}")
 
 

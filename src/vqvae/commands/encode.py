@@ -18,15 +18,15 @@ from vqvae.tokens.shards import each_shard, report_write_errors
 from vqvae.tokens.store import LOCK_FILE
 
 SHARD_ROWS = 8192
-BAD_FILE = "bad.json"  # in a finished store: the images that could not be decoded
+BAD_FILE = "bad.json"  # in a finished store: lists the images that could not be decoded
 
 
 class Encoded(NamedTuple):
-    """What became of a data set.
+    """The result of encoding a data set.
 
     Attributes:
-        store: the store, now complete.
-        made: number of shards that this call made. The others were there, or another process made them.
+        store: the complete store.
+        made: number of shards that this call made. Other shards existed already, or other processes made them.
         near_ties: number of positions in these shards whose code was decided in float64.
         bad: (name, reason) of the images, in all shards, that could not be decoded.
     """
@@ -46,7 +46,7 @@ def encode_to_store(
     shard_rows: int = SHARD_ROWS,
     progress: Progress = silent,
 ) -> Encoded:
-    """Encode one split of a data set, or go on where this or another process stopped.
+    """Encode a split of a data set into a store. An unfinished store is continued.
 
     The bytes of a shard are a function of the tokenizer and the shard's rows alone. Any number of processes may
     work on one store at once; each of them returns when the store is complete.
@@ -56,7 +56,7 @@ def encode_to_store(
         spec: the data set, as ``vqvae.data.load`` takes it. Its images are made to fit as those of the run were.
         out: the store's directory.
         split: ``train`` or ``test``.
-        shard_rows: images per shard. A kill costs at most one shard.
+        shard_rows: number of images per shard. A process that is killed loses at most one shard.
         progress: called with the number of images done and of all images.
 
     Raises:

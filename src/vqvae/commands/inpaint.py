@@ -1,4 +1,4 @@
-"""Draw a part of an image anew."""
+"""Replace a part of an image by samples from a prior."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from vqvae.report.pictures import grid
 from vqvae.sampling import PLAIN, Controls, vary
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
-_GREY = 128  # fills the part that is drawn anew, where the given image is shown
+_GREY = 128  # the colour of the part to replace, in the picture of the given image
 
 
 def inpaint_picture(
@@ -30,23 +30,24 @@ def inpaint_picture(
     controls: Controls = PLAIN,
     progress: Progress = silent,
 ) -> Image.Image:
-    """Draw a part of an image anew; lay out the image, what was given, and ``num`` ways to fill the part.
+    """Replace a part of an image by samples; lay out the image, the part that is given, and ``num`` samples.
 
-    What was given is the image with the part in grey; with a ``depth``, it is the image's reconstruction.
+    The second picture shows what the samples are conditioned on: the image with the part in grey. With a
+    ``depth``, it shows the reconstruction of the image.
 
     Args:
         run: the prior and its tokenizer.
         image: the image's file.
-        mask: an image file of the same size, white where the image is drawn anew.
+        mask: an image file of the same size, white where the image is replaced.
         box: (top, left, height, width) of the part in pixels, instead of a mask.
         depth: number of codes of each position that are kept, see ``vqvae.sampling.vary``. Without mask and box,
             the whole image varies.
-        num: number of ways.
-        candidates: samples per way, see ``vqvae.sampling.inpaint``.
-        label: a class's name or number; None for no class.
-        seed: see ``vqvae.sampling.inpaint``.
+        num: number of samples.
+        candidates: number of candidates per sample, see ``vqvae.sampling.inpaint``.
+        label: the name or number of a class; None for no class.
+        seed: the seed, see ``vqvae.sampling.inpaint``.
         controls: temperature, top_k, top_p, guidance.
-        progress: called with the number of codes drawn and of all codes.
+        progress: called with the number of codes drawn so far and the number of all codes.
 
     Raises:
         ArgumentError: for an unknown class, or a value out of its range.
@@ -86,13 +87,13 @@ def _check_depth(depth: int, codes_per_position: int) -> None:
 
 
 def _hole(mask: str | None, box: tuple[int, int, int, int] | None, depth: int, size: tuple[int, int]) -> Tensor:
-    """Return where an image of (height, width) is drawn anew, bool [H, W]."""
+    """Return where an image of (height, width) is replaced, bool [H, W]."""
     if box is not None:
         return _box(box, size)
     if mask is not None:
         return _mask(mask, size)
     if depth == 0:
-        raise UserError("say what is drawn anew: give a box, a mask or a depth")
+        raise UserError("nothing to replace: give a box, a mask or a depth")
     return torch.ones(size, dtype=torch.bool)
 
 
@@ -129,5 +130,5 @@ def _mask(path: str, size: tuple[int, int]) -> Tensor:
         raise ArgumentError("mask", f"{path}: {sizes}; both must have the same size")
     hole = torch.frombuffer(bytearray(grey), dtype=torch.uint8).view(size) > 127
     if not hole.any():
-        raise ArgumentError("mask", f"{path}: nothing in it is white, so nothing is drawn anew")
+        raise ArgumentError("mask", f"{path}: no pixel is white, so there is nothing to replace")
     return hole

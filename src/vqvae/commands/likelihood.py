@@ -1,4 +1,4 @@
-"""Measure images under a prior: what they cost, where in them, and how typical they are."""
+"""Measure the likelihood and the typicality of images under a prior, and map their bits."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,22 +17,22 @@ from vqvae.progress import Progress, advancing, silent
 from vqvae.report.pictures import grid, heat, with_scale
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
-REFERENCES = 1000  # images that typicality compares with
+REFERENCES = 1000  # most reference images for typicality
 _BATCH = 256
 _ROWS = 8
-_CELL = 96  # pixels that a cell is at least high
+_CELL = 96  # smallest height of a cell, in pixels
 
 
 @dataclass(frozen=True)
 class Likelihoods:
-    """What images cost a prior.
+    """The likelihood of images under a prior.
 
     Attributes:
-        images: their names.
-        nats: -log p of each image's codes.
+        images: the names of the images.
+        nats: -log p of the codes of each image.
         bits_per_code_prior: the same in bits per code.
-        typicality: of each image, in (0, 1]: the fraction of reference images at least as far from the entropy.
-        reference: the data set whose test images are the reference.
+        typicality: in (0, 1], of each image: the fraction of reference images at least as far from the entropy.
+        reference: the data set whose test images are the reference images.
         reference_images: number of reference images.
         reference_nats: mean nats of the reference images, the estimate of the entropy.
     """
@@ -57,7 +57,7 @@ class Likelihoods:
             [
                 f"{'image':{wide}}{'nats':>10}{'bits per code':>15}{'typicality':>12}",
                 *(f"{name:{wide}}{nats:10.2f}{cost:15.4f}{usual:12.3f}" for name, nats, cost, usual in rows),
-                f"\n{self.reference_images} test images of {self.reference}: {self.reference_nats:.2f} nats each;",
+                f"\n{self.reference_images} test images of {self.reference}: mean {self.reference_nats:.2f} nats;",
                 "typicality is the fraction of them that are at least as far from this mean, above or below",
             ]
         )

@@ -1,4 +1,4 @@
-"""From what a user names (runs, classes, images) to models and tensors. A command opens each model once."""
+"""Resolve what a user names (runs, classes, images) to models and tensors. A command opens each model once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +17,19 @@ from vqvae.priors import Prior
 from vqvae.run_directory import RunDirectory
 from vqvae.sampling import Controls, check_candidates, labels_in_turn
 
-MOST_SHOWN = 32  # images of a data set in a picture
+MOST_SHOWN = 32  # most images of a data set that a picture shows
 
 
 @dataclass(frozen=True)
 class TokenizerRun:
-    """A tokenizer, ready to use, and how the images of its run were read.
+    """An opened tokenizer, and how the images of its run were read.
 
     Attributes:
-        path: what was opened: a run directory or a model file.
-        tokenizer: in eval mode, on the device.
+        path: the run directory or model file that was opened.
+        tokenizer: the tokenizer, in eval mode, on the device.
         data: the run's settings of its data; None for a model file by itself.
-        reading: how images are read for the tokenizer.
-        device: of the models.
+        reading: the settings by which images are read for the tokenizer.
+        device: the device of the models.
     """
 
     path: Path
@@ -47,10 +47,10 @@ class TokenizerRun:
 
 @dataclass(frozen=True)
 class PriorRun(TokenizerRun):
-    """A prior and the tokenizer whose codes the prior models, ready to use.
+    """An opened prior, and the tokenizer whose codes it models.
 
     Attributes:
-        prior: in eval mode, on the device.
+        prior: the prior, in eval mode, on the device.
     """
 
     prior: Opened[Prior]
@@ -63,8 +63,8 @@ def open_tokenizer_run(
 
     Args:
         path: the run directory or the file.
-        device: where the model goes.
-        reading: how images are read otherwise than the run's own: values of keys such as ``data.size``.
+        device: the device of the model.
+        reading: settings for reading images that differ from the run's own, by keys such as ``data.size``.
 
     Raises:
         UserError: when there is no tokenizer at the path, or no such device.
@@ -97,7 +97,7 @@ def open_prior_run(
 
 
 def open_run(path: str | Path, *, device: str = "auto", reading: Mapping[str, Any] | None = None) -> TokenizerRun:
-    """Open a run of either stage: a ``PriorRun`` where the path is a prior's.
+    """Open a run of either stage; a prior's run gives a ``PriorRun``.
 
     The arguments are those of ``open_tokenizer_run``.
 

@@ -29,11 +29,11 @@ def sample_picture(
     Args:
         run: the prior and its tokenizer.
         num: number of images.
-        label: a class's name or number; None takes all classes in turn, see ``labels_in_turn``.
-        seed: of the whole set: image i is a function of (seed, i, its class).
+        label: the name or number of a class; None takes all classes in turn, see ``labels_in_turn``.
+        seed: seed of the whole set: image i is a function of (seed, i, its class).
         controls: temperature, top_k, top_p, guidance.
-        candidates: samples per image, of which the one with the highest likelihood ratio for its class is kept.
-        progress: called with the number of codes drawn and of all codes.
+        candidates: number of samples per image; the one with the highest likelihood ratio for its class is kept.
+        progress: called with the number of codes drawn so far and the number of all codes.
 
     Raises:
         ArgumentError: for an unknown class, or a value out of its range.

@@ -30,21 +30,21 @@ def sample_to_store(
     shard_rows: int = SHARD_ROWS,
     progress: Progress = silent,
 ) -> Store:
-    """Draw codes into a store, or go on where an earlier call stopped. ``vqvae decode`` makes images of the codes.
+    """Draw codes into a store. An unfinished store is continued. ``vqvae decode`` decodes a store.
 
-    Row i is image i of ``sample_picture`` with the same arguments: a function of (seed, i, its class). So shards
-    are independent of each other.
+    Row i has the codes of image i of ``sample_picture`` with the same arguments: a function of (seed, i, its
+    class). So shards do not depend on each other.
 
     Args:
         prior: the prior.
         out: the store's directory.
         num: number of images.
-        label: a class's name or number; None takes all classes in turn, see ``labels_in_turn``.
-        seed: of the whole set.
+        label: the name or number of a class; None takes all classes in turn, see ``labels_in_turn``.
+        seed: seed of the whole set.
         controls: temperature, top_k, top_p, guidance.
-        candidates: samples per image, of which the one with the highest likelihood ratio for its class is kept.
-        shard_rows: images per shard.
-        progress: called with the number of images done and of all images.
+        candidates: number of samples per image; the one with the highest likelihood ratio for its class is kept.
+        shard_rows: number of images per shard.
+        progress: called with the number of images done so far and the number of all images.
 
     Raises:
         ArgumentError: for an unknown class, or a value out of its range.

@@ -1,4 +1,4 @@
-"""What a run is made of: frozen dataclasses, to and from YAML, overridden key by key."""
+"""The settings of a run: frozen dataclasses, read from YAML, overridden by key, written to YAML."""
 
 from vqvae.config.changes import Change as Change
 from vqvae.config.changes import changeable_keys as changeable_keys

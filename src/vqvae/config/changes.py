@@ -9,18 +9,18 @@ from vqvae.config.load import load_config, to_mapping
 from vqvae.config.runs import DataConfig, RunConfig, TrainingConfig
 from vqvae.errors import UserError
 
-# A run is a function of its model, its data and the order of its rows: these keys would change one of the three.
+# These keys would change the order of rows or the random numbers, and so make another run.
 _FIXED = ("batch_size", "accumulate", "seed")
 _OTHERS = ("data.spec", "data.strict", "beta", "revive_until", "class_dropout")
 
 
 class Change(NamedTuple):
-    """A key that was changed.
+    """A changed key.
 
     Attributes:
-        key: dotted.
-        before: its value in the run so far.
-        after: its value from here on.
+        key: the key, dotted.
+        before: the old value.
+        after: the new value.
     """
 
     key: str
@@ -35,12 +35,12 @@ def changeable_keys(stage: str) -> list[str]:
 
 
 def changed(config: RunConfig, changes: Mapping[str, Any], where: str) -> tuple[RunConfig, list[Change]]:
-    """Return a run's config with some keys changed, and which of them have another value now.
+    """Return a run's config with some keys changed, and the changes of values.
 
     Args:
-        config: of the run so far.
+        config: the run's config so far.
         changes: values by dotted key, as the overrides of ``load_config``.
-        where: what an error's line begins with.
+        where: the beginning of error messages.
 
     Raises:
         UserError: for an unknown key, a key whose change would make another run, or a value out of its range.
@@ -55,7 +55,7 @@ def changed(config: RunConfig, changes: Mapping[str, Any], where: str) -> tuple[
 
 
 def read_otherwise(data: DataConfig, reading: Mapping[str, Any]) -> DataConfig:
-    """Return how images are read with some keys changed, such as ``data.size``.
+    """Return settings for reading images, with some keys such as ``data.size`` changed.
 
     Raises:
         UserError: for an unknown key, or a value out of its range.

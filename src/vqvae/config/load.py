@@ -1,5 +1,6 @@
-"""Recipes and YAML files to configs and back, overridden key by key; a mistake is one line that names its key."""
+"""Read recipes and YAML files as configs, override keys, and write configs. An error is one line with the key."""
 
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
@@ -22,7 +23,7 @@ from vqvae.errors import UserError, did_you_mean
 from vqvae.run_directory import RunDirectory
 
 _SUFFIXES = (".yaml", ".yml")
-_PATHS = ("data.spec", "tokenizer", "init")  # texts that are taken as they are: YAML would read ~ as null
+_PATHS = ("data.spec", "tokenizer", "init")  # paths are not read as YAML, in which ~ is null
 
 
 def recipes() -> dict[str, Path]:
@@ -70,7 +71,7 @@ def load_config(
 
 
 def recipe_name(recipe: Recipe) -> str:
-    """Return what runs of a recipe are named by: its own name, or its stage where it has none."""
+    """Return the name for runs of a recipe: the name of the recipe, or its stage if it has no name."""
     if isinstance(recipe, str | PathLike):
         return Path(recipe).stem
     stage: Any = recipe.get("stage") if isinstance(recipe, Mapping) else recipe.stage
@@ -78,19 +79,19 @@ def recipe_name(recipe: Recipe) -> str:
 
 
 def _read(recipe: Recipe) -> tuple[Mapping[str, Any], str]:
-    """Return a recipe's mapping, and what an error's line begins with."""
+    """Return a recipe's mapping, and the beginning of its error messages."""
     if isinstance(recipe, str | PathLike):
         return read_yaml(recipe_file(name := fspath(recipe))), name
     return (recipe if isinstance(recipe, Mapping) else _plain(recipe, "config")), "config"
 
 
 def recipe_file(name: str) -> Path:
-    """Return the file of a shipped recipe's name or of a path.
+    """Return the file of a recipe, which is given by the name of a shipped recipe or by a path.
 
     Raises:
         UserError: when there is no such recipe or file.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if name in recipes():
         return recipes()[name]
     if path.is_file():
@@ -105,10 +106,10 @@ def recipe_file(name: str) -> Path:
 
 
 def config_from(values: Mapping[str, Any], where: str) -> RunConfig:
-    """Check a mapping and make the config of it; ``where`` begins the error's line.
+    """Check a mapping and return it as a config; error messages begin with ``where``.
 
     Raises:
-        UserError: for an unknown key or a value out of its range, naming the key.
+        UserError: for an unknown key or a value out of its range. The message names the key.
     """
     values = long_form(values, where)
     try:
@@ -118,10 +119,10 @@ def config_from(values: Mapping[str, Any], where: str) -> RunConfig:
 
 
 def checked(config: RunConfig, where: str) -> RunConfig:
-    """Check a config that was made in Python, where dataclasses accept any value.
+    """Check a config that was made in Python; the dataclasses themselves accept any value.
 
     Raises:
-        UserError: for a value out of its range, naming the key.
+        UserError: for a value out of its range. The message names the key.
     """
     return config_from(_plain(config, where), where)
 
@@ -134,7 +135,7 @@ def _plain(config: RunConfig, where: str) -> dict[str, Any]:
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """Return a config as plain values, as YAML and JSON hold them."""
+    """Return a config as plain values, of types that YAML and JSON have."""
     return TypeAdapter(type(config)).dump_python(config, mode="json", warnings=False)
 
 
@@ -145,10 +146,10 @@ def to_yaml(config: RunConfig) -> str:
 
 @lru_cache(maxsize=1)
 def _adapter(known: tuple[type, ...]) -> TypeAdapter[RunConfig]:
-    """Return the reader of configs; it is made anew when a component has been defined since."""
+    """Return the reader of configs; it is made again after a component has been defined."""
     return TypeAdapter(Annotated[RunConfig, Field(discriminator="stage")])
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping whose groups may be changed without changing those of the original."""
+    """Return a deep copy of a mapping: changing its groups does not change the original."""
     return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}

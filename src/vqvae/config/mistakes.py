@@ -1,4 +1,4 @@
-"""What is wrong with a config, in one line that names the key."""
+"""Describe what is wrong with a config in one line that names the key."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 
 def first_mistake(error: ErrorDetails, values: Mapping[str, Any]) -> str:
-    """Return a line about pydantic's first error in a config: the key, what it takes, what it got."""
+    """Return a line about pydantic's first error in a config: the key, the values it takes, the value it got."""
     key, annotation, siblings = _locate(error["loc"])
     kind, given = error["type"], error["input"]
     if kind in _UNKNOWN:
@@ -33,7 +33,7 @@ def first_mistake(error: ErrorDetails, values: Mapping[str, Any]) -> str:
 def _locate(loc: Sequence[str | int]) -> tuple[str, Any, list[str]]:
     """Return the dotted key of pydantic's path, the key's type, and the keys beside it.
 
-    Pydantic's path also names the stage and the kinds, which are no keys.
+    Pydantic's path also contains the stage and the kinds, which are not keys.
     """
     key: list[str] = []
     here: Any = STAGES.get(str(loc[0]), "group") if loc else "group"
@@ -64,7 +64,7 @@ def _is_group(annotation: Any) -> bool:
 
 
 def _meant(key: str, siblings: list[str], stage: str) -> str:
-    """Return the key that was meant by an unknown one, the keys beside it, or where the keys are listed."""
+    """Return the end of an error: the closest key, else the keys of the group, else where keys are listed."""
     prefix = key.rpartition(".")[0]
     beside = [f"{prefix}.{name}" if prefix else name for name in siblings if name != "stage"]
     every = key_names(stage) if stage in STAGES else []
@@ -78,7 +78,7 @@ def _meant(key: str, siblings: list[str], stage: str) -> str:
 
 
 def _unknown_kind(error: ErrorDetails, given: Any) -> str:
-    """Return what is wrong with the kind of a component: none, unknown, or of a module that is not imported."""
+    """Say what is wrong with the kind of a component: missing, unknown, or of a module that is not imported."""
     context = error.get("ctx", {})
     component, known = context["component"], context["kinds"].split(",")
     mapping = cast(Mapping[str, Any], given if isinstance(given, Mapping) else {})
@@ -89,8 +89,8 @@ def _unknown_kind(error: ErrorDetails, given: Any) -> str:
     missing = f"no {component} of kind {shown(kind)} is known"
     if isinstance(module, str) and re.fullmatch(r"[\w.]{1,100}", module):
         if module == "__main__":
-            return f"{missing}: it was defined in a script or notebook: define it, or import its module, first"
+            return f"{missing}: it was defined in a script or notebook: define it or import its module first"
         return (
             f"{missing}: it is of the module {module}: pass --plugin {module}, or import {module} in Python first"
         )
-    return f"{missing}{did_you_mean(str(kind)[:100], known)}; one of your own module needs --plugin MODULE"
+    return f"{missing}{did_you_mean(str(kind)[:100], known)}; a component of your own needs --plugin MODULE"

@@ -1,4 +1,4 @@
-"""One key of a recipe's values set from outside."""
+"""Set one key in the values of a recipe."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,15 +11,14 @@ from vqvae.value_words import plain_type
 
 
 def set_key(values: dict[str, Any], key: str, value: Any, *, stage: str) -> None:
-    """Set ``a.b.c`` to a plain value; a mapping sets each of its keys. The short form of a key is understood.
+    """Set ``a.b.c`` to a plain value; a mapping sets each of its keys. A key may have the short form.
 
-    Where the ``kind`` of a group changes, the keys that the new kind does not have are dropped: they were meant
-    for the old kind.
+    If the ``kind`` of a group changes, the keys that the new kind does not have are removed.
 
     Args:
-        values: a recipe's values, changed in place.
-        key: dotted.
-        value: plain.
+        values: the values of the recipe, changed in place.
+        key: the key, dotted.
+        value: the plain value.
         stage: ``tokenizer`` or ``prior``.
 
     Raises:
@@ -44,7 +43,7 @@ def set_key(values: dict[str, Any], key: str, value: Any, *, stage: str) -> None
 
 
 def _inside(config: Any, name: str, values: Mapping[str, Any]) -> Any:
-    """Return the type of a config's field; of an open one, the config of the kind that the values have."""
+    """Return the type of a config's field; in a base config, the field of the kind that the values have."""
     if is_open(config):
         config = config.kinds().get(values.get("kind", config.default_kind))
     hints = hints_of(config) if config is not None and hasattr(config, "__dataclass_fields__") else {}

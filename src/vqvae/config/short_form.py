@@ -1,6 +1,6 @@
-"""The short form of a tokenizer's recipe: keys of its network stand directly under ``model``.
+"""The short form of a tokenizer's recipe: keys of the network may stand directly under ``model``.
 
-``model: {width: 64}`` and ``--model.width 64`` mean ``model.network.width``. What is written has the long form.
+``model: {width: 64}`` and ``--model.width 64`` mean ``model.network.width``. Configs are written in the long form.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""YAML as plain values."""
+"""Read YAML as plain values, with limits for files of unknown origin."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import yaml
 
 from vqvae.errors import UserError
 
-# A config has some hundred lines, but a file of unknown origin may hold anything.
+# a config has a few hundred lines; a larger file is not a config
 _MOST_CHARACTERS, _DEEPEST = 2**15, 32
 _QUOTED_OR_COMMENT = re.compile(r"""'[^']*'|"[^"]*"|(?:^|\s)\#[^\n]*""")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -31,11 +31,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """Return the mapping that a YAML text holds; ``where`` begins the error's line.
+    """Return the mapping in a YAML text; error messages begin with ``where``.
 
     Raises:
-        UserError: when the text is not YAML or holds no mapping, and when it holds more than a config can: over
-            32 Ki characters, more than 32 levels, or aliases, of which a few lines expand to gigabytes.
+        UserError: when the text is not YAML or not a mapping, or when it exceeds the limits of a config: 32 Ki
+            characters, 32 levels, and no aliases, since a few lines with aliases can expand to gigabytes.
     """
     values = plain_value(text, where)
     if not isinstance(values, dict):
@@ -44,10 +44,10 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 
 def plain_value(text: str, where: str) -> Any:
-    """Return the value that a YAML text holds; ``where`` begins the error's line.
+    """Return the value in a YAML text; error messages begin with ``where``.
 
     Raises:
-        UserError: as ``parse_yaml``, but any value will do.
+        UserError: as ``parse_yaml``, except that any value is accepted.
     """
     if len(text) > _MOST_CHARACTERS:
         raise UserError(f"{where}: more than {_MOST_CHARACTERS} characters: no config is that long")
@@ -59,7 +59,7 @@ def plain_value(text: str, where: str) -> Any:
             if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
                 raise UserError(too_deep)
         return yaml.load(text, Loader=_LOADER)
-    # all but YAMLError come of tags on values that do not fit them: !!int '', !!bool perhaps, !!timestamp never
+    # errors other than YAMLError come from tags that do not fit: !!int '', !!bool perhaps, !!timestamp never
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
         if _open_brackets(text, error) > _DEEPEST:
             raise UserError(too_deep) from None
@@ -68,7 +68,7 @@ def plain_value(text: str, where: str) -> Any:
 
 
 def _open_brackets(text: str, error: Exception) -> int:
-    # PyYAML 6.0.4 gives up on deep nesting before its first event, in words of its own
+    # PyYAML 6.0.4 refuses deep nesting before its first event, with its own message
     mark = getattr(error, "problem_mark", None)
     plain = _QUOTED_OR_COMMENT.sub("", text[: mark.index]) if mark is not None else ""
     return sum(plain.count(opening) for opening in "[{") - sum(plain.count(closing) for closing in "]}")

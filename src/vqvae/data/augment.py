@@ -1,4 +1,4 @@
-"""Which view of an image a step sees: itself or shifted, as it is or mirrored."""
+"""Augmentation: the views of an image, shifted and mirrored, and the view that a step sees."""
 
 from dataclasses import dataclass
 
@@ -8,21 +8,21 @@ from torch import Tensor
 from vqvae import noise
 from vqvae.data.order import flips
 
-# Keep shifts, and the choice of a view, apart from what else hashes (seed, row) and (seed, epoch, row).
+# keys of their own for shifts and for the choice of a view, since other numbers hash the same (seed, epoch, row)
 _SHIFT, _CHOICE = 0x73686966, 0x63726F70
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The views of every image of a set, all of them functions of (seed, view, row).
+    """The views of every image of a data set; a view is a function of (seed, view, row).
 
-    View 0 is the image itself. Where images are mirrored, every odd view is the mirror of a view before it.
+    View 0 is the image itself. If images are mirrored, every odd view is the mirror image of the view before it.
 
     Attributes:
-        mirrored: whether half of the views are flipped left to right.
-        crops: shifted views beside the image itself: each moved by up to an eighth of its height and width, what
-            it leaves bare filled by reflection (pad and crop, arXiv 1512.03385, section 4.2, with reflection).
-        seed: of shifts and choices.
+        mirrored: whether half of the views are mirrored left to right.
+        crops: number of shifted views beside the image itself. A view is shifted by at most an eighth of the
+            height and width; the border is filled by reflection (pad and crop, arXiv 1512.03385, section 4.2).
+        seed: seed of shifts and choices.
     """
 
     mirrored: bool = False
@@ -37,7 +37,7 @@ class Augmentation:
         return 2 if self.mirrored else 1
 
     def choose(self, rows: Tensor, epochs: Tensor) -> Tensor:
-        """Return the view that each row is seen in, int64 [B], each as likely: of (seed, epoch, row) alone.
+        """Return the view of each row, int64 [B]: equally likely views, a function of (seed, epoch, row) alone.
 
         Args:
             rows: int64 [B], from ``rows_at_step``.
@@ -47,12 +47,12 @@ class Augmentation:
         return crop * self._sides + (flips(rows, epochs, seed=self.seed) if self.mirrored else 0)
 
     def of(self, pixels: Tensor, rows: Tensor, views: Tensor) -> Tensor:
-        """Return the views of images, of the shape and type of their pixels.
+        """Return views of images, of the shape and type of the pixels.
 
         Args:
-            pixels: [B, C, H, W], any type.
-            rows: int64 [B], which images of the set these are.
-            views: int64 [B], each in 0 .. len - 1.
+            pixels: [B, C, H, W], of any type.
+            rows: int64 [B], the rows of the images in the data set.
+            views: int64 [B], the views, in 0 .. len - 1.
         """
         if self.crops:
             down, right = (self._shifts(rows, views, axis, pixels.shape[axis]) for axis in (2, 3))
@@ -63,7 +63,7 @@ class Augmentation:
         return pixels
 
     def _shifts(self, rows: Tensor, views: Tensor, axis: int, side: int) -> Tensor:
-        """Return where each line of a shifted image comes from, int64 [B, side]."""
+        """Return the source line of each line of a shifted image, int64 [B, side]."""
         most = side // 8
         shift = noise.random_bits(self.seed, _SHIFT, views, rows, axis) % (2 * most + 1) - most
         at = torch.arange(side) + torch.where(views < self._sides, 0, shift)[:, None]

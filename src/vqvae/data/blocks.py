@@ -1,4 +1,4 @@
-"""Blocks of a stream, decoded ahead of the batches that take their rows."""
+"""Blocks of a stream, which are decoded before the batches need their rows."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -6,15 +6,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-_READERS = 2  # each decodes in threads of its own where images are large
+_READERS = 2  # threads that read blocks; large images are decoded in further threads
 
 
 class Blocks:
-    """Holds the blocks that the next steps need, and no other.
+    """Holds the blocks that the next steps need, and no others.
 
     Args:
         ends: int64 [M], the row at which each block ends.
-        read: gives the pixels of a block, uint8 [rows, C, H, W]; called in a thread.
+        read: returns the pixels of a block, uint8 [rows, C, H, W]; it is called in a thread.
     """
 
     def __init__(self, ends: Tensor, read: Callable[[range], Tensor]) -> None:
@@ -23,7 +23,7 @@ class Blocks:
         self._held: dict[int, Future[Tensor]] = {}
 
     def prefetch(self, *batches: Tensor) -> None:
-        """Start to read what the rows of some batches lie in, the first one's first, and let go of the rest."""
+        """Start to read the blocks of some batches, those of the first batch first; drop all other blocks."""
         wanted = list(dict.fromkeys(block for rows in batches for block in self._of(rows).unique().tolist()))
         for block in self._held.keys() - set(wanted):
             self._held.pop(block).cancel()
@@ -32,17 +32,17 @@ class Blocks:
                 self._held[block] = self._pool.submit(self._read, self._rows(block))
 
     def pixels(self, rows: Tensor) -> Tensor:
-        """Return the pixels of some rows, uint8 [B, C, H, W]; reads what was not expected."""
+        """Return the pixels of some rows, uint8 [B, C, H, W]; blocks that were not prefetched are read now."""
         blocks, parts = self._of(rows), list[Tensor]()
         for block in blocks.unique().tolist():
             held = self._held.get(block)
             pixels = self._read(self._rows(block)) if held is None else held.result()
             parts.append(pixels[rows[blocks == block] - self._rows(block).start])
-        # they come block by block: put them back into the order of the rows
+        # parts are ordered by block: restore the order of the rows
         return torch.cat(parts)[blocks.argsort(stable=True).argsort()]
 
     def close(self) -> None:
-        """Drop what is not being read yet: a process that ends waits for the rest."""
+        """Cancel the blocks that are not being read yet; a process that ends waits for the others."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _of(self, rows: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """From encoded images to one array: decode in threads, in order, and list what could not be read."""
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from vqvae.data.imageset import BadFile, ImageSet
 from vqvae.data.resize import Crop, Size, Strict, most_common, round_down, spell
 from vqvae.data.source import Content, Item, Source, all_rows
 from vqvae.errors import UserError
+from vqvae.processors import processors
 from vqvae.progress import make_bar
 
 Fit = Literal["strict", "crop"]
@@ -211,7 +211,7 @@ class Batch(NamedTuple):
 
 def decoded(source: Source, frame: Strict | Crop, wanted: ImageSpec, rows: range) -> Iterator[Batch]:
     """Decode rows that follow one another: large images in threads, a bounded number ahead, small ones here."""
-    workers = os.cpu_count() or 1
+    workers = processors()
     numbered = zip(rows, source.items(np.arange(rows.start, rows.stop)), strict=True)
     batches = _batched(numbered, max(1, _BATCH_PIXELS // (frame.size[0] * frame.size[1])))
     with ThreadPoolExecutor(workers) as pool:

@@ -1,5 +1,6 @@
 """From a name, a path or an object to the data set that it means."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,7 @@ def _named(spec: str, label: str | None) -> DataSet | None:
 
 
 def _at(spec: str, label: str | None) -> DataSet:
-    path = Path(spec).expanduser()
+    path = Path(os.path.expanduser(spec))
     if path.is_dir():
         return next(found for find in _LAYOUTS if (found := find(path, label)) is not None)
     if path.exists():

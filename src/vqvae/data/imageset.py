@@ -1,4 +1,4 @@
-"""What the data room returns: all images of one split, in memory, and what could not be read."""
+"""The images of a split in memory, and the images that could not be decoded."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _PASSAGE_ROWS = 256
 def variance(pixels: Tensor) -> float:
     """Return the variance of pixels, uint8 [N, C, H, W], over all elements, in the scale of [-1, 1].
 
-    Pixels that are all the same have none; 1 stands for it, so that an error divided by it is the error itself.
+    If all pixels are equal, the result is 1, so that an error divided by it is the error itself.
     """
     counts = torch.bincount(pixels.flatten().int(), minlength=256).double()
     values = images_from_pixels(torch.arange(256, dtype=torch.uint8)).double()
@@ -31,7 +31,7 @@ class BadFile:
 
     Attributes:
         path: the file relative to the data folder, or a row such as ``"train.parquet row 17"``.
-        reason: why, in a few words.
+        reason: why it could not be decoded, in a few words.
     """
 
     path: str
@@ -44,12 +44,12 @@ class ImageSet:
 
     Attributes:
         pixels: uint8 [N, C, H, W] in 0..255, contiguous; C is 1 or 3.
-        labels: int64 [N], indices into ``classes``, or None where the source has none.
+        labels: int64 [N], indices into ``classes``, or None without labels.
         classes: the class names; empty without labels.
-        spec: what ``load`` was asked for.
+        spec: the data set that ``load`` was given.
         split: "train", "validation" or "test".
-        bad: what could not be decoded and is therefore missing from ``pixels``.
-        origin: in words, which files or rows these are.
+        bad: the images that could not be decoded; they are not in ``pixels``.
+        origin: in words, the files or rows that the images come from.
         left_out: in words, what was found beside the images and not read, and why.
         pixel_range: the values that became 0 and 255 in pixels of more than 8 bits; None for 0 and 65535.
         wide: whether the first image has pixels of more than 8 bits.
@@ -87,7 +87,7 @@ class ImageSet:
         """Do nothing: everything is in memory."""
 
     def some(self, count: int) -> Tensor:
-        """Return the pixels of the first so many rows: what the decoder's noise is estimated on."""
+        """Return the pixels of the first ``count`` rows, on which statistics are estimated."""
         return self.pixels[:count]
 
     @cached_property
@@ -102,7 +102,7 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 in hex over the shape, every pixel and every label: the same data, the same fingerprint."""
+        """SHA-256, in hexadecimal, of the shape, every pixel and every label."""
         digest = hashlib.sha256(repr((tuple(self.pixels.shape), self.labels is not None)).encode())
         digest.update(self.pixels.numpy().reshape(-1).data)
         if self.labels is not None:

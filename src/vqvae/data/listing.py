@@ -80,7 +80,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str] | None]]:
             folders.clear()
             continue
         seen.add(real)
-        if way and "config.yaml" in names and _is_run(parent):
+        if way and RunDirectory(Path(parent)).config.name in names and _is_run(parent):
             folders.clear()
             yield way, None
         else:

@@ -1,4 +1,4 @@
-"""The images of one split, decoded as they are read: for sets of any size."""
+"""The images of a split, decoded when they are needed: for data sets of any size."""
 
 import hashlib
 import logging
@@ -21,22 +21,24 @@ from vqvae.data.source import Source, all_rows
 from vqvae.errors import UserError
 
 _LOG = logging.getLogger(__name__)
-_BLOCK_ROWS = 256  # what is read at once where the source has no pieces of its own, or smaller ones
+_BLOCK_ROWS = 256  # smallest number of rows in a block, except for the last block
 
 _VARIANCE_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class ImageStream:
-    """What ``ImageSet`` is for sets that fit into memory; here a row that cannot be decoded keeps its number.
+    """The images of a split as a stream; ``ImageSet`` holds a split in memory.
+
+    A row that cannot be decoded keeps its number.
 
     Attributes:
         source: the encoded images.
-        frame: brings them to one size.
-        wanted: what they should become; its channels are 1 or 3.
-        spec: what ``open_stream`` was asked for.
+        frame: resizes the images to one size.
+        wanted: the size and channels of the images; channels are 1 or 3.
+        spec: the data set that ``open_stream`` was given.
         split: "train", "validation" or "test".
-        interleave: how many places of the data a training batch is drawn from.
+        interleave: number of interleaved read positions per training batch.
     """
 
     source: Source
@@ -48,7 +50,7 @@ class ImageStream:
     _skipped: set[str] = field(default_factory=set[str])
 
     def __len__(self) -> int:
-        """Return how many rows there are, bad ones among them."""
+        """Return the number of rows, including rows that cannot be decoded."""
         return self.source.count
 
     @property
@@ -88,21 +90,21 @@ class ImageStream:
 
     @property
     def bad(self) -> tuple[BadFile, ...]:
-        """Nothing: what cannot be decoded is said when it is met."""
+        """Always empty: a stream reports an image that cannot be decoded when it reads the image."""
         return ()
 
     def batches(self, rows: range) -> Iterator[Batch]:
-        """Decode rows that follow one another; a batch is as much as is decoded at once, about 2^18 pixels.
+        """Decode consecutive rows in batches of about 2^18 pixels.
 
-        Threads decode ahead of what is asked for: stay in ``quiet_pil`` as long as batches come.
+        Threads decode ahead. Stay in ``quiet_pil`` as long as the batches are read.
 
         Raises:
-            UserError: for an image whose size does not fit, and under ``strict`` for one that does not decode.
+            UserError: for an image of a wrong size and, if ``strict`` is set, for an image that cannot be decoded.
         """
         return decoded(self.source, self.frame, self.wanted, rows)
 
     def iter_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all rows that decode, in order, int64 [n], with their pixels, uint8 [n, C, H, W]."""
+        """Yield all rows that can be decoded, in order, int64 [n], with their pixels, uint8 [n, C, H, W]."""
         for batch in self.batches(range(len(self))):
             self._say(batch.bad)
             if batch.rows:
@@ -117,28 +119,29 @@ class ImageStream:
     def pixels_of(self, rows: Tensor) -> Tensor:
         """Return the pixels of some rows, uint8 [B, C, H, W].
 
-        A row that cannot be decoded shows the next one of its block that can, so that every batch is whole.
+        A row that cannot be decoded is replaced by the next row of its block that can, so that every batch is
+        full.
 
         Raises:
-            UserError: as ``batches``, and for a block of which nothing can be decoded.
+            UserError: as ``batches``, and for a block without an image that can be decoded.
         """
         return self._blocks.pixels(rows)
 
     def prefetch(self, rows: Tensor, soon: Tensor) -> None:
-        """Read ahead what the rows of this step and of a later one lie in."""
+        """Read the blocks of this step's rows and of a later step's rows ahead."""
         self._blocks.prefetch(rows, soon)
 
     def close(self) -> None:
-        """Read no further ahead."""
+        """Stop reading ahead."""
         self._blocks.close()
 
     def prefetch_steps(self, batch_size: int) -> int:
-        """Return how many steps ahead to expect rows: half of what a block lasts."""
+        """Return the number of steps to read ahead: half the number of steps that a block lasts."""
         each = batch_size // math.gcd(batch_size, self.interleave)
         return max(1, int(self._ends.diff(prepend=self._ends.new_zeros(1)).median()) // (2 * each))
 
     def some(self, count: int) -> Tensor:
-        """Return the pixels of so many rows, of blocks drawn at random: what statistics are estimated on."""
+        """Return the pixels of ``count`` rows from random blocks, on which statistics are estimated."""
         rows, _ = interleaved_rows_at_step(
             0, batch_size=min(count, len(self)), ends=self._ends, interleave=1, seed=0
         )
@@ -146,12 +149,12 @@ class ImageStream:
 
     @cached_property
     def pixel_variance(self) -> float:
-        """The variance of the pixels of some rows, in the scale of [-1, 1]."""
+        """The variance of the pixels of 4,096 rows, in the scale of [-1, 1]."""
         return variance(self.some(_VARIANCE_ROWS))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 in hex over the names and sizes of the files, labels, and size of images: no pixel is read."""
+        """SHA-256, in hexadecimal, of the names and sizes of the files, the labels and the image size."""
         source = self.source
         digest = hashlib.sha256(repr((self.shape, self.split, len(self), source.classes)).encode())
         for line in source.files(all_rows(source)):
@@ -187,7 +190,7 @@ class ImageStream:
 
 
 def _merged(ends: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
-    """Return where blocks end: where the source's own do, but none of fewer than 256 rows except the last."""
+    """Return the ends of blocks: the source's own pieces, joined until a block has at least 256 rows."""
     if ends is None:
         ends = np.arange(1, count + 1)
     merged = list[int]()

@@ -1,4 +1,4 @@
-"""Baselines that a prior must beat: independent codes, each as likely as it is frequent in training."""
+"""The unigram baselines, which a prior must beat: independent codes, with their frequencies in training."""
 
 from pathlib import Path
 
@@ -18,19 +18,19 @@ def count_codes(codes: Tensor, num_codes: int) -> Tensor:
 
 
 def pooled(counts: Tensor) -> Tensor:
-    """Sum counts [h, w, n, K] over positions: [1, 1, n, K], as the n codes of a position may differ in meaning."""
+    """Sum counts [h, w, n, K] over positions: [1, 1, n, K], separately for the n codes of a position."""
     return counts.sum((0, 1), keepdim=True)
 
 
 def unigram_nats(codes: Tensor, counts: Tensor) -> Tensor:
-    """Return -log p of each code under independent codes, in nats, float64 [B, h, w, n].
+    """Return -log p of each code under the unigram baseline, in nats, float64 [B, h, w, n].
 
-    p(k) = (c_k + 1) / (sum c + K): add-one smoothing, so that a code that training never met is possible.
+    p(k) = (c_k + 1) / (sum c + K). The added one gives a code that is absent from training a probability above 0.
 
     Args:
         codes: int64 [B, h, w, n].
-        counts: counts of training codes, [h, w, n, K] for a distribution per position, or ``pooled`` for one
-            distribution at all positions.
+        counts: counts of the training codes: [h, w, n, K] for a distribution at each position, or ``pooled`` for
+            the same distribution at all positions.
     """
     smooth = counts.double() + 1
     nats = (smooth.sum(-1, keepdim=True) / smooth).log()
@@ -44,7 +44,7 @@ def save_counts(path: Path, counts: Tensor) -> None:
 
 
 def load_counts(path: Path) -> Tensor | None:
-    """Read the counts of a run's training codes, int64 [h, w, n, K]; None where there is no such file.
+    """Read the counts of a run's training codes, int64 [h, w, n, K]; None if there is no such file.
 
     Raises:
         UserError: when the file is damaged.

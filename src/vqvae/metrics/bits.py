@@ -1,4 +1,4 @@
-"""Metrics in bits: what an image's codes and pixels cost under a uniform, a counted and a learned prior."""
+"""Metrics in bits: -log2 p of codes and images under a uniform prior, unigram baselines and a learned prior."""
 
 from collections.abc import Mapping
 from math import log, log2, prod
@@ -15,7 +15,7 @@ def bits(nats: float) -> float:
 
 
 class CodeBits(Accumulator):
-    """The mean cost of a code in bits, -log2 p(code), under each prior that there is.
+    """The mean of -log2 p(code) in bits, under the uniform prior, the unigram baselines and the learned prior.
 
     The unigram baselines need counts of training codes. Counts from a different grid are ignored.
     """
@@ -41,7 +41,7 @@ class CodeBits(Accumulator):
         self.nats[name] = self.nats.get(name, 0.0) + nats
 
     def result(self) -> Mapping[str, float | None]:
-        """Return ``bits_per_code_*``: None for a prior that there is not."""
+        """Return ``bits_per_code_*``; None for a prior that is absent."""
         found: dict[str, float | None] = {"bits_per_code_uniform": log2(self.models.tokenizer.num_codes)}
         for name in ("unigram", "position_unigram", "prior"):
             nats = self.nats.get(name)

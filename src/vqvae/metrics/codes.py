@@ -21,7 +21,7 @@ class CodeCounts:
 
     def __init__(self, num_codes: int) -> None:
         self.num_codes = num_codes
-        self.codes = torch.zeros(0, dtype=torch.int64)  # those chosen so far
+        self.codes = torch.zeros(0, dtype=torch.int64)  # the codes that were chosen so far
         self.times = torch.zeros(0, dtype=torch.int64)
 
     def add(self, codes: Tensor) -> None:
@@ -33,7 +33,7 @@ class CodeCounts:
 
     @property
     def counts(self) -> Tensor:
-        """How often each code was chosen, int64 [K]; int64 [0] where K is above 2^20, too many to list."""
+        """How often each code was chosen, int64 [K]; int64 [0] if K is above 2^20."""
         if self.num_codes > _MOST_LISTED:
             return torch.zeros(0, dtype=torch.int64)
         return torch.zeros(self.num_codes, dtype=torch.int64).index_add_(0, self.codes, self.times)
@@ -94,9 +94,10 @@ class CodeUse(Accumulator):
 class QuantizationError(Accumulator):
     """The sum of |z_e - z_q|^2 divided by the sum of |z_e - mean z_e|^2.
 
-    0 is exact; 1 is no better than one code for everything. The value judges quantizers whose codes stand for z_e
-    (``vq``, ``ema``, ``simvq``, and stacks of them). Where z_e is bounded or normalised first, or codes are drawn,
-    the value includes this map. Of a projected quantizer, the projected latents are compared.
+    The value is 0 if all codes are exact, and 1 if they are no better than a single code. It is meaningful for
+    quantizers whose z_q approximates z_e (``vq``, ``ema``, ``simvq``, and stacks of them). A quantizer that bounds
+    or normalises z_e, or draws its codes, adds the change of z_e to the value. For a projected quantizer, the
+    projected latents are compared.
     """
 
     def __init__(self, models: Models) -> None:
@@ -107,7 +108,7 @@ class QuantizationError(Accumulator):
     def add(self, batch: Batch) -> None:
         """Add a batch's squared distances."""
         z_e, quantizer = batch.latents, self.models.tokenizer.quantizer
-        while isinstance(quantizer, ProjectedQuantizer):  # its z_q need not resemble z_e
+        while isinstance(quantizer, ProjectedQuantizer):  # its z_q does not approximate z_e
             z_e, quantizer = quantizer.low(z_e), quantizer.inner
         z_q = quantizer.embed(batch.codes)
         latents, z_q = (z.permute(0, 2, 3, 1).flatten(0, 2).cpu().double() for z in (z_e, z_q))

@@ -1,4 +1,4 @@
-"""How strongly each term of the objective pulls."""
+"""The norms of the gradients of the objective's terms."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -10,14 +10,14 @@ from vqvae.models import VQVAE, objective
 
 
 def gradient_norms(tokenizer: VQVAE, images: Tensor, *, beta: float) -> dict[str, float]:
-    """Return the norms of the gradients of equation 3's terms on a batch; nothing is learned from the batch.
+    """Return the norms of the gradients of equation 3's terms on a batch; the model does not change.
 
-    ``gradient_reconstruction`` and ``gradient_commitment`` (times beta) are taken at the encoder's output.
-    ``gradient_codebook`` is taken at the quantizer's parameters, and at the encoder's output too where the term
-    (an entropy, a KL) reaches it; it is 0 where nothing is learned by gradient.
+    ``gradient_reconstruction`` and ``gradient_commitment`` (multiplied by beta) are taken at the encoder's output.
+    ``gradient_codebook`` is taken at the quantizer's parameters and, if the term reaches it (an entropy, a KL), at
+    the encoder's output. It is 0 if the quantizer learns nothing by gradient.
 
     Args:
-        tokenizer: in eval mode.
+        tokenizer: the tokenizer, in eval mode.
         images: float [B, C, H, W] in [-1, 1], on the tokenizer's device.
         beta: the weight of the commitment term.
     """

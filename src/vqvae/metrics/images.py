@@ -17,7 +17,7 @@ _WINDOW, _SIGMA = 11, 1.5  # of SSIM, Wang et al. 2004
 def psnr(pixels: Tensor, reconstruction: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio of each image in dB, float64 [B]; higher is better.
 
-    The peak is 255. The reconstruction is first rounded to uint8; an exact copy gives infinity.
+    The peak is 255. The reconstruction is first rounded to uint8. An exact copy has an infinite PSNR.
 
     Args:
         pixels: uint8 [B, C, H, W].
@@ -30,11 +30,11 @@ def psnr(pixels: Tensor, reconstruction: Tensor) -> Tensor:
 def ssim(pixels: Tensor, reconstruction: Tensor) -> Tensor:
     """Return the structural similarity of each image, float64 [B] in -1..1; higher is better, 1 is a copy.
 
-    Equations 13 to 17 of Wang et al. 2004 (doi 10.1109/TIP.2003.819861), C1 = (0.01 * 255)^2 and
-    C2 = (0.03 * 255)^2, averaged over all windows that lie within the image and over channels. The reconstruction
-    is first rounded to uint8. scikit-image computes the same numbers as ``structural_similarity(...,
-    gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=...)``. An image
-    of less than 11 pixels on a side, which scikit-image refuses, gets a smaller window: see ``ssim_window``.
+    These are equations 13 to 17 of Wang et al. 2004 (doi 10.1109/TIP.2003.819861) with C1 = (0.01 * 255)^2 and
+    C2 = (0.03 * 255)^2, averaged over channels and over all windows that lie within the image. The reconstruction
+    is first rounded to uint8. The numbers equal scikit-image's ``structural_similarity(..., gaussian_weights=True,
+    sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=...)``. scikit-image refuses images with a
+    side below 11 pixels; here they get a smaller window: see ``ssim_window``.
 
     Args:
         pixels: uint8 [B, C, H, W].
@@ -53,14 +53,15 @@ def ssim(pixels: Tensor, reconstruction: Tensor) -> Tensor:
 def ssim_window(height: int, width: int) -> tuple[int, float]:
     """Return the size and sigma of SSIM's Gaussian window, in pixels: 11 and 1.5.
 
-    In an image with a side below 11, the size is the largest odd number that fits, and sigma is 1.5/11 of it.
+    If a side of the image is below 11 pixels, the size is the largest odd number that fits, and sigma is 1.5/11 of
+    the size.
     """
     size = min(_WINDOW, (min(height, width) - 1) // 2 * 2 + 1)
     return size, _SIGMA * size / _WINDOW
 
 
 def _gaussian_filter(length: int, size: int, sigma: float) -> Tensor:
-    """Return the matrix that averages all windows of a line, float64 [length - size + 1, length]."""
+    """Return the matrix that averages each window of a line, float64 [length - size + 1, length]."""
     offsets = torch.arange(size, dtype=torch.float64) - size // 2
     weights = torch.exp(-offsets.square() / (2 * sigma**2))
     # a matrix product in float64 is ten times as fast as a convolution

@@ -1,6 +1,6 @@
-"""The table of metrics. Whoever shows or records a metric reads its row here: one name, one unit, one meaning.
+"""The table of metrics: the name, the unit and the meaning of every metric that is shown or recorded.
 
-A metric is added by its row and the accumulator that the row names. A module from outside calls ``add_metric``.
+To add a metric, add its row and the accumulator that the row names. A module from outside calls ``add_metric``.
 """
 
 import re
@@ -19,16 +19,16 @@ When = Literal["evaluation", "validation"]
 
 @dataclass(frozen=True)
 class Metric:
-    """One row.
+    """A row of the table.
 
     Attributes:
-        name: in records, in JSON and on the terminal.
-        title: on the page.
-        unit: of the number; "" for a pure number.
+        name: the name in records, in JSON and on the terminal.
+        title: the title on the page of ``vqvae report``.
+        unit: the unit of the number; "" for a pure number.
         better: which values are better.
         meaning: what the number is.
-        accumulator: adds the metric up over a split. Rows that share an accumulator share its sums. None: training
-            computes the metric.
+        accumulator: computes the metric over a split. Rows with the same accumulator share its sums. None:
+            training computes the metric.
         when: where the accumulator runs: ``evaluation`` is ``vqvae evaluate``, ``validation`` is the measurement
             of a tokenizer while it is trained.
         in_log: whether the lines that training prints show the metric.
@@ -74,37 +74,39 @@ _ROWS = (
     Metric("bits_per_code_uniform", "Bits per code, uniform prior", "bits", "lower",
            "all codes equally likely: log2 K", CodeBits),
     Metric("bits_per_code_unigram", "Bits per code, unigram", "bits", "lower",
-           "each code as likely as it is frequent in training; a prior must cost less", CodeBits),
+           "baseline: codes drawn independently, by their frequency in the training codes", CodeBits),
     Metric("bits_per_code_position_unigram", "Bits per code, unigram by position", "bits", "lower",
-           "the same, with frequencies of each position by itself", CodeBits),
+           "baseline: codes drawn independently, by their frequency at each position", CodeBits),
     Metric("bits_per_code_prior", "Bits per code, learned prior", "bits", "lower",
            "cross-entropy of the codes under the learned prior", CodeBits, in_log=True),
     Metric("bits_per_code_prior_train", "Bits per code, learned prior, training images", "bits", "lower",
-           "the same on training images; the gap to validation images is overfitting"),
+           "cross-entropy of the codes of training images under the learned prior"),
     Metric("overfit_bits", "Overfitting", "bits", "lower",
            "bits per code on validation images minus bits per code on training images"),
     Metric("kl_bits_per_dim_uniform", "KL to the uniform prior", "bits", "lower",
-           "an image's codes alone under the uniform prior, divided by C*H*W", ImageBits),
+           "bits of an image's codes under the uniform prior, divided by C*H*W", ImageBits),
     Metric("bits_per_dim_uniform", "Bits per dimension, uniform prior", "bits", "lower",
-           "upper bound on -log2 p(x), codes and pixels, divided by C*H*W", ImageBits),
+           "upper bound on -log2 p(x) under the uniform prior, divided by C*H*W", ImageBits),
     Metric("bits_per_dim_prior", "Bits per dimension, learned prior", "bits", "lower",
-           "the same bound with the learned prior", ImageBits),
+           "upper bound on -log2 p(x) under the learned prior, divided by C*H*W", ImageBits),
     Metric("loss", "Loss", "", "lower", "the objective that training minimises", in_log=True),
     Metric("reconstruction", "Reconstruction loss", "", "lower",
-           "squared error divided by the variance of the training pixels, as training sees it"),
+           "first term of the objective, on the images of a training step"),
     Metric("codebook", "Codebook loss", "", "lower", "second term of the objective"),
     Metric("commitment", "Commitment loss", "", "lower", "third term of the objective, not multiplied by beta"),
     Metric("gradient_reconstruction", "Gradient of the reconstruction", "", "neither",
-           "norm at the encoder's output, on validation images"),
+           "norm of the gradient of the reconstruction loss at the encoder's output"),
     Metric("gradient_commitment", "Gradient of the commitment", "", "neither",
-           "norm at the encoder's output, multiplied by beta, on validation images"),
+           "norm of the gradient of beta times the commitment loss at the encoder's output"),
     Metric("gradient_codebook", "Gradient of the codebook", "", "neither",
-           "norm at what the quantizer learns by gradient, on validation images"),
-    Metric("gradient_norm", "Gradient norm", "", "neither", "of all parameters, before clipping"),
-    Metric("learning_rate", "Learning rate", "", "neither", "of the optimizer at this step"),
-    Metric("revived", "Revived codes", "codes", "neither", "unused codes that started again at this step"),
-    Metric("temperature", "Gumbel temperature", "", "neither", "of the Gumbel posterior at this step"),
-    Metric("dropped", "Dropped steps", "steps", "lower", "steps so far whose loss or gradient was not finite",
+           "norm of the gradient of the codebook loss at the quantizer's parameters"),
+    Metric("gradient_norm", "Gradient norm", "", "neither",
+           "norm of the gradient of all parameters, before clipping"),
+    Metric("learning_rate", "Learning rate", "", "neither", "learning rate of the optimizer at this step"),
+    Metric("revived", "Revived codes", "codes", "neither", "number of dead codes that were revived at this step"),
+    Metric("temperature", "Gumbel temperature", "", "neither", "temperature of the Gumbel-softmax at this step"),
+    Metric("dropped", "Dropped steps", "steps", "lower",
+           "number of steps so far that were dropped, because a loss, gradient or statistic was not finite",
            in_log=True),
     Metric("images_per_second", "Speed", "images per second", "higher", "training images, without measurements",
            in_log=True),
@@ -112,7 +114,7 @@ _ROWS = (
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
 
-# What sums a run up, by the stage that it trained: the first that were measured are shown.
+# The metrics that summarise a run, by its stage; of these, the first ones that were measured are shown.
 HEADLINES: dict[str, Sequence[str]] = {
     "tokenizer": ("nmse", "psnr", "ssim", "perplexity", "usage", "quantization_error"),
     "prior": ("bits_per_code_prior", "bits_per_dim_prior", "bits_per_code_prior_train", "bits_per_code_unigram"),
@@ -120,10 +122,10 @@ HEADLINES: dict[str, Sequence[str]] = {
 
 
 def add_metric(metric: Metric) -> None:
-    """Add a row to the table, at its end. The same metric again, as when a notebook's cell is rerun, replaces it.
+    """Add a row at the end of the table. A metric that is defined again, as by a notebook's cell, replaces itself.
 
     Raises:
-        ValueError: when the name is that of another metric.
+        ValueError: when another metric has the name.
     """
     taken = METRICS.get(metric.name)
     if taken is not None and _origin(taken) != _origin(metric):
@@ -142,7 +144,10 @@ def without_level(name: str) -> str:
 
 
 def described(name: str) -> Metric:
-    """Return a metric's row: for ``usage_2`` that of ``usage``, as level 2; for an unknown name an empty one."""
+    """Return the row of a metric; ``usage_2`` has the row of ``usage`` with a title for level 2.
+
+    An unknown name gets a row without a meaning.
+    """
     if name in METRICS:
         return METRICS[name]
     row = METRICS.get(without_level(name))
@@ -152,5 +157,5 @@ def described(name: str) -> Metric:
 
 
 def measured_in(when: When) -> list[Metric]:
-    """Return the rows that are measured there, in the order of the table."""
+    """Return the rows that are measured in evaluation or validation, in the order of the table."""
     return [metric for metric in METRICS.values() if metric.accumulator is not None and when in metric.when]

@@ -1,4 +1,4 @@
-"""Which plots a run has data for, chosen from its metric records; ``plots`` draws them."""
+"""Choose the plots that a run's records have data for; ``plots`` draws them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
@@ -8,7 +8,7 @@ from vqvae.metrics import described, measured_in
 
 
 class Curve(NamedTuple):
-    """One line of a panel: ``values`` at ``steps``; a ``noisy`` one is faint, with a smooth line over it."""
+    """A line of a panel: ``values`` at ``steps``. A ``noisy`` curve is drawn faint, with its average on top."""
 
     label: str
     ink: str
@@ -18,18 +18,18 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One plot: its words and its curves.
+    """A plot: its title, its note and its curves.
 
     Attributes:
-        key: unique among the panels.
+        key: the name of the panel, unique among the panels.
         title: what the plot shows.
         note: how to read it.
         size: ``wide``, ``half`` or ``quarter`` of the page.
         may_be_log: whether values that span a factor of 10 are drawn on a logarithmic scale.
         curves: the lines.
         last_step: the run's last step.
-        levels: horizontal lines, each with its label.
-        best: a marked (step, value).
+        levels: the labels and values of horizontal lines.
+        best: the (step, value) that is marked, or None.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Panel(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """A curve that a panel has when the records have the metric."""
+    """A curve that a panel has if the records have the metric."""
 
     split: str
     metric: str
@@ -54,7 +54,7 @@ class _Line(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """A panel that is drawn when one of its lines has data. Without a title, the first line's metric gives it."""
+    """A panel that is drawn if one of its lines has data. The default title is that of the first line's metric."""
 
     lines: Sequence[_Line]
     size: str = "half"
@@ -90,7 +90,7 @@ _PLANS: dict[str, _Plan] = {
         _Line("validation", "usage_1", "level 1", "train"),
         _Line("validation", "usage_2", "level 2", "validation"),
         *(_Line("validation", f"usage_{i}", "later levels", "quiet") for i in range(3, 17)),
-    ), title="Usage by level", note="each of the codes of a position by itself; higher is better"),
+    ), title="Usage by level", note="usage of each of the codes of a position; higher is better"),
     "error": _Plan(_validation("quantization_error"), may_be_log=True),
     "gradients": _Plan((
         _Line("validation", "gradient_reconstruction", "reconstruction", "train"),
@@ -106,13 +106,13 @@ _PLANS: dict[str, _Plan] = {
     "gradient": _Plan((_Line("train", "gradient_norm", "train", "train", noisy=True),), "quarter", True),
     "speed": _Plan((_Line("train", "images_per_second", "train", "train", noisy=True),), "quarter"),
 }  # fmt: skip
-_DRAWN_OTHERWISE = {"dead_codes", "counted"}  # the panel of usage shows the same
+_DRAWN_OTHERWISE = {"dead_codes", "counted"}  # the panel of usage shows the same facts
 
 
 def series(records: Iterable[Mapping[str, Any]], split: str, metric: str) -> tuple[list[float], list[float]]:
     """Return the steps and the finite values of one metric, in the order of steps.
 
-    Of a step that is recorded twice the later record counts: a resumed run repeats the steps after its checkpoint.
+    If a step has two records, the later one is used: a resumed run repeats the steps after its checkpoint.
     """
     found = {
         record["step"]: float(record[metric])
@@ -129,14 +129,14 @@ def panels(records: Sequence[Mapping[str, Any]], *, uniform_bits: float | None =
     """Choose the plots that a run's records have data for.
 
     Args:
-        records: of ``metrics.jsonl``, each with ``step`` and ``split``.
-        uniform_bits: log2 K, drawn as a level beside the bits per code, as the baselines in the records are.
+        records: the records of ``metrics.jsonl``, each with ``step`` and ``split``.
+        uniform_bits: log2 K. It is drawn as a horizontal line in the plot of bits per code, like the baselines.
     """
     chosen: list[Panel] = []
     last_step = max((record["step"] for record in records), default=0)
     for key, plan in _plans():
         curves = [Curve(line.label, line.ink, line.noisy, *series(records, *line[:2])) for line in plan.lines]
-        curves = [curve for curve in curves if any(curve.values)]  # a loss that is 0 throughout says nothing
+        curves = [curve for curve in curves if any(curve.values)]  # a loss that is always 0 is not drawn
         if not curves:
             continue
         panel = Panel(key, *_words(plan), plan.size, plan.may_be_log, curves, last_step)
@@ -144,14 +144,14 @@ def panels(records: Sequence[Mapping[str, Any]], *, uniform_bits: float | None =
         if key == "bits" and on_validation:
             best = min(zip(on_validation[0].steps, on_validation[0].values, strict=True), key=lambda at: at[1])
             panel = panel._replace(levels=_levels(records, uniform_bits), best=best)
-        if key == "loss" and chosen:  # a prior's loss is its bits per code again, in nats
+        if key == "loss" and chosen:  # a prior's loss is its bits per code in nats: a small plot suffices
             panel = panel._replace(size="quarter")
         chosen.append(panel)
     return chosen
 
 
 def _plans() -> Iterator[tuple[str, _Plan]]:
-    """Yield the plans by key; each other metric that training measures on validation images has its own panel."""
+    """Yield the plans by key. Every other metric that training measures on validation images has its own panel."""
     yield from _PLANS.items()
     drawn = _DRAWN_OTHERWISE | {line.metric for plan in _PLANS.values() for line in plan.lines}
     for metric in measured_in("validation"):
@@ -160,7 +160,7 @@ def _plans() -> Iterator[tuple[str, _Plan]]:
 
 
 def _words(plan: _Plan) -> tuple[str, str]:
-    """Return title and note, from the table of metrics where the plan has no title of its own."""
+    """Return title and note; the table of metrics gives what the plan does not have."""
     metric = described(plan.lines[0].metric)
     note = plan.note or ", ".join(filter(None, [metric.meaning, metric.unit, metric.direction]))
     return plan.title or metric.title, note

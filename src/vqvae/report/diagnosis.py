@@ -1,4 +1,4 @@
-"""What is wrong with a run and what to change: a function of its records, its config and its data."""
+"""Find what is wrong with a run and what to change, from its records, its config and its data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """A fault of a run.
 
     Attributes:
-        name: of the fault, such as ``collapse``.
+        name: the name of the fault, such as ``collapse``.
         says: what is wrong, with the numbers that show it.
         change: what to do about it.
-        options: values by key, for a new training with otherwise the same config.
+        options: new values by key, for a new training with otherwise the same config.
     """
 
     name: str
@@ -36,10 +36,11 @@ class Case:
     """What is known of a run.
 
     Attributes:
-        records: of ``metrics.jsonl``, each with ``step`` and ``split``. A record of split ``evaluation`` holds the
-            results of ``vqvae evaluate``; one of split ``model``, as ``not_finite``, the names of bad weights.
-        config: the run's config.
-        data: what ``data.json`` says of the images; {} where it is unknown.
+        records: the records of ``metrics.jsonl``, each with ``step`` and ``split``. A record of the split
+            ``evaluation`` has the results of ``vqvae evaluate``. A record of the split ``model`` has, as
+            ``not_finite``, the names of weights that are not finite.
+        config: the config of the run.
+        data: the contents of ``data.json``; {} if it is absent.
     """
 
     records: Sequence[Record]
@@ -56,7 +57,7 @@ class Case:
         return values[-1] if values else None
 
     def quarters(self, name: str, split: str = "train") -> list[float]:
-        """Return the median of each quarter of a metric's values in time; [] where there are fewer than eight."""
+        """Return the median of each quarter of a metric's values in time; [] for fewer than eight values."""
         values = self.curve(split, name)[1]
         bounds = [len(values) * i // 4 for i in range(5)]
         return [median(values[a:b]) for a, b in pairwise(bounds)] if len(values) > 7 else []
@@ -72,14 +73,14 @@ class Case:
 
 
 def diagnose(case: Case) -> list[Finding]:
-    """Return what is wrong with a run, the gravest fault first; [] for a healthy run."""
-    for cause in (_identical_images, _not_finite):  # each explains everything else
+    """Return what is wrong with a run, the most serious fault first; [] for a healthy run."""
+    for cause in (_identical_images, _not_finite):  # either one causes all other faults
         if (finding := cause(case)) is not None:
             return [finding]
     found = list[Finding]()
     for check in _EVERY + (_TOKENIZER if isinstance(case.config, TokenizerConfig) else _PRIOR):
         finding = check(case)
-        # a fault that would change the same key is a consequence of the graver one
+        # a fault that would change the same key is taken for a consequence of the more serious one
         if finding is not None and not any(finding.options.keys() & graver.options.keys() for graver in found):
             found.append(finding)
     return found or list(filter(None, [_no_progress(case)]))
@@ -89,7 +90,7 @@ def _identical_images(case: Case) -> Finding | None:
     if not case.data.get("identical"):
         return None
     says = f"all training images of {case.data.get('spec', 'the data set')} are the same image"
-    return Finding("identical_images", says, "nothing can be learned from them: train on other images")
+    return Finding("identical_images", says, "train on other images; there is nothing to learn from these")
 
 
 def _not_finite(case: Case) -> Finding | None:
@@ -101,13 +102,13 @@ def _not_finite(case: Case) -> Finding | None:
     if not bad and not dropped:
         return None
     options = case.slower(1 / 3) | ({} if case.config.training.clip else {"training.clip": "1.0"})
-    what = ", ".join(bad[:4]) or f"loss, gradient or statistic of {dropped:.0f} dropped steps"
-    says = f"{what} became infinite or not a number by step {case.step}"
-    return Finding("not_finite", says, "take smaller steps, with the gradient clipped", options)
+    what = ", ".join(bad[:4]) or f"a loss, gradient or statistic in {dropped:.0f} dropped steps"
+    says = f"{what} became NaN or infinite by step {case.step}"
+    return Finding("not_finite", says, "lower the learning rate and clip the gradient", options)
 
 
 def _is_broken(name: str, value: Any) -> bool:
-    """Say whether a value is not finite; the PSNR of an exact copy is infinite, and right."""
+    """Return whether a value is wrongly not finite; the PSNR of an exact copy is rightly infinite."""
     if not isinstance(value, float) or isfinite(value):
         return False
     return not (value == inf and described(name).better == "higher")
@@ -117,7 +118,7 @@ def _unfinished(case: Case) -> Finding | None:
     if case.step >= case.config.training.steps:
         return None
     says = f"the run stopped at step {case.step} of {case.config.training.steps}"
-    return Finding("unfinished", says, "go on where it stopped: vqvae resume RUN")
+    return Finding("unfinished", says, "continue it: vqvae resume RUN")
 
 
 def _exploding_gradient(case: Case) -> Finding | None:
@@ -127,15 +128,15 @@ def _exploding_gradient(case: Case) -> Finding | None:
         return None
     says = f"the gradient's norm grew from {norms[1]:.3g} in the second quarter to {norms[3]:.3g} in the last"
     options = case.slower(1 / 3) | ({} if case.config.training.clip else {"training.clip": "1.0"})
-    return Finding("exploding_gradient", says, "take smaller steps, with the gradient clipped", options)
+    return Finding("exploding_gradient", says, "lower the learning rate and clip the gradient", options)
 
 
 def _vanishing_gradient(case: Case) -> Finding | None:
     norms = case.quarters("gradient_norm")
     if not norms or norms[3] >= 1e-6:
         return None
-    says = f"the gradient's norm is {norms[3]:.1g}: nothing is being learned any more"
-    return Finding("vanishing_gradient", says, "start again from other weights", {"training.seed": "1"})
+    says = f"the gradient's norm is {norms[3]:.1g}: the model no longer learns"
+    return Finding("vanishing_gradient", says, "train again with other initial weights", {"training.seed": "1"})
 
 
 def _unstable(case: Case) -> Finding | None:
@@ -147,14 +148,15 @@ def _unstable(case: Case) -> Finding | None:
     spikes = sum(value > 2 * median(window) for value, window in zip(after, windows, strict=True))
     quarters = case.quarters("loss")
     if max(values) > max(10 * values[0], 20 * quarters[3]) or max(values) > 1000 * quarters[3]:
-        says = f"the loss leapt to {max(values):.3g} on its way from {values[0]:.3g} to {values[-1]:.3g}"
+        says = f"the loss jumped to {max(values):.3g}; it was {values[0]:.3g} first and {values[-1]:.3g} last"
     elif quarters[3] > 1.2 * min(quarters[:3]):
         says = f"the loss rose again, from {min(quarters[:3]):.3g} to {quarters[3]:.3g}"
     elif spikes >= max(2, 0.05 * len(after)):
-        says = f"the loss jumps: {spikes} of {len(after)} records are twice their neighbours"
+        says = f"the loss has spikes: {spikes} of {len(after)} records are twice as high as their neighbours"
     else:
         return None
-    return Finding("unstable", f"{says}: the learning rate is too high", "take smaller steps", case.slower(1 / 3))
+    says = f"{says}: the learning rate is too high"
+    return Finding("unstable", says, "lower the learning rate", case.slower(1 / 3))
 
 
 def _undertrained(case: Case) -> Finding | None:
@@ -164,36 +166,36 @@ def _undertrained(case: Case) -> Finding | None:
     says = f"the loss was still falling at the end, from {losses[2]:.3g} in the third quarter to {losses[3]:.3g}"
     if case.config.training.learning_rate < 2e-4 and losses[3] > 0.5 * losses[0]:
         says += f", and slowly: the learning rate {case.config.training.learning_rate:.3g} is too low"
-        return Finding("slow", says, "take larger steps", case.slower(5))
+        return Finding("slow", says, "raise the learning rate", case.slower(5))
     steps = {"training.steps": str(2 * case.config.training.steps)}
     return Finding("undertrained", says, "train longer", steps)
 
 
 def _no_progress(case: Case) -> Finding | None:
-    """Say that reconstructions are bad; asked only where nothing else is wrong."""
+    """Find bad reconstructions; called only if nothing else is wrong."""
     nmse, training = case.last("nmse"), case.config.training
     if nmse is None or nmse < 0.9:
         return None
-    says = f"reconstructions are hardly better than a constant image: NMSE {nmse:.3g}, where 1 is a constant"
+    says = f"reconstructions are little better than a constant image: NMSE {nmse:.3g}; a constant image has 1"
     if training.steps < 200:
         return Finding("no_progress", says, "train longer", {"training.steps": str(10 * training.steps)})
     larger = {"training.learning_rate": f"{max(3 * training.learning_rate, 3e-4):.3g}"}
-    return Finding("no_progress", f"{says}: the learning rate is too low", "take larger steps", larger)
+    return Finding("no_progress", f"{says}: the learning rate is too low", "raise the learning rate", larger)
 
 
 def _codes(case: Case) -> Finding | None:
-    """Find a collapsed codebook or dead codes, judged by what the number of counted codes could have shown."""
+    """Find a collapsed codebook or dead codes, given how many codes were counted."""
     assert isinstance(case.config, TokenizerConfig)
     quantizer, perplexity, usage = case.config.model.quantizer, case.last("perplexity"), case.last("usage")
     if perplexity is None or usage is None:
         return None
     num_codes, counted = quantizer.code_count(), case.last("counted") or float("inf")
-    seen = usage / (1 - exp(-min(50.0, counted / num_codes)))  # divided by what even use would show
+    seen = usage / (1 - exp(-min(50.0, counted / num_codes)))  # relative to the usage if codes were used evenly
     levels = [value for i in range(1, 65) if (value := case.last(f"usage_{i}")) is not None]
     change, options = quantizer.advice("model.quantizer")
     says = f"perplexity {perplexity:.3g} and usage {100 * usage:.3g} % of K = {num_codes:,} codes"
     if num_codes > 2 and perplexity < max(2.0, 0.15 * min(num_codes, counted)):
-        return Finding("collapse", f"a few codes stand for everything: {says}", change, options)
+        return Finding("collapse", f"the codebook has collapsed to a few codes: {says}", change, options)
     if min([seen, *levels]) < 0.75:
         worst = f"; {100 * min(levels):.3g} % at the worst level" if levels else ""
         dead = round(num_codes * (1 - usage))
@@ -213,11 +215,14 @@ def _commitment(case: Case) -> Finding | None:
     if grown:
         says = f"the commitment loss grew from {losses[1]:.3g} to {losses[3]:.3g}: z_e moves away from its codes"
         larger = min(4 * beta, 10.0) if beta else 0.25
-        return Finding("commitment", says, "hold them closer with a larger beta", {"beta": f"{larger:.3g}"})
+        return Finding("commitment", says, "use a larger beta", {"beta": f"{larger:.3g}"})
     ratio = (pull or 0.0) / (wanted or 1.0)
-    says = f"at beta {beta:g} the commitment's gradient at the encoder is {ratio:.3g} times the reconstruction's"
+    says = (
+        f"the commitment dominates: with beta {beta:g}, its gradient at the encoder's output is {ratio:.3g} times "
+        "the gradient of the reconstruction"
+    )
     smaller = {"beta": f"{min(0.25, beta / 4):.3g}"}
-    return Finding("commitment", says, "take a smaller beta, so that the reconstruction leads", smaller)
+    return Finding("commitment", says, "use a smaller beta", smaller)
 
 
 def _overfit(case: Case) -> Finding | None:
@@ -230,7 +235,7 @@ def _overfit(case: Case) -> Finding | None:
         return None
     says = (
         f"the prior is overfit: on validation images it was best at step {steps[best]:,.0f} with {held[best]:.4g} "
-        f"bits per code, and costs {held[-1]:.4g} now; on training images it fell from {trained[best]:.4g} to "
+        f"bits per code, and has {held[-1]:.4g} now; on training images it fell from {trained[best]:.4g} to "
         f"{trained[-1]:.4g}"
     )
     assert isinstance(case.config, PriorConfig)
@@ -243,7 +248,7 @@ def _no_better_than_counting(case: Case) -> Finding | None:
     bits, unigram = case.last("bits_per_code_prior"), case.last("bits_per_code_unigram")
     if bits is None or unigram is None or bits < unigram - 0.01:
         return None
-    says = f"the prior costs {bits:.4g} bits per code, no less than the unigram baseline, {unigram:.4g}"
+    says = f"the prior has {bits:.4g} bits per code, no fewer than the unigram baseline, {unigram:.4g}"
     steps = {"training.steps": str(4 * case.config.training.steps)}
     return Finding("no_better_than_counting", says, "train longer", steps)
 

@@ -1,4 +1,4 @@
-"""``vqvae doctor``: reads a run, says what is wrong with it, and what to change."""
+"""``vqvae doctor``: find what is wrong with a run and say what to change."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ class Examination:
     Attributes:
         run: the path of the run.
         step: the last step that has a record.
-        numbers: the last values of the metrics that sum the run up, by name.
-        findings: what is wrong, the gravest fault first.
+        numbers: the last values of the metrics that summarise the run, by name.
+        findings: what is wrong, the most serious fault first.
     """
 
     run: str
@@ -42,7 +42,8 @@ class Examination:
     def __str__(self) -> str:
         """Return the examination in words."""
         numbers = [f"{name} {value:.4g} {described(name).unit}".strip() for name, value in self.numbers.items()]
-        head = f"{self.run}: {'healthy' if not self.findings else 'not well'} at step {self.step:,}"
+        state = "healthy" if not self.findings else f"{len(self.findings)} fault{'s' * (len(self.findings) > 1)}"
+        head = f"{self.run}: {state} at step {self.step:,}"
         lines = [": ".join(filter(None, [head, ", ".join(numbers)]))]
         for finding in self.findings:
             options = " ".join(f"--{key} {value}" for key, value in finding.options.items())
@@ -69,7 +70,7 @@ def examine(path: str) -> Examination:
 
 
 def _later_records(run: RunRecords, step: int) -> list[dict[str, Any]]:
-    """Return what the model file and the evaluation say, as records."""
+    """Return the contents of the model file and of the evaluation as records."""
     found: list[dict[str, Any]] = []
     if run.directory.model.is_file():
         state = read_model(run.directory.model).state

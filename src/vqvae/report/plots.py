@@ -1,4 +1,4 @@
-"""Curves and code counts as HTML figures, in the colours and the font of the page, light or dark."""
+"""Draw curves and code counts as HTML figures, in the colours and the font of the page, light or dark."""
 
 # matplotlib leaves the type of **kwargs open nearly everywhere
 # pyright: reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
@@ -13,11 +13,11 @@ import numpy as np
 
 from vqvae.report.curves import Curve, Panel
 
-if TYPE_CHECKING:  # importing matplotlib takes a second that `vqvae encode` should not pay
+if TYPE_CHECKING:  # importing matplotlib takes a second, which commands without plots should not spend
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The inks' colours. matplotlib draws with these; in the SVG a CSS variable of the page takes their place.
+# The colours by name. matplotlib draws with them; in the SVG, CSS variables of the page replace them.
 INKS = {
     "train": "#2b6cb1",
     "validation": "#d4551c",
@@ -28,7 +28,7 @@ INKS = {
 }
 _MOST_POINTS = 800  # a figure is about 900 device pixels wide; more points only make the page larger
 _MOST_BARS = 1024
-_DOTTED = (0, (1, 2.5))  # from 0: one line width drawn, two and a half left out
+_DOTTED = (0, (1, 2.5))  # offset 0; dots of one line width, gaps of two and a half
 _DASHED = (0, (4, 3))
 _LEVEL_STYLES = {"uniform": ("dotted", _DOTTED), "unigram": ("dashed", _DASHED)}
 _SIZES = {"wide": (840, 290), "half": (410, 210), "quarter": (200, 130)}
@@ -41,9 +41,9 @@ def _is_log(panel: Panel) -> bool:
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """Average each value with its neighbours in a window of a fortieth of the line.
+    """Average each value over a centred window of a fortieth of the line.
 
-    The window is centred, since a trailing average would shift every drop to the right. It shrinks at the ends.
+    A trailing window would shift every drop to the right. At the ends of the line, the window shrinks.
     """
     half = len(values) // 80
     total = np.concatenate([[0.0], np.cumsum(values)])
@@ -53,11 +53,11 @@ def smooth(values: Sequence[float]) -> list[float]:
 
 
 def panel_figure(panel: Panel, *, name: str) -> str:
-    """Draw one panel as an HTML ``<figure>``: a caption with the key of its lines, and an inline SVG.
+    """Draw a panel as an HTML ``<figure>``: a caption with the key of its lines, and an inline SVG.
 
     Args:
         panel: the panel.
-        name: unique on the page; the ids in the SVG begin with it.
+        name: a name that is unique on the page; the ids in the SVG begin with it.
     """
     log_scale = _is_log(panel)
     named = [curve for curve in panel.curves if curve.label != "train" or len(panel.curves) > 1]
@@ -77,8 +77,8 @@ def panel_figure(panel: Panel, *, name: str) -> str:
         keys += _key(f"best, {value:.4g} at step {step:,.0f}", "validation", "ring")
     axes.margins(y=0.08)
     if panel.key in ("rate", "speed"):
-        axes.set_ylim(bottom=0)  # so that a jitter of 1 % does not fill the panel
-    axes.set_xlim(0, panel.last_step * 1.01 or 1)  # the same in all panels, so that they can be compared
+        axes.set_ylim(bottom=0)  # otherwise a variation of 1 % would fill the panel
+    axes.set_xlim(0, panel.last_step * 1.01 or 1)  # the same in all panels, for comparison
     _label_ticks(axes)
     ends = "; ".join(f"{curve.label} {curve.values[0]:.4g} to {curve.values[-1]:.4g}" for curve in panel.curves)
     svg = _svg(figure, name=name, alt=f"{panel.title} by step: {ends}.")
@@ -90,9 +90,9 @@ def usage_figure(counts: Sequence[int], *, perplexity: float | None, name: str) 
     """Draw how often each code is used, relative to even use (1), the most used first, as an HTML ``<figure>``.
 
     Args:
-        counts: [K] how often each code was chosen, in any order.
+        counts: [K], how often each code was chosen, in any order.
         perplexity: effective number of codes in use, 1 to K; a dashed line marks it.
-        name: unique on the page; the ids in the SVG begin with it.
+        name: a name that is unique on the page; the ids in the SVG begin with it.
     """
     ranked = np.sort(np.asarray(counts, dtype=np.float64))[::-1]
     used = int((ranked > 0).sum())

@@ -1,4 +1,4 @@
-"""The records of a run directory, read for the page and for the doctor."""
+"""Read the records of a run directory, for the report and for the doctor."""
 
 from dataclasses import dataclass
 from math import log2
@@ -12,15 +12,15 @@ from vqvae.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class RunRecords:
-    """What a run directory holds. What is not there is empty.
+    """The records of a run directory. A record without a file is empty.
 
     Attributes:
         directory: the run directory.
-        config_text: ``config.yaml`` as it is.
-        config: the values in it, unchecked.
-        environment: ``environment.json``.
-        data: ``data.json``.
-        evaluation: ``evaluation.json``.
+        config_text: the text of ``config.yaml``.
+        config: the values in ``config.yaml``, unchecked.
+        environment: the contents of ``environment.json``.
+        data: the contents of ``data.json``.
+        evaluation: the contents of ``evaluation.json``.
         metrics: the records of ``metrics.jsonl``, each with ``step`` and ``split``.
     """
 
@@ -60,12 +60,12 @@ class RunRecords:
 
     @property
     def num_codes(self) -> int | None:
-        """K, where it is known."""
+        """The number of codes K, or None if it is unknown."""
         return len(self.counts) or _find(self.config, "num_codes")
 
     @property
     def uniform_bits(self) -> float | None:
-        """What a code costs under the uniform prior, in bits, where it is known."""
+        """The bits of a code under the uniform prior, log2 K, or None if K is unknown."""
         if self.results.get("bits_per_code_uniform") is not None:
             return self.results["bits_per_code_uniform"]
         return log2(self.num_codes) if self.num_codes else None
@@ -83,7 +83,7 @@ def read_run(path: Path) -> RunRecords:
     """Read the records of a run directory.
 
     Raises:
-        UserError: when the directory is not there or is not a run, or a record is damaged.
+        UserError: when the directory does not exist or is not a run, or a record is damaged.
     """
     run = RunDirectory(path).check()
     config = read_yaml(run.config)
@@ -97,7 +97,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _find(settings: dict[str, Any], name: str) -> Any:
-    """Find a setting in any section of the config: the section depends on the model."""
+    """Find a setting in any section of the config; which section has it depends on the model."""
     if name in settings:
         return settings[name]
     inner = [cast(dict[str, Any], value) for value in settings.values() if isinstance(value, dict)]

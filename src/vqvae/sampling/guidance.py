@@ -1,4 +1,4 @@
-"""The steps of a prior, with classifier-free guidance."""
+"""Classifier-free guidance of a prior."""
 
 from collections.abc import Callable
 
@@ -13,19 +13,19 @@ Step = Callable[[Tensor | None], Tensor]
 def stepper(
     prior: PriorProtocol, count: int, grid: tuple[int, int], *, labels: Tensor | None = None, guidance: float = 1.0
 ) -> Step:
-    """Return the function that takes the previous codes, int64 [count], to the next logits, float [count, K].
+    """Return a function from the previous codes, int64 [count], to the next logits, float [count, K].
 
-    With guidance s, the logits are ``u + s (c - u)``, where c are the logits with the class and u those without a
-    class (arXiv 2207.12598, equation 6, whose w is s - 1). At s = 0 the class has no effect, s = 1 is the prior
-    itself, and s > 1 makes the class stronger. For s other than 1, each grid is in the cache twice, with and
-    without its class.
+    With guidance s, the logits are ``u + s (c - u)``: c are the logits given the class, u the logits without a
+    class (arXiv 2207.12598, equation 6, with w = s - 1). At s = 0 the class has no effect, s = 1 is the prior
+    itself, and s > 1 strengthens the class. If s is not 1, the cache holds each grid twice, with and without its
+    class.
 
     Args:
-        prior: in eval mode.
+        prior: the prior, in eval mode.
         count: number of grids.
-        grid: (h, w).
-        labels: int64 [count] classes, or None.
-        guidance: s.
+        grid: (h, w) of the grids.
+        labels: the classes, int64 [count], or None.
+        guidance: the weight s.
 
     Raises:
         ValueError: for a guidance other than 1 without labels, or with a prior that has no classes.

@@ -1,4 +1,4 @@
-"""What sampling and inpainting know of a prior."""
+"""The protocol of priors that sampling and inpainting use."""
 
 from typing import Any, Protocol
 
@@ -8,13 +8,13 @@ from vqvae.tensors import CodeSpec
 
 
 class PriorProtocol(Protocol):
-    """A distribution over grids of codes, in raster order, the n codes of a position one after the other.
+    """A distribution over grids of codes. Positions are in raster order; the n codes of a position are adjacent.
 
-    ``vqvae.priors.Prior`` is the base class of the priors that are neural networks.
+    ``vqvae.priors.Prior`` is the base class of priors that are neural networks.
 
     Attributes:
-        spec: of the codes that the prior was trained on; by default, samples have its grid.
-        num_classes: of labels; 0 for a prior without classes.
+        spec: the spec of the training codes; by default, samples have its grid.
+        num_classes: number of classes; 0 for a prior without classes.
     """
 
     spec: CodeSpec
@@ -25,14 +25,14 @@ class PriorProtocol(Protocol):
         ...
 
     def start(self, count: int, grid: tuple[int, int], labels: Tensor | None = None) -> Any:
-        """Return a cache for ``count`` grids of (h, w) positions, of which no code is known yet."""
+        """Return a cache for ``count`` grids of (h, w) positions, before their first code."""
         ...
 
     def step(self, cache: Any, previous: Tensor | None) -> Tensor:
         """Return the logits of the next code, float [B, K].
 
         Args:
-            cache: of ``start``; it is changed.
-            previous: int64 [B], the code before it; None at the first code.
+            cache: the cache, from ``start``; it is changed in place.
+            previous: int64 [B], the previous code; None at the first code.
         """
         ...

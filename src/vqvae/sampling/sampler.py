@@ -1,4 +1,4 @@
-"""Draw codes from a prior, one after the other."""
+"""Draw codes from a prior, one after another."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,9 +20,10 @@ def restrict(
 
     Args:
         logits: float [B, K].
-        temperature: divides the logits, 0 or more; 0 takes the likeliest code.
-        top_k: keep only the k likeliest codes; of equally likely codes, the lower ones.
-        top_p: keep the fewest codes whose probabilities sum to top_p or more (arXiv 1904.09751).
+        temperature: divides the logits, 0 or more; 0 takes the most likely code.
+        top_k: keep only the k most likely codes; of equally likely codes, those with the lower index.
+        top_p: keep the smallest set of most likely codes whose probabilities sum to at least top_p
+            (arXiv 1904.09751).
     """
     logits = logits.double()
     if temperature == 0.0:
@@ -34,14 +35,14 @@ def restrict(
     probabilities = logits.softmax(1)
     if top_p is not None and top_p < 1.0:
         ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
-        excess = ordered.cumsum(1) - ordered >= top_p  # the likelier codes reach top_p without it
+        excess = ordered.cumsum(1) - ordered >= top_p  # the more likely codes reach top_p without this code
         probabilities = probabilities.scatter(1, order, ordered.masked_fill(excess, 0.0))
         probabilities = probabilities / probabilities.sum(1, keepdim=True)
     return probabilities
 
 
 def invert(weights: Tensor, u: Tensor) -> Tensor:
-    """Draw a code from each row of weights by inverting its distribution function, int64 [B].
+    """Draw a code from each row of weights by inverting the cumulative distribution, int64 [B].
 
     Args:
         weights: float [B, K], proportional to the probabilities.
@@ -55,9 +56,9 @@ def invert(weights: Tensor, u: Tensor) -> Tensor:
 def numbers(length: int, *keys: int | Tensor) -> Iterator[Tensor]:
     """Yield uniform numbers, float64 [B], for each of ``length`` codes: ``noise.uniform(*keys, index)``.
 
-    With the keys (seed, images), int64 [B], a sample depends neither on its batch nor on the order of drawing.
+    With the keys (seed, images), int64 [B], a sample depends neither on its batch nor on the order of sampling.
     """
-    for codes in torch.arange(length).split(256):  # many at once: a call costs more than a number
+    for codes in torch.arange(length).split(256):  # many numbers per call, since a call is slow
         yield from noise.uniform(*keys, codes[:, None])
 
 
@@ -70,13 +71,14 @@ def candidate_numbers(length: int, seed: int, images: Tensor, candidates: int) -
 
 @dataclass(frozen=True)
 class Controls:
-    """Changes to a prior's distribution in sampling; the defaults change nothing.
+    """Changes of a prior's distribution in sampling; the defaults change nothing.
 
     Attributes:
-        temperature: divides the logits, 0 or more; 0 takes the likeliest code.
-        top_k: keep only the k likeliest codes; 1 or more, or None.
-        top_p: keep the fewest codes whose probabilities sum to top_p or more; in (0, 1], or None.
-        guidance: strength of the labels, see ``stepper``; 1 is the prior itself.
+        temperature: divides the logits, 0 or more; 0 takes the most likely code.
+        top_k: keep only the k most likely codes; 1 or more, or None for all codes.
+        top_p: keep the smallest set of most likely codes whose probabilities sum to at least top_p; in (0, 1], or
+            None for all codes.
+        guidance: weight of classifier-free guidance, see ``stepper``; 1 is the prior itself.
     """
 
     temperature: float = 1.0
@@ -105,9 +107,9 @@ class Controls:
 
     def pick(self, logits: Tensor, u: Tensor) -> Tensor:
         """Draw codes, int64 [B], of logits [B, K] with uniform numbers u, float64 [B]."""
-        here = logits.cpu() if logits.device.type == "mps" else logits  # no float64 there
+        here = logits.cpu() if logits.device.type == "mps" else logits  # MPS has no float64
         if self.temperature == 1.0 and self.top_k is None and self.top_p is None:
-            weights = (here - here.amax(1, keepdim=True)).exp_()  # in the precision of the logits: half the time
+            weights = (here - here.amax(1, keepdim=True)).exp_()  # not in float64, which takes twice as long
         else:
             weights = restrict(here, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
         return invert(weights, u.to(here.device)).to(logits.device)
@@ -140,17 +142,17 @@ def sample(
     that M = 1 returns.
 
     Args:
-        prior: in eval mode.
+        prior: the prior, in eval mode.
         num: number of images.
-        seed: of all samples.
+        seed: seed of all samples.
         controls: temperature, top_k, top_p, guidance.
         labels: the class of each image, integers [num], one integer for all images, or None.
-        grid: (h, w); the prior's own by default.
-        batch_size: grids that are drawn together.
-        device: of the returned codes; the prior's by default.
-        progress: called after each step with the number of codes drawn in it, for a progress bar.
-        first: index of the first image; images first .. first + num - 1 are drawn.
-        candidates: M.
+        grid: (h, w) of the codes; by default, the grid of the prior.
+        batch_size: number of grids that are drawn at once.
+        device: device of the returned codes; by default, the device of the prior.
+        progress: called after each step with the number of codes that the step drew, for a progress bar.
+        first: index of the first image; the images first .. first + num - 1 are drawn.
+        candidates: M, the number of candidates per image.
 
     Returns:
         int64 [num, h, w, n].
@@ -163,7 +165,7 @@ def sample(
     check_candidates(candidates, classes=has_classes(prior, labels))
     h, w = grid or prior.spec.grid
     batches: list[Tensor] = []
-    with torch.inference_mode():  # at a batch of one a tenth faster than no_grad
+    with torch.inference_mode():  # at a batch size of 1, a tenth faster than no_grad
         for images in torch.arange(num).split(max(1, batch_size // candidates)):
             rows = images.repeat_interleave(candidates)
             part = None if labels is None else labels[rows]
@@ -178,7 +180,7 @@ def sample(
                 best = class_evidence(prior, codes, part).view(-1, candidates).argmax(1)
                 codes = codes.view(-1, candidates, *codes.shape[1:])[torch.arange(len(images)), best]
             batches.append(codes)
-    return torch.cat(batches).to(device)  # out here: codes that autograd may save
+    return torch.cat(batches).to(device)  # outside inference mode, so that autograd may use the codes
 
 
 def check_candidates(candidates: int, *, classes: bool) -> None:
@@ -211,7 +213,7 @@ def class_evidence(prior: PriorProtocol, codes: Tensor, labels: Tensor) -> Tenso
 def sample_naively(
     prior: PriorProtocol, num: int, *, seed: int = 0, labels: Tensor | None = None, batch_size: int = 64
 ) -> Tensor:
-    """Draw what ``sample`` draws, with a forward pass of the whole grid for every code: slow, to test caches."""
+    """Draw the samples of ``sample`` with a forward pass of the whole grid per code; slow, to test caches."""
     codes = torch.zeros(num, *prior.spec.shape, dtype=torch.int64)
     for images in torch.arange(num).split(batch_size):
         part, own_labels = codes[images], None if labels is None else labels[images]

@@ -21,11 +21,11 @@ def each_shard(
     """Make every shard that is not done, as ``work_through`` makes pieces.
 
     Args:
-        header: of the store.
-        locks: the file of locks.
-        done: whether a shard is done.
+        header: the header of the store.
+        locks: the lock file.
+        done: returns whether a shard is done.
         make: makes a shard.
-        progress: called with the number of images in shards that are done, and of all images.
+        progress: called with the number of images in finished shards and the number of all images.
     """
     advance = advancing(progress, header.rows)
     work_through(
@@ -39,4 +39,4 @@ def report_write_errors(what: str, out: str) -> Generator[None, None, None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{out}: cannot write {what}: {error.strerror}; shards that are whole are kept") from None
+        raise UserError(f"{out}: cannot write {what}: {error.strerror}; finished shards are kept") from None

@@ -1,4 +1,4 @@
-"""A store of codes: a directory of shards. Every shard repeats what the store is, so that it can be read alone."""
+"""Stores of codes: directories of shards. Every shard repeats the header of its store and can be read alone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass as plain_dataclass
@@ -26,18 +26,18 @@ Side = Annotated[int, Field(gt=0, le=2**20)]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class StoreHeader:
-    """What a store is, written to ``store.json`` and again to every shard.
+    """The header of a store, written to ``store.json`` and to every shard.
 
     Attributes:
         tokenizer: the identity of the tokenizer's encoder and quantizer, in hexadecimal.
-        shape: (h, w, n) of an image's codes.
-        num_codes: K.
+        shape: (h, w, n), the shape of the codes of an image.
+        num_codes: number of codes K.
         image_shape: (C, H, W).
         rows: number of rows in the source, including rows that could not be decoded.
         rows_per_shard: shard k has the rows k * rows_per_shard to (k + 1) * rows_per_shard - 1.
-        classes: the classes' names.
-        labelled: whether rows have labels.
-        origin: where the codes are from: a data set and its fingerprint, or a prior and its settings.
+        classes: the names of the classes.
+        labelled: whether the rows have labels.
+        origin: the source of the codes: a data set and its fingerprint, or a prior and the options of sampling.
     """
 
     tokenizer: str
@@ -107,14 +107,14 @@ class Store:
 
     @classmethod
     def create(cls, path: Path, header: StoreHeader) -> "Store":
-        """Make a store, or go on with the store at the path if its header is the same.
+        """Make a store, or open the store at the path if its header is equal.
 
         Raises:
             UserError: when something else is at the path, or the directory cannot be made.
         """
         if path.exists() and not (path.is_dir() and (_is_store(path) or not any(path.iterdir()))):
             raise UserError(f"{path} exists and is not a store of codes: choose another folder for the store")
-        file_locks()  # without which nothing is made
+        file_locks()  # raises before anything is written, on systems without file locks
         try:
             path.mkdir(parents=True, exist_ok=True)
             with exclusive(path / LOCK_FILE):
@@ -259,7 +259,7 @@ def _plain(header: StoreHeader) -> dict[str, Any]:
 
 
 def _is_store(path: Path) -> bool:
-    # a process that died after making the lock and before writing the header leaves the lock alone
+    # a process that died between making the lock and writing the header leaves only the lock
     return (path / STORE_FILE).exists() or {file.name for file in path.iterdir()} <= {LOCK_FILE}
 
 

@@ -1,4 +1,4 @@
-"""Work in numbered pieces that any number of processes share. A piece that is done is never done again."""
+"""Work in numbered pieces that any number of processes share. A finished piece is never done again."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vqvae.ownership import file_locks
 
-_WAIT = 0.2  # seconds until a process looks again at pieces that another process has claimed
+_WAIT = 0.2  # seconds before a process tries again to claim pieces that other processes have claimed
 
 
 def work_through(
@@ -21,15 +21,15 @@ def work_through(
 ) -> None:
     """Make every piece that is not done; return when all pieces are done.
 
-    A process claims a piece before making it. A claim is a lock of the operating system on one byte of a file, so
-    the claim ends with its process, however the process ends, and a process that waits takes the piece over.
+    A process claims a piece before making it. A claim is a lock of the operating system on one byte of a file. So
+    the claim ends with its process, however the process ends, and a waiting process can then claim the piece.
 
     Args:
-        locks: the file of locks; it is made if missing, and stays empty.
+        locks: the lock file; it is made if missing, and stays empty.
         pieces: number of pieces.
-        done: returns whether a piece is done; called with the piece claimed.
+        done: returns whether a piece is done; it is called while the piece is claimed.
         make: makes a piece.
-        tick: called with each piece that is done.
+        tick: called with each finished piece.
     """
     left = list(range(pieces))
     with _open(locks) as file:

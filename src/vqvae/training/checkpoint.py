@@ -1,4 +1,7 @@
-"""A run's state after a step in one safetensors file: every group's weights, averaged weights and optimizer."""
+"""Checkpoints: the state of a run after a step, in one safetensors file.
+
+The state is every group's weights, averaged weights and optimizer.
+"""
 
 import logging
 import shutil
@@ -24,17 +27,17 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints of a folder, oldest first, by the step in their names."""
+    """Return the checkpoints of a folder, oldest first, ordered by the steps in their names."""
     return sorted(folder.glob("step-????????.safetensors"))
 
 
 def save_checkpoint(folder: Path, counts: dict[str, int], groups: Mapping[str, Group], *, keep: int) -> None:
     """Write the state after ``counts["step"]`` steps, then remove all but the newest ``keep`` checkpoints.
 
-    Rank 0 writes, but every rank must call. The file holds whole tensors, sharded over ranks or not.
+    Rank 0 writes, but every rank must call. The file holds whole tensors, even if weights are sharded over ranks.
 
     Raises:
-        UserError: when a tensor is not finite; nothing is written or removed.
+        UserError: when a tensor is not finite; then nothing is written or removed.
     """
     tensors: dict[str, Tensor] = {}
     for group in groups.values():
@@ -50,7 +53,10 @@ def save_checkpoint(folder: Path, counts: dict[str, int], groups: Mapping[str, G
 
 
 def _parts(group: Group) -> Iterator[tuple[str, str, Tensor]]:
-    """Yield what this rank holds of a group's state: the key in the file, the parameter or buffer, the tensor."""
+    """Yield this rank's tensors of a group's state.
+
+    Each comes with its key in the file and the name of its parameter or buffer: (key, name, tensor).
+    """
     weights = group.weights
     for name, tensor in weights.module.state_dict().items():
         yield (
@@ -67,12 +73,12 @@ def _parts(group: Group) -> Iterator[tuple[str, str, Tensor]]:
 
 
 def check_space(folder: Path, groups: Mapping[str, Group], *, keep: int) -> None:
-    """Check that the disk has room for a run's checkpoints and models, and for one more of each.
+    """Check that the disk has room for the run's checkpoints and models, and for one more of each.
 
     Raises:
-        UserError: when it has not.
+        UserError: when the disk has less room.
     """
-    # beside its weights and buffers, a checkpoint holds the average and Adam's two moments of every parameter
+    # beside weights and buffers, a checkpoint holds the average and AdamW's two moments of every parameter
     one = sum(_nbytes(group) + 3 * group.weights.nbytes for group in groups.values())
     model = _nbytes(next(iter(groups.values())))
     taken = sum(path.stat().st_size for path in checkpoints(folder))
@@ -89,12 +95,12 @@ def _nbytes(group: Group) -> int:
 
 
 def load_newest(folder: Path, groups: Mapping[str, Group]) -> dict[str, int]:
-    """Load the newest checkpoint's state; return its counts, an empty mapping where there is no checkpoint.
+    """Load the state of the newest checkpoint; return its counts, which are empty if there is no checkpoint.
 
-    A damaged checkpoint is renamed to ``NAME.damaged``, with a warning, and the one before it is loaded.
+    A damaged checkpoint is renamed to ``NAME.damaged``, with a warning, and the checkpoint before it is loaded.
 
     Raises:
-        UserError: when all are damaged, or of another model than the run's config describes.
+        UserError: when all checkpoints are damaged, or do not fit the model that the run's config describes.
     """
     found = checkpoints(folder)
     for path in reversed(found):
@@ -103,7 +109,7 @@ def load_newest(folder: Path, groups: Mapping[str, Group]) -> dict[str, int]:
         except FormatError as error:
             if path == found[0]:
                 raise UserError(f"{error}; and no other checkpoint is left: start a new run") from None
-            _LOG.warning("%s; going on from the checkpoint before it", error)
+            _LOG.warning("%s; the run continues from the checkpoint before it", error)
             path.rename(path.with_name(f"{path.name}.damaged"))
             continue
         return {name: value for name, value in header.items() if isinstance(value, int)}
@@ -111,11 +117,11 @@ def load_newest(folder: Path, groups: Mapping[str, Group]) -> dict[str, int]:
 
 
 def load_checkpoint(path: Path, groups: Mapping[str, Group]) -> dict[str, Any]:
-    """Load a checkpoint's state; return its header.
+    """Load the state in a checkpoint; return its header.
 
     Raises:
         FormatError: when the file is damaged.
-        UserError: when it is of another model than the run's config describes.
+        UserError: when the checkpoint does not fit the model that the run's config describes.
     """
     header, tensors = load_tensors(path, KIND, VERSION)
     if not isinstance(header.get("step"), int) or header["step"] < 0:

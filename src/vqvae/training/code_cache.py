@@ -1,7 +1,8 @@
-"""The cache of codes: a tokenizer's codes of a data set, made once and kept under the tokenizer's identity."""
+"""The cache of codes: the codes of a data set are computed once and stored under the tokenizer's identity."""
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vqvae.data import Augmentation, Images
-from vqvae.errors import UserError
+from vqvae.errors import UserError, what_failed
 from vqvae.files import remove_leftovers
 from vqvae.models import VQVAE
 from vqvae.progress import make_bar
@@ -18,6 +19,7 @@ from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 
 KIND, VERSION = "vqvae-codes", 4
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,43 +39,59 @@ class CodeSet:
         return self.codes.shape[1]
 
 
-def cache_folder() -> Path:
-    """Return where codes are kept: $VQVAE_CACHE, or ~/.cache/vqvae."""
-    return Path(os.environ.get("VQVAE_CACHE", Path.home() / ".cache" / "vqvae"))
+def cache_folder() -> Path | None:
+    """Return where codes are kept: $VQVAE_CACHE, else ~/.cache/vqvae; None where no home folder is known."""
+    folder = os.path.expanduser(os.environ.get("VQVAE_CACHE") or "~/.cache/vqvae")
+    return None if folder.startswith("~") else Path(folder)
 
 
 def code_set(
     tokenizer: VQVAE, identity: str, images: Images, *, views: Augmentation, device: torch.device | str
 ) -> CodeSet:
-    """Return the codes of a data set, from the cache where they are in it, else made and kept there.
+    """Return the codes of a data set. Codes that are not in the cache are computed and stored there.
+
+    Without a cache that can be written, the codes are made again by each training; one line says so.
 
     Args:
-        tokenizer: in eval mode, on the device.
-        identity: of the tokenizer, as its card says it.
-        images: what to encode.
-        views: of each image, all of which are encoded.
-        device: the tokenizer's.
+        tokenizer: the tokenizer, in eval mode, on the device.
+        identity: the identity of the tokenizer, from its card.
+        images: the images to encode.
+        views: the views of each image; all views are encoded.
+        device: the device of the tokenizer.
     """
     key: dict[str, object] = {"tokenizer": identity, "images": images.fingerprint, "views": len(views)}
     if views.crops:
         key |= {"crops": views.crops, "seed": views.seed}
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    path = cache_folder() / "codes" / identity[:16] / f"{images.split}-{name}.safetensors"
-    tensors = _cached(path, key)
+    folder = cache_folder()
+    path = folder and folder / "codes" / identity[:16] / f"{images.split}-{name}.safetensors"
+    tensors = path and _cached(path, key)
     if tensors is None:
         tensors = _encoded(tokenizer, images, views, device)
+        _keep(path, key, tensors)
+    labels = images.labels
+    return CodeSet(tensors["codes"], None if labels is None else labels[tensors["rows"]])
+
+
+def _keep(path: Path | None, key: dict[str, object], tensors: dict[str, Tensor]) -> None:
+    """Write codes to the cache, or say in one line why they are not kept."""
+    try:
+        if path is None:
+            raise OSError("no home folder is known")
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent)
         save_tensors(path, KIND, VERSION, {"key": key}, tensors)
-    labels = images.labels
-    return CodeSet(tensors["codes"], None if labels is None else labels[tensors["rows"]])
+    except OSError as error:
+        _LOG.warning(
+            "codes are not kept for the next training: %s; VQVAE_CACHE may name another folder", what_failed(error)
+        )
 
 
 def _cached(path: Path, key: dict[str, object]) -> dict[str, Tensor] | None:
     try:
         header, tensors = load_tensors(path, KIND, VERSION)
     except UserError:
-        return None  # absent, damaged or of another version: the cache is made again
+        return None  # absent, damaged or of another version: the codes are computed again
     return tensors if header.get("key") == key else None
 
 

@@ -1,4 +1,4 @@
-"""Early stopping: whether held-out measurements have stopped getting better."""
+"""Early stopping: end a training when the measurements on validation images no longer improve."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,12 +7,14 @@ from vqvae.training.metrics import rounded
 
 
 class EarlyStopping:
-    """Counts evaluations since the best one; a function of the held-out records so far, so it needs no state.
+    """Counts the measurements since the best one.
+
+    The count is a function of the validation records so far, so it is not part of a run's state.
 
     Args:
-        evaluations: without a new best that end a training; 0 for never.
-        criterion: the measure that judges; lower is better.
-        records: of ``metrics.jsonl`` up to the present step.
+        evaluations: number of measurements without a new best that end the training; 0 never ends it.
+        criterion: the metric that is compared; lower is better.
+        records: the records of ``metrics.jsonl`` up to the current step.
     """
 
     def __init__(self, evaluations: int, criterion: str, records: Iterable[Mapping[str, Any]]) -> None:
@@ -23,14 +25,13 @@ class EarlyStopping:
                 self.note(record["step"], record)
 
     def note(self, step: int, measured: Mapping[str, Any]) -> None:
-        """Take a held-out measurement after ``step`` steps."""
-        self.values[step] = rounded(
-            measured[self.criterion]
-        )  # as the records hold it, so that a resumed run agrees
+        """Take the measurement on validation images after ``step`` steps."""
+        # rounded like the records, so that a resumed run decides the same
+        self.values[step] = rounded(measured[self.criterion])
 
     @property
     def over(self) -> bool:
-        """Whether so many evaluations have passed since the best one, the first of equals."""
+        """Whether ``evaluations`` measurements have followed the best one, the first of equal ones."""
         if not self.evaluations or not self.values:
             return False
         values = [self.values[step] for step in sorted(self.values)]

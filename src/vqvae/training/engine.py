@@ -1,4 +1,4 @@
-"""Where and how the arithmetic runs: device, precision, compilation."""
+"""Device, precision and compilation of a run."""
 
 import dataclasses
 import logging
@@ -20,9 +20,10 @@ _WORTH_COMPILING = 1000  # steps: compiling costs about a minute, and gains a th
 
 
 def bf16_is_faster(device: torch.device) -> bool:
-    """Measure whether a convolution of the usual size runs faster in bf16 than in float32, in about 0.1 s.
+    """Measure whether a convolution of a typical size is faster in bf16 than in float32; this takes about 0.1 s.
 
-    A processor's word is not enough: AVX-512 bf16 without AMX is slower than float32 on some (docs/log.md).
+    The features that a processor announces do not tell: on some, AVX-512 bf16 without AMX is slower than float32
+    (docs/log.md).
     """
     if device.type == "mps":
         return False
@@ -51,7 +52,7 @@ class Engine:
         device: of parameters and batches.
         bf16: whether networks run under bf16 autocast.
         compiled: whether ``compile`` compiles.
-        sharded: whether weights are shared out over ranks.
+        sharded: whether weights are sharded over ranks.
     """
 
     device: torch.device
@@ -61,13 +62,13 @@ class Engine:
 
     @classmethod
     def of(cls, config: TrainingConfig) -> "Engine":
-        """Decide what the config leaves to ``auto``, from the config and the machine alone."""
+        """Replace each ``auto`` of the config by a value, which depends on the config and the machine alone."""
         device = choose_device(config.device)
         if device.type == "cuda" and config.device in ("auto", "cuda") and world_size() > 1:
             device = choose_device(f"cuda:{local_rank()}")
             torch.cuda.set_device(device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_faster(device))
-        bf16 = not max_over_ranks(int(not bf16))  # what is faster on all ranks, so that all do the same
+        bf16 = not max_over_ranks(int(not bf16))  # only if bf16 is faster on all ranks: all must do the same
         long_enough = config.steps >= _WORTH_COMPILING and device.type != "mps"
         compiled = long_enough if config.compile == "auto" else config.compile
         sharded = config.shard and world_size() > 1
@@ -76,8 +77,8 @@ class Engine:
         return cls(device, bf16, compiled and not sharded, sharded)
 
     def resolve(self, config: TrainingConfig) -> TrainingConfig:
-        """Return the config with what was decided in it, so that a resumed run decides the same."""
-        compiled = config.compile if self.sharded else self.compiled  # it may go on with whole weights
+        """Return the config with the chosen values, so that a resumed run has the same ones."""
+        compiled = config.compile if self.sharded else self.compiled  # a resumed run may have whole weights
         return dataclasses.replace(config, precision="bf16" if self.bf16 else "fp32", compile=compiled)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -85,11 +86,11 @@ class Engine:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def compile(self, network: nn.Module, *example: Tensor) -> Network:
-        """Return the network compiled for training, or itself, with one line that says why.
+        """Return the network compiled for training. If compilation fails, log one line and return the network.
 
         Args:
-            network: in training mode.
-            example: float inputs that forward and backward are tried on, or codes.
+            network: the network, in training mode.
+            example: inputs, float or codes, for a forward and a backward pass that try the compiled network.
         """
         if not self.compiled:
             return network
@@ -97,9 +98,9 @@ class Engine:
             compiled = torch.compile(network, dynamic=False)
             with self.autocast():
                 total = compiled(*example).float().sum()
-                if total.requires_grad:  # not so where the whole network is frozen
+                if total.requires_grad:  # not so if the whole network is frozen
                     total.backward()
-        except Exception as error:  # whatever fails in a compiler, the uncompiled network is right
+        except Exception as error:  # whatever fails in the compiler, the uncompiled network works
             reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
             _LOG.warning("torch.compile does not work here, so the networks run uncompiled: %s", reason)
             return network

@@ -1,4 +1,4 @@
-"""The terms that a run adds to equation 3, and the losses of their own networks."""
+"""The terms that a run's ``losses`` add to equation 3, and the losses of the terms' own networks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,10 +14,10 @@ class ExtraLosses:
     """A run's ``losses``.
 
     Args:
-        configs: of the losses.
+        configs: the settings of the losses.
         image_shape: (C, H, W) of the training images.
-        seed: of the run.
-        engine: where they run.
+        seed: the seed of the run.
+        engine: device, precision and compilation.
 
     Attributes:
         groups: the losses that have parameters to train, by name.
@@ -38,10 +38,10 @@ class ExtraLosses:
             if any(parameter.requires_grad for parameter in loss.parameters())
         }
         for name in self.losses.keys() - self.groups.keys():
-            self.losses[name].eval()  # a network that does not learn gives the same answer in any batch
+            self.losses[name].eval()  # a network that does not learn must not depend on the batch
 
     def train_on(self, modules: Mapping[str, nn.Module]) -> None:
-        """Run these copies of losses instead."""
+        """Run these copies of the losses instead."""
         self.losses |= {name: loss for name, loss in modules.items() if isinstance(loss, Loss)}
 
     def terms(self, step: int, images: Tensor, reconstruction: Tensor) -> dict[str, tuple[float, Tensor]]:

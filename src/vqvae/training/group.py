@@ -17,10 +17,11 @@ class Group:
     """One group of a stage.
 
     Args:
-        name: in checkpoints; also before the group's metrics and in messages, except for the model's.
+        name: name of the group in checkpoints. Except for the model's group, it is also the prefix of the group's
+            metrics and the group's name in messages.
         trainable: the module, and how its parameters learn.
         weights: this rank's weights of the module.
-        config: of the loop.
+        config: the settings of the loop.
 
     Attributes:
         learning: what this rank holds of each parameter that is not frozen, by name. Only these have moments and
@@ -52,13 +53,17 @@ class Group:
         return self.weights.reduce(scalars, self.clip, norm=self.metric("gradient_norm"))
 
     def judged(self, metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return which of a step's metrics must be finite, by the words that name them."""
+        """Return the metrics of a step that must be finite, by their names in messages."""
         words = "" if self.name == MODEL else f"{self.name} "
         named = {f"{words}loss": "loss", f"{words}gradient": "gradient_norm"}
         return {said: metrics[self.metric(name)] for said, name in named.items()}
 
     def step(self, rate: float) -> None:
-        """Change the weights by their gradients, at a learning rate before the group's own factor."""
+        """Take an optimizer step and drop the gradients.
+
+        Args:
+            rate: the run's learning rate at this step; the group's own factor multiplies it.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = rate * self.learning_rate
         self.optimizer.step()
@@ -70,7 +75,7 @@ class Group:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Hold the averaged weights in rank 0's module, in eval mode, for the duration; every rank must call."""
+        """Put the averaged weights into rank 0's module, in eval mode, for the block; every rank must call."""
         with self.weight_ema.in_place(), self.weights.in_module():
             self.module.eval()
             try:
@@ -82,7 +87,7 @@ class Group:
 
 
 def make_groups(stage: Stage, config: TrainingConfig, engine: Engine) -> dict[str, Group]:
-    """Return the groups of a stage, by name; where weights are sharded, the stage trains on the sharded copies."""
+    """Return the groups of a stage, by name; if weights are sharded, the stage trains on the sharded copies."""
     weights: dict[str, Weights] = {}
     if engine.sharded:
         from vqvae.training.sharding import ShardedWeights  # a second of imports that other trainings do without

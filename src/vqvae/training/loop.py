@@ -1,7 +1,7 @@
-"""The one loop, for both stages.
+"""The training loop of both stages.
 
-A run's state is the step and each group's weights, averaged weights and optimizer, the same on every rank.
-Everything else is a function of the step. Only rank 0 measures, draws, logs and writes.
+The state of a run is the step and, for each group, the weights, the averaged weights and the optimizer. The state
+is the same on every rank. Everything else is a function of the step. Only rank 0 measures, draws, logs and writes.
 """
 
 import logging
@@ -32,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Return the learning rate of a step (from 0): a linear rise, then a cosine to ``final_rate`` of the peak."""
+    """Return the learning rate of a step, from 0: a linear warmup, then a cosine decay to ``final_rate``."""
     rise = min(1.0, (step + 1) / (config.warmup + 1))
     progress = max(0, step - config.warmup) / max(1, config.steps - 1 - config.warmup)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
@@ -40,24 +40,24 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
 
 
 class Speed:
-    """Steps a second, from the moment after ``step`` steps."""
+    """Measures the steps per second from the moment after ``step`` steps."""
 
     def __init__(self, step: int) -> None:
         self.step, self.started = step, time.perf_counter()
 
     def since(self, step: int) -> float:
-        """Return the mean steps a second since then, after ``step`` steps."""
+        """Return the mean number of steps per second up to the moment after ``step`` steps."""
         return (step - self.step) / (time.perf_counter() - self.started)
 
 
 class Trainer:
-    """Runs a stage's steps, from its newest checkpoint where there is one.
+    """Trains a stage, from the run's newest checkpoint if there is one.
 
     Args:
-        stage: what to train.
-        config: of the loop.
-        engine: where it runs.
-        run: where everything is written.
+        stage: the stage to train.
+        config: the settings of the loop.
+        engine: device, precision and compilation.
+        run: the run that everything is written to.
     """
 
     def __init__(self, stage: Stage, config: TrainingConfig, engine: Engine, run: Run) -> None:
@@ -67,7 +67,7 @@ class Trainer:
             counts = load_newest(run.checkpoints, self.groups)
         self.step = counts.get("step", 0)
         if max_over_ranks(self.step) != -max_over_ranks(-self.step):
-            raise UserError(f"{run.path}: not the same on all ranks: put it on a disk that all hosts share")
+            raise UserError(f"{run.path}: it differs between ranks: put it on a disk that all hosts share")
         self.dropped = NonFiniteGuard(
             config.non_finite, counts.get("dropped", 0), counts.get("dropped_in_a_row", 0)
         )
@@ -82,8 +82,8 @@ class Trainer:
         """Train to the last step.
 
         Raises:
-            Interrupted: after a signal, with everything saved.
-            UserError: when a loss, gradient or statistic is not finite; the last checkpoint is from before.
+            Interrupted: after a signal, when everything is saved.
+            UserError: when a loss, gradient or statistic is not finite; the newest checkpoint is from before.
         """
         progress = Progress(self.step, self.config.steps)
         lines = JsonLines(self.run.metrics) if rank() == 0 else None
@@ -103,9 +103,9 @@ class Trainer:
                 sink.close()
 
     def _steps(self, stop: StopRequest, progress: Progress, lines: JsonLines | None, sinks: list[Sink]) -> bool:
-        """Run steps until the last one, a signal or early stopping; say whether early stopping ended the run."""
+        """Run steps to the last one, a signal or early stopping; return whether early stopping ended the run."""
         if self._evaluation_missing():
-            self._evaluate(sinks, stop)  # a signal had cut it short
+            self._evaluate(sinks, stop)  # a signal had interrupted it
         speed = Speed(self.step)
         signum, over = max_over_ranks(stop.signum), self._early_stop()  # all ranks leave at the same step
         while self.step < self.config.steps and not over and not signum:
@@ -117,8 +117,8 @@ class Trainer:
             if self._due(self.config.evaluate_every):
                 self._evaluate(sinks, stop)
                 over = self._early_stop()
-                speed = Speed(self.step)  # speed is of training alone
-            signum = max_over_ranks(stop.signum)  # asked once a step: a later signal ends the next step
+                speed = Speed(self.step)  # the speed of training, without measurements
+            signum = max_over_ranks(stop.signum)  # read once per step: a later signal ends the next step
             if self._due(self.config.checkpoint_every) or signum or over:
                 if lines:
                     lines.sync()
@@ -126,7 +126,7 @@ class Trainer:
         return over
 
     def _step(self) -> Metrics:
-        """Run one optimizer step, or drop it where a loss, gradient or statistic is not finite."""
+        """Run one optimizer step; drop it if a loss, gradient or statistic is not finite."""
         metrics, active = self._gradients()
         judged = {said: value for name in active for said, value in self.groups[name].judged(metrics).items()}
         judged["statistic"] = sum_over_ranks(self.stage.statistic())
@@ -167,7 +167,7 @@ class Trainer:
         return metrics, list(sums)
 
     def _apply(self, active: list[str]) -> Metrics:
-        """Change weights, codebook and averages by a step's gradients and statistics."""
+        """Update weights, codebook and averages from the gradients and statistics of a step."""
         rate = learning_rate(self.step, self.config) * self.dropped.back_off
         for name in active:
             self.groups[name].step(rate)
@@ -177,7 +177,7 @@ class Trainer:
         return metrics | {"learning_rate": torch.tensor(rate)}
 
     def _terms(self, metrics: Metrics) -> Metrics:
-        """Return the terms of the losses."""
+        """Return the metrics that are terms of a loss."""
         of_groups = {group.metric(name) for group in self.groups.values() for name in ("loss", "gradient_norm")}
         return {name: value for name, value in metrics.items() if name not in of_groups}
 
@@ -201,14 +201,14 @@ class Trainer:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Hold the averaged weights in rank 0's modules, in eval mode, for the duration; every rank must call."""
+        """Put the averaged weights into rank 0's modules, in eval mode, for the block; every rank must call."""
         with ExitStack() as stack, torch.no_grad():
             for group in self.groups.values():
                 stack.enter_context(group.averaged())
             yield
 
     def _evaluate(self, sinks: list[Sink], stop: StopRequest) -> None:
-        """Measure, draw, and save the model if it is the best so far; after a signal, leave it to ``resume``."""
+        """Measure, draw, and save the model if it is the best so far; after a signal, ``resume`` does this."""
         with self._averaged():
             if rank() or stop:
                 return
@@ -227,7 +227,7 @@ class Trainer:
             sink.write(self.step, "validation", values)
 
     def _save(self) -> None:
-        """Write the model, then the checkpoint: a run resumes from the checkpoint, so its model must be there."""
+        """Write the model, then the checkpoint: every checkpoint must have its model."""
         with self._averaged():
             if rank() == 0:
                 self.stage.save(self.run.model, self.step)

@@ -1,4 +1,4 @@
-"""Where metrics go: JSON lines always, a progress bar or plain lines, TensorBoard if asked."""
+"""Sinks of metrics: JSON lines, a progress bar or plain lines, and TensorBoard on request."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from vqvae.screen import say, stderr
 
 
 def rounded(value: float) -> float:
-    """Round to the seven digits that records keep."""
+    """Round a value to seven significant digits, as in the records."""
     return float(f"{value:.7g}")
 
 
@@ -25,12 +25,12 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Flush and let go."""
+        """Flush and close."""
         ...
 
 
 class JsonLines:
-    """One JSON object a line, flushed at each."""
+    """Writes one JSON object per line; every line is flushed."""
 
     def __init__(self, path: Path) -> None:
         self.file = open(path, "a", buffering=1)
@@ -41,7 +41,7 @@ class JsonLines:
         self.file.write(json.dumps({"step": step, "split": split, **kept}) + "\n")
 
     def sync(self) -> None:
-        """See the lines to the disk, so that a checkpoint has its metrics after a power cut too."""
+        """Flush the lines to the disk, so that the metrics up to a checkpoint survive a power cut."""
         os.fsync(self.file.fileno())
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class JsonLines:
 
 
 class Progress:
-    """A bar on a terminal and in a notebook, plain lines elsewhere."""
+    """A bar on a terminal or in a notebook; plain lines elsewhere."""
 
     def __init__(self, start: int, steps: int) -> None:
         self.steps = steps
@@ -64,7 +64,7 @@ class Progress:
             self.bar.update()
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
-        """Show the metrics that the table of metrics marks for the log."""
+        """Show the metrics whose rows in the table of metrics have ``in_log``."""
         names = [metric.name for metric in METRICS.values() if metric.in_log and metric.name in values]
         shown = "  ".join(f"{name} {values[name]:.4g}" for name in names)
         if self.bar is None:

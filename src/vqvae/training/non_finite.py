@@ -1,4 +1,4 @@
-"""Steps whose loss, gradient or statistic is not finite: what happens to them, and how many there were."""
+"""What to do with a step whose loss, gradient or codebook statistic is NaN or infinite."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from vqvae.errors import UserError
 
-GIVE_UP_AFTER = 20  # dropped steps in a row: the cause does not pass by itself
+GIVE_UP_AFTER = 20  # dropped steps in a row: the cause does not go away by itself
 
 
 def all_finite(*values: Tensor) -> bool:
-    """Say whether scalars on one device are all finite; waits for the device once."""
+    """Return whether all scalars, on one device, are finite; this waits for the device once."""
     return bool(torch.stack([value.detach().float() for value in values]).isfinite().all())
 
 
@@ -22,7 +22,7 @@ class NonFiniteGuard:
     """Counts the steps that were dropped because a value was not finite.
 
     Attributes:
-        how: the run's ``training.non_finite``.
+        how: the setting ``training.non_finite`` of the run.
         all: number of dropped steps.
         in_a_row: number of dropped steps since the last step that was not dropped.
     """
@@ -33,18 +33,18 @@ class NonFiniteGuard:
 
     @property
     def back_off(self) -> float:
-        """The factor on the learning rate: under ``back_off``, every dropped step halves it for the whole run."""
+        """The factor of the learning rate: with ``back_off``, each dropped step halves it for good."""
         return 0.5**self.all if self.how == "back_off" else 1.0
 
     def drop(self, step: int, values: Mapping[str, Tensor]) -> None:
-        """Count the step ``step`` (from 1) as dropped.
+        """Count a step as dropped.
 
         Args:
-            step: that is dropped.
-            values: scalars of the step by name; the message names those that are not finite.
+            step: number of the step, from 1.
+            values: the scalars of the step by name; the message names the scalars that are not finite.
 
         Raises:
-            UserError: under ``stop``, or at the twentieth dropped step in a row.
+            UserError: with ``stop``, or at the twentieth dropped step in a row.
         """
         self.all += 1
         self.in_a_row += 1

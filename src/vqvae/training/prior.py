@@ -1,4 +1,4 @@
-"""The second stage: a prior over the codes of a trained tokenizer."""
+"""The second stage: train a prior on the codes of a trained tokenizer."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,19 +32,19 @@ _BATCH = 256
 
 
 class PriorStage:
-    """Maximum likelihood on stored codes (arXiv 1711.00937, section 3.2, second stage).
+    """Fits a prior to stored codes by maximum likelihood (arXiv 1711.00937, section 3.3).
 
     Args:
-        config: of the run.
+        config: the config of the run.
         train: the training codes.
         validation: the codes to measure on.
-        engine: where it runs.
-        tokenizer: made the codes, and decodes samples.
+        engine: device, precision and compilation.
+        tokenizer: the tokenizer that made the codes; it decodes samples.
         init: the file of the trained prior to start from; None starts from random weights.
 
     Attributes:
         counts: how often each code occurs at each position of the training codes, int64 [h, w, n, K].
-        baselines: what the validation codes cost by these counts alone, in bits per code.
+        baselines: the unigram baselines on the validation codes, in bits per code.
     """
 
     criterion = "bits_per_code_prior"
@@ -121,7 +121,7 @@ class PriorStage:
         return torch.zeros((), device=self.engine.device)
 
     def drop_step(self) -> None:
-        """Do nothing: a prior notes nothing."""
+        """Do nothing: a prior collects no statistics."""
 
     def after_step(self, step: int) -> Metrics:
         """Return no metrics: nothing follows a prior's step."""
@@ -136,7 +136,7 @@ class PriorStage:
         return nats / codes.codes[0, rows].numel()
 
     def evaluate(self) -> dict[str, float]:
-        """Measure validation codes, as many training codes in the same way, and the baselines."""
+        """Measure validation codes and, in the same way, as many training codes; add the baselines."""
         nats, train_nats = self._nats_per_code(self.validation), self._nats_per_code(self.train)
         return {
             "bits_per_code_prior": nats / log(2),
@@ -146,7 +146,7 @@ class PriorStage:
         }
 
     def draw(self, run: Run, step: int) -> None:
-        """Save decoded samples, one class a row where there are classes."""
+        """Save decoded samples; a prior with classes draws one class per row."""
         labels = labels_in_turn(range(SAMPLES), self.prior.num_classes)
         codes = sample(self.prior, SAMPLES, labels=labels, device=self.engine.device)
         pixels = pixels_from_images(self.tokenizer.model.decode(codes)).cpu()

@@ -1,4 +1,4 @@
-"""What a prior's training needs before its first step: its recipe, its tokenizer, and the codes of both splits."""
+"""Prepare the training of a prior: its recipe, its tokenizer, and the codes of both splits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,14 +19,14 @@ from vqvae.training.run_data import RunData
 
 
 def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[str, Any]) -> RunConfig:
-    """Read a prior's recipe; settings of the data that it does not have are those of the tokenizer's run.
+    """Read a prior's recipe. Settings of the data that it does not have are taken from the tokenizer's run.
 
-    So by default, a prior is measured on the validation images of its tokenizer, which neither was trained on.
+    So by default, a prior is measured on the validation images of its tokenizer. Neither was trained on them.
 
     Args:
         tokenizer: the tokenizer's run directory or model file, or the model file that was read already.
-        recipe: as ``load_config`` takes it.
-        overrides: as ``load_config`` takes them.
+        recipe: the recipe, as ``load_config`` takes it.
+        overrides: values of keys, as ``load_config`` takes them.
 
     Raises:
         UserError: as ``load_config``, and when there is no tokenizer at the path.
@@ -54,10 +54,10 @@ def prior_stage(
 ) -> PriorStage:
     """Encode both splits, or take their codes from the cache, and make the stage.
 
-    The counts of the training codes are written to the run, and what codes cost by these counts alone is printed.
+    The counts of the training codes are written to the run. The unigram baselines are printed.
 
     Raises:
-        UserError: when the tokenizer is for images of another number of channels.
+        UserError: when the tokenizer is for images with another number of channels.
     """
     channels = tokenizer.model.channels
     if channels != data.train.shape[0]:
@@ -66,7 +66,7 @@ def prior_stage(
             f"set --data.channels {channels}"
         )
     views = config.data.augmentation(config.training.seed)
-    with in_turn(local_rank() == 0):  # the first rank of a host stores codes, the others find them
+    with in_turn(local_rank() == 0):  # the first rank of a host fills the cache, then the others read it
         train, validation = (
             code_set(tokenizer.model, tokenizer.card.identity, images, views=seen, device=engine.device)
             for images, seen in ((data.train, views), (data.validation, Augmentation()))

@@ -1,7 +1,6 @@
-"""A run: the directory that holds one training."""
+"""A run: the directory of one training."""
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,25 +17,26 @@ from vqvae.errors import UserError, what_failed
 from vqvae.files import make_first_free, read_records, remove_leftovers, write_atomically, write_json
 from vqvae.interruption import Interrupted
 from vqvae.ownership import file_locks, owned
+from vqvae.processors import processors
 from vqvae.run_directory import RunDirectory
 from vqvae.version import VERSION
 
 
 class Run(RunDirectory):
-    """A run directory that is claimed, begun and gone on with by one process at a time."""
+    """A run directory. One process at a time owns it and writes to it."""
 
     @classmethod
     @contextmanager
     def claimed(cls, out: str | None, name: str) -> "Iterator[Run]":
-        """Own a new run directory: ``out``, or the first free one of ``runs/name``, ``runs/name-2``, ...
+        """Own a new run directory: ``out``, or the first free one of ``runs/NAME``, ``runs/NAME-2``, ...
 
-        It is a run once it has its ``config.yaml``; a directory made here that got none is removed again, and one
-        whose owner died before that is free.
+        The directory is a run once it has ``config.yaml``. If the block ends before that, a directory that was
+        made here is removed. If the owner dies before that, the directory is free.
 
         Raises:
             UserError: when ``out`` exists and is not free, is owned by another process, or cannot be made.
         """
-        file_locks()  # without which nothing is made
+        file_locks()  # raises before anything is written, on systems without file locks
         path, made = _make(out, name)
         with owned(path):
             _check_free(path)
@@ -51,10 +51,10 @@ class Run(RunDirectory):
     @classmethod
     @contextmanager
     def opened(cls, path: str) -> "Iterator[tuple[Run, RunConfig]]":
-        """Own an existing run, and clear away what its last owner left half-written, if it was killed.
+        """Own an existing run, and remove the half-written files of a killed owner.
 
         Raises:
-            UserError: when there is none at the path, or another process owns it.
+            UserError: when there is no run at the path, or another process owns it.
         """
         run = cls(Path(path)).check()
         with owned(run.path):
@@ -63,19 +63,19 @@ class Run(RunDirectory):
             yield run, run.read_config()
 
     def read_config(self) -> RunConfig:
-        """Read what the run was told.
+        """Read the run's config.
 
         Raises:
-            UserError: when it is not a run's config.
+            UserError: when the file is not the config of a run.
         """
         return config_from(read_yaml(self.config), str(self.config))
 
     @contextmanager
     def report_failures(self) -> Iterator[None]:
-        """Say in one line what ended a training from outside, and how it goes on.
+        """Report a failure or a signal that ends the block in one line, which says how to continue.
 
         Raises:
-            UserError: for any OSError: a full disk, a directory that is not ours to write in, a broken device.
+            UserError: for any OSError: a full disk, a directory without write permission, a broken device.
             Interrupted: for a signal.
         """
         try:
@@ -88,7 +88,7 @@ class Run(RunDirectory):
             raise Interrupted(stop.signum, f"{stop}; {self._how_to_go_on()}") from None
 
     def _repr_png_(self) -> bytes | None:
-        """Return the newest reconstructions or samples of the training, which a notebook shows for the run."""
+        """Return the newest reconstructions or samples; a notebook shows them for the run."""
         pictures = sorted(self.samples.glob("*.png"))
         return pictures[-1].read_bytes() if pictures else None
 
@@ -96,13 +96,13 @@ class Run(RunDirectory):
         return f"go on with: vqvae resume {self.path}" if self.exists else "start again; nothing was begun"
 
     def begin(self, config: RunConfig) -> None:
-        """Make the claimed directory a run."""
+        """Make the owned directory a run: write its config."""
         self.checkpoints.mkdir(exist_ok=True)
         self.samples.mkdir(exist_ok=True)
         write_atomically(self.config, to_yaml(config).encode())
 
     def change(self, config: RunConfig, step: int, changes: Sequence[Change]) -> None:
-        """Go on with another config from a step on, and note what changed in ``changes.jsonl``."""
+        """Replace the config from a step on, and record the changes in ``changes.jsonl``."""
         lines = self.changes.read_bytes() if self.changes.exists() else b""
         for change in changes:
             record = {"step": step, "key": change.key, "before": change.before, "after": change.after}
@@ -111,7 +111,7 @@ class Run(RunDirectory):
         write_atomically(self.config, to_yaml(config).encode())
 
     def write_environment(self, **more: Any) -> None:
-        """Record what the run was made with."""
+        """Record versions, machine and command of the run."""
         write_json(
             self.environment,
             {
@@ -119,7 +119,7 @@ class Run(RunDirectory):
                 "torch": torch.__version__,
                 "python": platform.python_version(),
                 "platform": platform.platform(),
-                "cores": os.cpu_count(),
+                "processors": processors(),
                 "threads": torch.get_num_threads(),
                 "command": " ".join(["vqvae", *sys.argv[1:]]),
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -128,18 +128,18 @@ class Run(RunDirectory):
         )
 
     def measured_at(self, step: int) -> bool:
-        """Say whether held-out rows were measured after ``step`` steps."""
+        """Return whether validation images were measured after ``step`` steps."""
         records = read_records(self.metrics)
         return any((record["step"], record.get("split")) == (step, "validation") for record in records)
 
     def keep_metrics_until(self, step: int) -> None:
-        """Drop the metrics after a step: a run that resumes at it writes them again."""
+        """Drop the metrics after a step: a run that resumes at the step writes them again."""
         kept = [json.dumps(record) for record in read_records(self.metrics) if record["step"] <= step]
         write_atomically(self.metrics, "".join(line + "\n" for line in kept).encode())
 
 
 def _make(out: str | None, name: str) -> tuple[Path, bool]:
-    """Return a run's directory and whether it was made just now."""
+    """Return the run directory, and whether it was made by this call."""
     path = Path("runs") / name if out is None else Path(out)
     try:
         if out is None:
@@ -155,7 +155,7 @@ def _make(out: str | None, name: str) -> tuple[Path, bool]:
 def _check_free(path: Path) -> None:
     run = RunDirectory(path)
     if path.is_dir() and not run.exists:
-        # a lock but no config: its owner died before the run began
+        # a lock but no config: the owner died before the run began
         if run.lock.exists() or not any(path.iterdir()):
             return
     if path.exists():
@@ -165,7 +165,7 @@ def _check_free(path: Path) -> None:
 
 def _remove_empty(run: RunDirectory, *, made: bool) -> None:
     with suppress(OSError):
-        if list(run.path.iterdir()) == [run.lock]:  # else the lock says that the rest is free
+        if list(run.path.iterdir()) == [run.lock]:  # otherwise the lock stays and marks the directory as free
             run.lock.unlink()
             if made:
                 run.path.rmdir()

@@ -1,4 +1,4 @@
-"""The images of a run: its training and its validation split, checked against each other and recorded in the run.
+"""The images of a run: the training and the validation split, which are checked and recorded in the run.
 
 Training never opens the test split.
 """
@@ -36,9 +36,9 @@ def load_run_data(
     """Load both splits and print one line about each.
 
     Args:
-        config: which images.
+        config: the settings of the data.
         given: an object as ``vqvae.data.load`` takes it, in place of ``config.spec``.
-        multiple_of: what height and width must be multiples of.
+        multiple_of: number that height and width must be multiples of.
         classes: whether the training images must have classes.
 
     Raises:
@@ -62,10 +62,10 @@ def load_run_data(
 
 
 def record_run_data(run: RunDirectory, data: RunData) -> None:
-    """Write the run's ``data.json``; where it is there already, first check that the images are the same.
+    """Write the run's ``data.json``. If it exists already, first check that the images are the same.
 
     Raises:
-        UserError: when the images differ between hosts, or from those that the run began with.
+        UserError: when the images differ between hosts, or from the images that the run began with.
     """
     for name, images in data._asdict().items():
         if broadcast(images.fingerprint) != images.fingerprint:
@@ -83,7 +83,7 @@ def record_run_data(run: RunDirectory, data: RunData) -> None:
 
 
 def _recorded(run: RunDirectory, split: str) -> str:
-    """Return the fingerprint of a split that the run began with."""
+    """Return the fingerprint of the split with which the run began."""
     record = read_json(run.data).get(split)
     if not isinstance(record, dict) or "fingerprint" not in record:
         raise UserError(f"{run.data}: damaged: it does not say which {split} images the run began with")

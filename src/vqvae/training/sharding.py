@@ -31,16 +31,18 @@ class Shardable(Protocol):
     def sharding_units(self) -> Sequence[nn.Module]:
         """Return the modules whose weights are gathered one module at a time.
 
-        A module that contains another comes after it. What is in no unit stays whole on every rank.
+        If one unit contains another, the inner one comes first. Parameters outside all units stay whole on every
+        rank.
         """
         ...
 
 
 def sharded(model: nn.Module) -> nn.Module:
-    """Return a copy of a module to train with; the weights of its sharding units are sharded, the rest is shared.
+    """Return a copy of a module for training. The weights of its sharding units are sharded.
 
-    A tokenizer's quantizer stays whole on every rank: its update reads and writes codebooks in place, and the
-    codebooks of all ranks must be equal to the bit. Parameters without an element stay whole too.
+    All other tensors are those of the module itself. A tokenizer's quantizer stays whole on every rank: its update
+    reads and writes codebooks in place, and the codebooks of all ranks must be bit-equal. Parameters without
+    elements stay whole too.
 
     Raises:
         TypeError: when the module has no ``sharding_units``.
@@ -48,7 +50,7 @@ def sharded(model: nn.Module) -> nn.Module:
     """
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
         raise UserError(f"--training.shard needs torch 2.13 or later; this is {torch.__version__}")
-    # FSDP hooks outputs; a view that is changed in place later would lose its hook, and nothing here does so
+    # FSDP puts hooks on outputs. A view that is changed in place would lose its hook; no view is changed here
     warnings.filterwarnings("ignore", r"FSDP2-wrapped module .* returned a view")
     tensors = [*model.parameters(), *model.buffers()]
     trained = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})  # copies modules, not tensors
@@ -59,11 +61,11 @@ def sharded(model: nn.Module) -> nn.Module:
         parameters = list(unit.parameters())
         for parameter in parameters:
             if not isinstance(parameter, DTensor):  # else it belongs to a unit inside this one
-                parameter.data = parameter.data.contiguous()  # FSDP requires it; channels-last is given up
+                parameter.data = parameter.data.contiguous()  # FSDP requires it, so channels-last is given up
         fully_shard(unit, mesh=mesh, ignored_params={p for p in parameters if not p.numel()})
         assert isinstance(unit, FSDPModule)
-        # each rank's loss is already multiplied by its share of the batch, so gradients are summed; gloo has no
-        # other way
+        # each rank's loss is multiplied by its fraction of the batch, so gradients are summed, not averaged; gloo
+        # can only sum
         unit.set_gradient_divide_factor(1.0)
         unit.set_force_sum_reduction_for_comms(True)
     return trained
@@ -72,14 +74,14 @@ def sharded(model: nn.Module) -> nn.Module:
 class ShardedWeights:
     """This rank's slices of a module's weights.
 
-    The slices are plain tensors in FSDP's own memory, so optimizer, averages and norms work on them as on any
-    tensors. The module itself keeps its shapes and what is not sharded; it holds weights only in ``in_module``.
+    The slices are plain tensors in FSDP's memory, so the optimizer, the averages and the norms use them like any
+    tensors. The sharded parameters of the module itself are empty, except inside ``in_module``.
 
     Args:
-        module: the module that is trained, the same on all ranks; its sharded weights move to ``trained``.
+        module: the module that is trained, equal on all ranks; its sharded weights move to ``trained``.
 
     Attributes:
-        trained: the copy of the module to run in training.
+        trained: the copy of the module that runs in training.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -105,14 +107,14 @@ class ShardedWeights:
             parameter.data = parameter.data.new_empty(0)
 
     def _fill(self, name: str) -> Tensor:
-        """Give a parameter of the module its memory back; return the memory."""
+        """Allocate memory for a parameter of the module; return the memory."""
         parameter = self.emptied[name]
         parameter.data = torch.empty_like(self.like[name], device=parameter.device)
         return parameter.data
 
     @torch.no_grad()
     def reduce(self, scalars: Mapping[str, Tensor], limit: float, *, norm: str) -> dict[str, Tensor]:
-        """Take the gradients that FSDP has summed, sum the others and the scalars, clip the whole gradient."""
+        """Take the gradients that FSDP has summed, sum the other gradients and the scalars, clip the gradient."""
         for name, shard in self.shards.items():
             gradient, shard.grad = shard.grad, None
             self.parameters[name].grad = gradient.to_local() if isinstance(gradient, DTensor) else None
@@ -133,7 +135,7 @@ class ShardedWeights:
         return whole[rank() * each : (rank() + 1) * each]
 
     def whole(self, name: str, part: Tensor) -> Tensor:
-        """Return the rows of all ranks, on rank 0 in the host's memory: the device then holds one whole tensor."""
+        """Return the rows of all ranks, on rank 0 in host memory; a device holds one whole tensor at a time."""
         if name not in self.shards or not part.ndim:
             return part
         gathered = gather_rows(part.detach())
@@ -153,7 +155,7 @@ class ShardedWeights:
 
     @contextmanager
     def in_module(self) -> Iterator[None]:
-        """Gather the weights into rank 0's module for the duration, one parameter at a time."""
+        """Gather the weights into rank 0's module for the block, one parameter at a time."""
         try:
             for name in self.emptied:
                 whole = self.whole(name, self.parameters[name])

@@ -1,4 +1,4 @@
-"""What the loop trains: a tokenizer or a prior, as named groups of parameters with a loss each."""
+"""A stage: what the loop trains, as named groups of parameters with a loss each."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vqvae.training.run import Run
 
-MODEL = "model"  # the group whose module is what the run makes
+MODEL = "model"  # the group of the tokenizer or prior that the run trains
 Metrics = dict[str, Tensor]
 
 
@@ -16,9 +16,9 @@ class Trainable(NamedTuple):
     """A module whose parameters have a loss and an optimizer of their own.
 
     Attributes:
-        module: with ``sharding_units()`` where its weights may be sharded over ranks.
-        learning_rate: as a multiple of ``training.learning_rate``.
-        betas: of AdamW.
+        module: the module; it has ``sharding_units()`` if its weights may be sharded over ranks.
+        learning_rate: the learning rate, as a multiple of ``training.learning_rate``.
+        betas: the betas of AdamW.
         frozen: parts of the module that stay in eval mode. Their parameters have ``requires_grad`` False.
     """
 
@@ -29,11 +29,11 @@ class Trainable(NamedTuple):
 
 
 class StepLosses(NamedTuple):
-    """What the rows of a batch give.
+    """The losses and metrics of a batch.
 
     Attributes:
-        by_group: the scalar that each group minimises. A group without a loss at a step stays as it is.
-        metrics: of the batch, scalars.
+        by_group: the scalar that each group minimises. A group without a loss at this step does not change.
+        metrics: the metrics of the batch, scalars.
     """
 
     by_group: Mapping[str, Tensor]
@@ -41,11 +41,11 @@ class StepLosses(NamedTuple):
 
 
 class Stage(Protocol):
-    """What is trained.
+    """A tokenizer or a prior in training.
 
     Attributes:
-        groups: what has a loss of its own, by name; ``model`` is the first.
-        criterion: the metric of ``evaluate`` that is lowest for the best model.
+        groups: the modules that have a loss of their own, by name; ``model`` is the first.
+        criterion: the metric of ``evaluate`` that selects the best model; lower is better.
     """
 
     groups: dict[str, Trainable]
@@ -60,25 +60,25 @@ class Stage(Protocol):
         ...
 
     def losses(self, step: int, rows: Tensor, epochs: Tensor) -> StepLosses:
-        """Return the losses and the metrics of a batch, all means over its rows, finite where there are no rows.
+        """Return the losses and metrics of a batch. They are means over its rows, and finite if it has no rows.
 
         Args:
-            step: from 0; which groups have a loss depends on nothing else.
+            step: the step, from 0; it alone decides which groups have a loss.
             rows: int64 [B].
-            epochs: of the rows, int64 [B].
+            epochs: the epochs of the rows, int64 [B].
         """
         ...
 
     def statistic(self) -> Tensor:
-        """Return a scalar that is finite if everything is finite that ``after_step`` learns from and changes."""
+        """Return a scalar that is finite if all values are finite that ``after_step`` reads and changes."""
         ...
 
     def drop_step(self) -> None:
-        """Forget what the step's forward passes noted for ``after_step``."""
+        """Discard the statistics that the step's forward passes collected for ``after_step``."""
         ...
 
     def after_step(self, step: int) -> Metrics:
-        """Do what follows an optimizer step, such as the codebook's update."""
+        """Do the work after an optimizer step, such as the update of the codebook; return its metrics."""
         ...
 
     def evaluate(self) -> dict[str, float]:
@@ -86,9 +86,9 @@ class Stage(Protocol):
         ...
 
     def draw(self, run: Run, step: int) -> None:
-        """Save pictures of what the model does."""
+        """Save reconstructions or samples as a picture."""
         ...
 
     def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
-        """Write the model to a file, with the criterion's value where it was measured."""
+        """Write the model to a file, with the value of the criterion if it was measured."""
         ...

@@ -1,4 +1,4 @@
-"""Whole trainings: from a config to a finished run, and from a run that was stopped to its end."""
+"""Start a run from a config, or resume it, and train it to its end."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,18 +36,18 @@ def train(
 ) -> Run:
     """Start a new run and train it to its end.
 
-    It works in a thread too; signals then end the program without saving, and ``resume`` goes on from the newest
-    checkpoint.
+    It may be called in a thread. Signals then end the program without saving, and ``resume`` continues from the
+    newest checkpoint.
 
     Args:
-        config: of either stage.
-        out: the run directory; None makes ``runs/name``, or the next free ``runs/name-2``, ...
-        name: of the recipe.
-        tokenizer: for a prior, the file at ``config.tokenizer`` where it was read already.
+        config: the config of a tokenizer or of a prior.
+        out: the run directory; None takes ``runs/NAME``, or the next free one of ``runs/NAME-2``, ...
+        name: the name of the recipe.
+        tokenizer: for a prior, the file at ``config.tokenizer`` if it was read already.
         data: an object as ``vqvae.data.load`` takes it, in place of ``config.data.spec``.
 
     Raises:
-        UserError: for anything the user can mend, before anything is written where possible.
+        UserError: for every mistake that the user can mend; if possible, before anything is written.
         Interrupted: after a signal, with everything saved.
     """
     config = checked(config, "config")
@@ -83,13 +83,13 @@ def train(
 
 
 def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects | None = None) -> Run:
-    """Continue a run from its newest checkpoint; without changes, exactly as if it had never stopped.
+    """Continue a run from its newest checkpoint; without changes, the result is that of an uninterrupted run.
 
     Args:
         path: the run directory.
         changes: new values of keys from here on, as the overrides of ``load_config``. The run's config keeps them,
-            and its ``changes.jsonl`` says at which step each was made.
-        data: for a run that was trained on an object in Python, the same object.
+            and its ``changes.jsonl`` records the step of each change.
+        data: for a run that was trained on an object in Python: the same object.
 
     Raises:
         UserError: when there is no run at the path, its data have changed, its checkpoint does not fit, or a key
@@ -110,7 +110,7 @@ def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects
 
 @contextmanager
 def _claimed(out: str | None, name: str) -> Iterator[Run]:
-    """Own a new run directory; rank 0 owns it for all ranks and tells them which one it is."""
+    """Own a new run directory; rank 0 owns it for all ranks and sends them its path."""
     if rank():
         yield Run(Path(broadcast("")))
         return

@@ -1,4 +1,4 @@
-"""The first stage: images to codes and back."""
+"""The first stage: train a tokenizer on images."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -24,19 +24,19 @@ from vqvae.training.initial import freeze, start_tokenizer
 from vqvae.training.run import Run
 from vqvae.training.stage import MODEL, Metrics, StepLosses, Trainable
 
-ESTIMATION_ROWS = 2048  # training rows that buffers of the likelihood are estimated on
+ESTIMATION_ROWS = 2048  # training images on which buffers of the likelihood are estimated
 _BATCH = 256
 _LEAST_VARIANCE = 1e-12
 
 
 class TokenizerStage:
-    """Equation 3 of arXiv 1711.00937 on batches of images, plus the terms that the run's ``losses`` add to it.
+    """Minimises equation 3 of arXiv 1711.00937 and the terms of the run's ``losses`` on batches of images.
 
     Args:
-        config: of the run.
+        config: the config of the run.
         train: the training images.
         validation: the images to measure on.
-        engine: where it runs.
+        engine: device, precision and compilation.
         init: the file of the trained tokenizer to start from; None starts from random weights.
     """
 
@@ -61,7 +61,7 @@ class TokenizerStage:
         if init is not None:
             start_tokenizer(tokenizer, init, config, train)
         variance = train.pixel_variance
-        # constant images have none: their loss is then the plain squared error
+        # constant images have no variance: their loss is the plain squared error
         tokenizer.pixel_variance.fill_(variance if variance > _LEAST_VARIANCE else 1.0)
         self.tokenizer: VQVAE = tokenizer.to(
             device=engine.device,
@@ -71,12 +71,12 @@ class TokenizerStage:
         frozen = freeze(self.tokenizer, config.freeze)
         self.groups = {MODEL: Trainable(self.tokenizer, frozen=frozen), **self.extra.groups}
         self.likelihood = self.tokenizer.likelihood
-        self._estimated: tuple[int, dict[str, Tensor]] = (-1, {})  # the last step of an estimate, and the estimate
+        self._estimated: tuple[int, dict[str, Tensor]] = (-1, {})  # step of the last estimate, and the estimate
         batch = rank_slice(torch.arange(training.batch_size // training.accumulate))
         self.encoder, self.decoder = self._compiled(len(batch))
 
     def _compiled(self, batch: int) -> tuple[Network, Network]:
-        # the quantizer stays out of the graph: its search is exact in eager float32, and already tiled
+        # the quantizer is not compiled: its search is exact in eager float32, and is tiled already
         _, height, width = self.train.shape
         factor, channels = self.tokenizer.factor, self.tokenizer.quantizer.channels
         images = self._images(torch.zeros(batch, *self.train.shape, dtype=torch.uint8))
@@ -88,7 +88,7 @@ class TokenizerStage:
         )
 
     def train_on(self, modules: Mapping[str, nn.Module]) -> None:
-        """Run the networks of these copies in ``losses``; the quantizer stays the tokenizer's own."""
+        """Run the networks of these copies in ``losses``; the quantizer is still the tokenizer's own."""
         tokenizer = modules[MODEL]
         assert isinstance(tokenizer, VQVAE)
         self.encoder, self.decoder = tokenizer.encoder, tokenizer.decoder
@@ -112,11 +112,11 @@ class TokenizerStage:
         return self.train.rows_at_step(step, batch_size=training.batch_size, seed=training.seed)
 
     def _own(self, rows: Tensor) -> Tensor:
-        """Return what this rank will be given of a batch, all micro-batches together."""
+        """Return this rank's rows of a batch, of all micro-batches."""
         return torch.cat([rank_slice(part) for part in rows.chunk(self.config.training.accumulate)])
 
     def losses(self, step: int, rows: Tensor, epochs: Tensor) -> StepLosses:
-        """Return the objective on the rows of a batch and the losses of other groups; the terms are metrics."""
+        """Return the objective of a batch and the losses of the other groups; their terms are metrics."""
         views = self.config.data.augmentation(self.config.training.seed)
         images = self._images(views.of(self.train.pixels_of(rows), rows, views.choose(rows, epochs)))
         with self.engine.autocast():
@@ -139,11 +139,11 @@ class TokenizerStage:
         return StepLosses({MODEL: metrics.pop("total"), **own}, metrics)
 
     def statistic(self) -> Tensor:
-        """Return a scalar that is finite if the codebook and all that it is about to learn from are."""
+        """Return a scalar that is finite if the codebook and the statistics for its next update are finite."""
         return statistic_of(self.tokenizer)
 
     def drop_step(self) -> None:
-        """Forget what the codebook was about to learn from."""
+        """Discard the statistics for the codebook's next update."""
         forget(self.tokenizer)
 
     def after_step(self, step: int) -> Metrics:
@@ -154,13 +154,13 @@ class TokenizerStage:
         return self.tokenizer.quantizer.update(revive=revive)
 
     def _decoded_training_images(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield parameters of the likelihood and pixels of the first training rows, batch by batch."""
+        """Yield batches of the first training images: parameters of the likelihood, and pixels."""
         for pixels in self.train.some(ESTIMATION_ROWS).split(_BATCH):
             codes = self.tokenizer.encode(self._images(pixels))
             yield self.tokenizer.decode_parameters(codes), pixels
 
     def evaluate(self) -> dict[str, float]:
-        """Measure the first validation rows; the gradients on the first batch of them."""
+        """Measure the first validation images; gradients are measured on the first batch."""
         models = Models(self.tokenizer)
         measurement = Measurement(models, measured_in("validation"))
         pixels = self.validation.pixels[:MEASURED_ROWS]
@@ -173,17 +173,17 @@ class TokenizerStage:
         }
 
     def draw(self, run: Run, step: int) -> None:
-        """Save the first held-out images above their reconstructions."""
+        """Save the first validation images above their reconstructions."""
         pixels = self.validation.pixels[:32]
         codes = self.tokenizer.encode(self._images(pixels))
         reconstruction = pixels_from_images(self.tokenizer.decode(codes)).cpu()
         save_png(pairs(pixels, reconstruction), run.samples / f"reconstructions-{step:08d}.png")
 
     def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
-        """Write the tokenizer; what its likelihood estimates is estimated anew on the first training rows."""
+        """Write the tokenizer, with the likelihood's buffers estimated on the first training images."""
         if self._estimated[0] != step:
             self._estimated = step, self.tokenizer.likelihood.estimate(self._decoded_training_images())
-        # beside the state, not in it: what a run is must not depend on when it was saved
+        # the estimate goes into the file, not into the module: a run must not depend on when it was saved
         estimated = {f"likelihood.{name}": value for name, value in self._estimated[1].items()}
         card = tokenizer_card(
             self.config.model, classes=self.train.classes, image_shape=self.train.shape, step=step

@@ -1,4 +1,4 @@
-"""Averaged weights: the weights that are evaluated, sampled from and saved in model files."""
+"""Averaged weights, which are measured, sampled from and saved in model files."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 class WeightEMA:
     """An exponential moving average of parameters (Polyak averaging).
 
-    The decay grows from 0.1 to its final value, ``min(decay, (1 + t) / (10 + t))``, so the average forgets the
-    starting weights early in training. Buffers are not averaged.
+    The decay at step t is ``min(decay, (1 + t) / (10 + t))``. It grows from 0.1 to its final value, so that the
+    initial weights lose their influence early in training. Buffers are not averaged.
 
     Args:
-        parameters: to average, by name.
-        decay: the share of the average that is kept at each step, in [0, 1); 0 keeps the latest weights.
+        parameters: the parameters to average, by name.
+        decay: final decay, in [0, 1): the factor of the old average at each step; 0 takes the latest weights.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -25,20 +25,20 @@ class WeightEMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Add the parameters after optimizer step ``step`` (from 0) to the average."""
+        """Update the average with the parameters after optimizer step ``step``, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = [p.detach() for p in self.parameters.values()]
         torch._foreach_lerp_(list(self.weights.values()), current, 1 - decay)  # pyright: ignore
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Continue from saved averages; KeyError or RuntimeError where they are another module's."""
+        """Load saved averages; KeyError or RuntimeError if they do not fit."""
         for name, own in self.weights.items():
             own.copy_(weights[name])
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Hold the averages in the parameters for the duration."""
+        """Put the averages into the parameters for the block."""
         self._swap()
         try:
             yield

@@ -1,7 +1,7 @@
-"""The weights of a module that this rank holds, all of them or a slice; and how the ranks' gradients are summed.
+"""The weights of a module that this rank holds, whole or sharded, and the sum of the ranks' gradients.
 
-The loop, the averages and the checkpoints use ``Weights`` alone. In this file every rank holds the whole module;
-in ``sharding.py`` every rank holds a slice of each parameter.
+The loop, the averages and the checkpoints use the protocol ``Weights``. With ``WholeWeights``, every rank holds
+the whole module. With ``ShardedWeights`` (``sharding.py``), every rank holds a slice of each parameter.
 """
 
 import math
@@ -18,9 +18,9 @@ class Weights(Protocol):
     """The weights of a module that this rank trains.
 
     Attributes:
-        module: the module that is measured and written.
-        parameters: what this rank holds of each parameter, by the parameter's name in the module, in order.
-        nbytes: of the whole module's parameters.
+        module: the module that is measured and saved.
+        parameters: this rank's part of each parameter, by name, in the order of the module.
+        nbytes: number of bytes of all parameters of the whole module.
     """
 
     module: nn.Module
@@ -28,20 +28,20 @@ class Weights(Protocol):
     nbytes: int
 
     def reduce(self, scalars: Mapping[str, Tensor], limit: float, *, norm: str) -> dict[str, Tensor]:
-        """Leave the gradient of the whole batch in the parameters; every rank must call.
+        """Sum gradients over ranks, so that they are those of the whole batch; every rank must call.
 
         Args:
-            scalars: what this rank adds to each sum over ranks, one scalar at least.
-            limit: the gradient is scaled down where its norm is larger; 0 for no limit.
-            norm: the name for the gradient's norm.
+            scalars: this rank's summands of further sums over ranks, at least one.
+            limit: a gradient with a larger norm is scaled down to this norm; 0 for no limit.
+            norm: the name of the gradient's norm in the result.
 
         Returns:
-            The sums of the scalars, and the gradient's norm before it was scaled down.
+            The sums of the scalars, and the gradient's norm before scaling.
         """
         ...
 
     def part(self, name: str, whole: Tensor) -> Tensor:
-        """Return this rank's slice of a tensor of a parameter or buffer, such as the parameter's average."""
+        """Return this rank's slice of a tensor that belongs to a parameter or buffer, such as its average."""
         ...
 
     def whole(self, name: str, part: Tensor) -> Tensor:
@@ -49,11 +49,11 @@ class Weights(Protocol):
         ...
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Load the state of a whole module; RuntimeError where it is another module's."""
+        """Load the state of a whole module; RuntimeError if the state does not fit."""
         ...
 
     def in_module(self) -> AbstractContextManager[None]:
-        """Hold the whole weights in rank 0's ``module`` for the duration; every rank must call."""
+        """Put the whole weights into rank 0's ``module`` for the block; every rank must call."""
         ...
 
 
@@ -76,11 +76,11 @@ class WholeWeights:
         return summed | {norm: nn.utils.clip_grad_norm_(learning, limit or math.inf)}
 
     def part(self, name: str, whole: Tensor) -> Tensor:
-        """Return the tensor: each rank holds the whole of it."""
+        """Return the tensor: each rank holds the whole tensor."""
         return whole
 
     def whole(self, name: str, part: Tensor) -> Tensor:
-        """Return the tensor: it is whole."""
+        """Return the tensor: it is whole already."""
         return part
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -88,5 +88,5 @@ class WholeWeights:
         self.module.load_state_dict(state)
 
     def in_module(self) -> AbstractContextManager[None]:
-        """Do nothing: the parameters are the module's own."""
+        """Do nothing: the parameters are those of the module."""
         return nullcontext()
