@@ -1,16 +1,16 @@
-# `make demo` runs the main job on embedded data; `make test` runs the tests; `make torture` runs their long forms,
-# or some: `make torture CHECKS="kill owners"`. Each sets everything up, with the versions of constraints.txt.
-# `make test-newest` and `make test-oldest` run the tests with the newest and the oldest versions that
-# pyproject.toml allows; `make pins` renews constraints.txt: docs/dependencies.md.
+# `make demo` trains both stages on built-in images; `make test` runs the tests; `make torture` runs the long checks,
+# and `make torture CHECKS="kill owners"` runs some of them. Each command first installs the versions of
+# constraints.txt into .venv. `make test-newest` and `make test-oldest` run the tests with the newest and the oldest
+# versions that pyproject.toml allows; `make pins` rewrites constraints.txt (docs/dependencies.md).
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# `make pins` moves every pin but torch's: a new torch is a decision, `make pins TORCH=2.14.1`
+# `make pins` moves every pin except torch's; `make pins TORCH=2.14.1` chooses another torch
 TORCH  ?= $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' constraints.txt)
-# more for pip in test-newest, such as `make test-newest WITH=torch==2.13.0` where its newest build is too large
+# further arguments of pip in test-newest, such as `make test-newest WITH=torch==2.13.0`
 WITH   ?=
 
-# one for what is installed, one for what builds our wheel: pip asks for both since 25.3
+# one variable for installed packages, one for packages that build wheels: pip reads both since 25.3
 pinned_by = PIP_CONSTRAINT=$(1) PIP_BUILD_CONSTRAINT=$(1)
 COMPILE = .venv-pins/bin/uv pip compile --quiet --python-version 3.11 --strip-extras --no-header \
 	--annotation-style line
@@ -46,7 +46,7 @@ test-newest: check-python
 	.venv-newest/bin/python -m pip list
 	.venv-newest/bin/python -m pytest
 
-# the oldest of what we ask for, the newest of what that asks for
+# the oldest versions of our dependencies, with the newest versions of what they depend on
 test-oldest: .venv-pins/bin/uv
 	$(PYTHON) -m venv --clear .venv-oldest
 	$(COMPILE) --resolution lowest-direct --extra dev pyproject.toml -o .venv-oldest/constraints.txt >/dev/null
@@ -54,7 +54,7 @@ test-oldest: .venv-pins/bin/uv
 	.venv-oldest/bin/python -m pip list
 	.venv-oldest/bin/python -m pytest
 
-# one version for every Python and system; what torch's CUDA builds bring along is torch's own to pin
+# one version for every Python and system; torch itself pins the packages of its CUDA builds
 pins: .venv-pins/bin/uv
 	echo 'torch==$(TORCH)' >.venv-pins/torch.txt
 	$(COMPILE) --universal --fork-strategy fewest --upgrade --extra dev --extra cuda \

@@ -1,4 +1,4 @@
-"""Exit 1 where a package is installed that constraints.txt does not pin, or at another version."""
+"""Exit with 1 if an installed package is not pinned in constraints.txt, or is installed in another version."""
 
 import re
 import sys
@@ -16,5 +16,6 @@ found = {_plain(each.name): each.version.split("+")[0] for each in distributions
 others = sorted(found.keys() - {"pip", "vqvae-toolkit"})
 wrong = [f"{name} {found[name]}: pinned {pins.get(name)}" for name in others if pins.get(name) != found[name]]
 if wrong:
-    sys.exit("\n".join([*wrong, "not what constraints.txt pins: `make pins`, or `make clean` for a new .venv"]))
-print(f"{len(others)} packages, each as pinned")
+    advice = "run `make pins` to pin these versions, or `make clean` for a new .venv"
+    sys.exit("\n".join([*wrong, f"these packages differ from constraints.txt: {advice}"]))
+print(f"{len(others)} packages, all as pinned in constraints.txt")

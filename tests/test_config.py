@@ -86,7 +86,7 @@ def test_the_datas_base_fills_what_the_recipe_leaves_open(tmp_path: Path) -> Non
     [
         ({"model.quantizer.kind": "emma"}, "model.quantizer"),
         ({"training.steps": "-1"}, "training.steps: must be an integer above 0, got -1"),
-        ({"training.steps": "many"}, "training.steps: 'many' is no whole number such as 10000, 1e4 or 10k"),
+        ({"training.steps": "many"}, "training.steps: 'many' is not a whole number such as 10000, 1e4 or 10k"),
         ({"trainin.steps": "3"}, "unknown key 'trainin'; did you mean 'training'"),
         ({"data.size": "wide"}, "data.size"),
         ({"model.factor": "3"}, "model.network.factor: must be 2, 4, 8, 16 or 32, got 3"),

@@ -122,19 +122,31 @@ class Config:
         Raises:
             ValueError: names the argument, its range and its value.
         """
-        types = get_type_hints(cls, include_extras=True)
-        for name, value in arguments.items():
-            try:
-                TypeAdapter(types[name], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
-            except ValidationError as error:
-                first = error.errors()[0]
-                key = ".".join([name, *map(str, first["loc"])])
-                raise ValueError(refusal(key, types[name], first)) from None
+        check_values(get_type_hints(cls, include_extras=True), arguments)
 
     @classmethod
     def meanings(cls) -> dict[str, str]:
         """Return what each setting means, from the docstrings of this config and of the class it is nested in."""
         return meanings_of(cls)
+
+
+def check_values(types: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse values that are not of their types.
+
+    Args:
+        types: the type of each value by name, with its range: ``Count``, ``Fraction``, ...
+        values: by name.
+
+    Raises:
+        ValueError: names the value, its range and what was given.
+    """
+    for name, value in values.items():
+        try:
+            TypeAdapter(types[name], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join([name, *map(str, first["loc"])])
+            raise ValueError(refusal(key, types[name], first)) from None
 
 
 def meanings_of(config: type) -> dict[str, str]:

@@ -70,7 +70,7 @@ def codes_from(card: ModelCard, path: Path) -> tuple[CodeSpec, int]:
         spec = _SPEC.validate_python(card.build.get("codes"))
         return spec, _COUNT.validate_python(card.build.get("num_classes"))
     except ValidationError:
-        raise UserError(f"{path}: damaged: its card does not say which codes it models") from None
+        raise UserError(f"{path}: damaged: its card does not describe the codes that it models") from None
 
 
 def tokenizer_card(

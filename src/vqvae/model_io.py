@@ -228,7 +228,7 @@ def _filled(build: Callable[[], M], file: ModelFile) -> M:
         with torch.device("meta"):  # no memory: a card may ask for any amount
             shapes = {name: tensor.shape for name, tensor in build().state_dict().items()}
         if any(name in file.state and file.state[name].shape != shape for name, shape in shapes.items()):
-            raise ValueError("of other shapes")
+            raise ValueError("a tensor has another shape")
         model = build()
         model.load_state_dict(file.state)
     except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
@@ -243,7 +243,7 @@ def _check_counts(build: Mapping[str, Any], most: int) -> None:
         if isinstance(value, dict):
             _check_counts(value, most)  # pyright: ignore[reportUnknownArgumentType]
         elif key in ("residual_blocks", "layers", "depth", "groups") and value > most:
-            raise ValueError(f"{key} {value:.3g}, but {most} tensors")
+            raise ValueError(f"{key} {value:.3g}, but the file has {most} tensors")
 
 
 def describe(path: str | Path) -> str:

@@ -92,7 +92,7 @@ def _header(metadata: Mapping[str, str] | None, path: Path, kind: str, version: 
 def _check(header: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
     """Remove the checksum from the header and compare it with the checksum of the content."""
     if header.pop("crc32", None) != _checksum(header, tensors):
-        raise FormatError(f"{path}: damaged: its checksum is not that of its content; restore or make it again")
+        raise FormatError(f"{path}: damaged: its checksum does not match; restore the file or make it again")
 
 
 def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:

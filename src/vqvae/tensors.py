@@ -1,4 +1,4 @@
-"""The words of the project as types: pixels, images, codes, and what a quantizer returns."""
+"""The types of the project: pixels, images, codes, and the result of a quantizer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,15 +37,16 @@ class CodeSpec:
 
 
 class Quantized(NamedTuple):
-    """What a quantizer makes of the encoder's output (arXiv 1711.00937, equations 1 to 3).
+    """The result of a quantizer (arXiv 1711.00937, equations 1 to 3).
 
     Attributes:
-        z_q: float [B, D, h, w], the chosen codebook vectors, bit for bit; the gradient passes straight through.
-        codes: int64 [B, h, w, n], indices into the codebook, ``n`` codes a position.
-        codebook_loss: scalar, ``mean (sg[z_e] - e)^2``: trains the codebook alone; 0 where it is not learned
-            by gradient. Without a codebook, what keeps the codes in use instead, weighted by the quantizer: the
-            entropies of LFQ and BSQ, the KL of a Gumbel posterior. The objective adds it as it is.
-        commitment_loss: scalar, ``mean (z_e - sg[e])^2``: trains the encoder alone; beta is not in it.
+        z_q: float [B, D, h, w], the chosen codebook vectors, bit for bit. The gradient passes straight through.
+        codes: int64 [B, h, w, n], indices into the codebook, ``n`` codes per position.
+        codebook_loss: scalar, ``mean (sg[z_e] - e)^2``, which trains the codebook alone; 0 if the codebook is not
+            learned by gradient. Quantizers without a codebook return the term that keeps their codes in use, with
+            its weight: the entropies of LFQ and BSQ, the KL of a Gumbel posterior. The objective adds it without a
+            factor.
+        commitment_loss: scalar, ``mean (z_e - sg[e])^2``, which trains the encoder alone; not multiplied by beta.
     """
 
     z_q: Tensor
@@ -68,11 +69,11 @@ def checked_codes(codes: Tensor, *, codes_per_position: int, num_codes: int, che
     """Return codes as int64 [B, h, w, n].
 
     Args:
-        codes: of any integer type, [B, h, w, n], or [B, h, w] where n = 1.
-        codes_per_position: n.
-        num_codes: K.
-        check_range: whether to look at every code, which waits for the device that holds the codes. Code that is
-            being compiled or exported never looks.
+        codes: of any integer type, [B, h, w, n], or [B, h, w] if n = 1.
+        codes_per_position: number of codes per position n.
+        num_codes: number of codes K.
+        check_range: whether to check the range of every code; this waits for the device of the codes. Code that is
+            being compiled or exported does not check it.
 
     Raises:
         ValueError: for another type or shape, or a code outside 0 .. K - 1.
@@ -96,13 +97,13 @@ def checked_labels(labels: Labels, *, count: int, num_classes: int, check_range:
     """Return one label for each image, int64 [count].
 
     Args:
-        labels: of any integer type, one for each image, or one for all.
-        count: the number of images.
-        num_classes: labels are 0 .. num_classes; the label ``num_classes`` means no class.
-        check_range: whether to look at every label, as in ``checked_codes``.
+        labels: of any integer type, one for each image, or one for all images.
+        count: number of images.
+        num_classes: number of classes; labels are 0 .. num_classes, and ``num_classes`` means no class.
+        check_range: whether to check the range of every label, as in ``checked_codes``.
 
     Raises:
-        ValueError: for another type or shape, a label out of range, or any label where there are no classes.
+        ValueError: for another type or shape, a label out of range, or labels although there are no classes.
     """
     if num_classes == 0:
         raise ValueError("labels were given, but this prior was trained without classes")

@@ -17,7 +17,7 @@ def whole_number(text: str) -> int:
     found = _NUMBER.fullmatch(text.strip())
     number = Decimal(found[1].replace("_", "")) * _FACTORS[found[2]] if found else None
     if number is None or number != number.to_integral_value():
-        raise ValueError(f"'{text[:40]}' is no whole number such as 10000, 1e4 or 10k")
+        raise ValueError(f"'{text[:40]}' is not a whole number such as 10000, 1e4 or 10k")
     if not SMALLEST <= number <= LARGEST:
         raise ValueError(f"{text[:40]} does not fit into 64 bits")
     return int(number)

@@ -1,7 +1,7 @@
 """Run every quantizer on the shards of the same batches in 1, 2 and 4 processes; write what each rank holds.
 
-python quantizer_ranks.py FOLDER: FOLDER/WORLD-RANK.safetensors, with names KIND/STEP/WHAT, where WHAT begins
-with "rows." for a rank's own rows and with "shares." for its share of a sum.
+python -m tests.distributed.quantizer_ranks FOLDER: FOLDER/WORLD-RANK.safetensors, with names KIND/STEP/WHAT, where
+WHAT begins with "rows." for a rank's own rows and with "shares." for its share of a sum.
 """
 
 import sys
@@ -9,30 +9,19 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from forked import fork_ranks
 from safetensors.torch import save_file
+from tests.distributed.forked import fork_ranks
+from tests.quantizers.kinds import kinds, small
 from torch import Tensor
 
 from vqvae import noise
 from vqvae.data import rows_at_step
 from vqvae.distributed import gather_rows, process_group, rank, rank_slice, sum_over_ranks, world_size
-from vqvae.quantizers import (
-    BSQ,
-    FSQ,
-    LFQ,
-    CosineQuantizer,
-    EMAQuantizer,
-    GroupedQuantizer,
-    GumbelQuantizer,
-    ProjectedQuantizer,
-    ResidualQuantizer,
-    SimVQ,
-    VectorQuantizer,
-    rotation_trick,
-)
+from vqvae.quantizers import EMAQuantizer, GroupedQuantizer, ResidualQuantizer, VectorQuantizer, rotation_trick
 
 STEPS, BATCH, GRID = 7, 12, (3, 5)
 KEPT = {"revive_every": 2, "revive_below": 0.6}  # updates 2, 4 and 6 revive
+SETTINGS = {**KEPT, "decay": 0.8, "temperature": 1.0, "kl_weight": 0.1, "entropy_weight": 0.1}
 NAN_STEP, EMPTY_STEP = 3, 5
 WORLDS = (1, 2, 4)
 ROWS, ORDER_BATCH = 101, 18  # neither 2 nor 4 ranks divide the batch
@@ -46,21 +35,12 @@ def vq(dim=4, **changes):
     return VectorQuantizer(12, dim, **{**KEPT, **changes})
 
 
-KINDS = {
-    "vq": vq,
+KINDS = {kind: small(type(config), **SETTINGS).build for kind, config in kinds().items()} | {
     "vq-n2-rotation": lambda: vq(codes_per_position=2, estimator=rotation_trick),
-    "ema": ema,
     "ema-more-codes-than-latents": lambda: EMAQuantizer(500, 4, **KEPT),
     "ema-accumulating": lambda: ema(forwards_per_update=2),
-    "cosine": lambda: CosineQuantizer(12, 4, **KEPT),
-    "simvq": lambda: SimVQ(12, 4),
-    "gumbel": lambda: GumbelQuantizer(12, 4, anneal_updates=4, kl_weight=0.1),
-    "fsq": lambda: FSQ((4, 8, 5)),
-    "lfq": lambda: LFQ(5, temperature=1.0),
-    "bsq": lambda: BSQ(5, entropy_weight=0.1, temperature=1.0),
-    "projected": lambda: ProjectedQuantizer(ema(3), 5),
-    "residual": lambda: ResidualQuantizer([ema(), vq(), ema(seed=2)], dropout=0.5, seed=4),
-    "grouped": lambda: GroupedQuantizer([ema(2), vq(3, codes_per_position=2)]),
+    "residual-of-two-kinds": lambda: ResidualQuantizer([ema(), vq(), ema(seed=2)], dropout=0.5, seed=4),
+    "grouped-of-two-kinds": lambda: GroupedQuantizer([ema(2), vq(3, codes_per_position=2)]),
 }
 
 

@@ -7,34 +7,23 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.distributed.quantizer_ranks import KINDS
 
 from vqvae import noise
+from vqvae.quantizers.tracker import CodebookTracker
 
-SCRIPT = Path(__file__).parent / "quantizer_ranks.py"
-KINDS = (
-    "vq",
-    "vq-n2-rotation",
-    "ema",
-    "ema-more-codes-than-latents",
-    "ema-accumulating",
-    "cosine",
-    "simvq",
-    "gumbel",
-    "fsq",
-    "lfq",
-    "bsq",
-    "projected",
-    "residual",
-    "grouped",
-)
-REVIVING = ("vq", "vq-n2-rotation", "ema", "ema-accumulating", "cosine", "projected", "residual", "grouped")
+ROOT = Path(__file__).parents[2]
+REVIVING = [
+    kind for kind, make in KINDS.items() if any(isinstance(part, CodebookTracker) for part in make().modules())
+]
 
 
 @pytest.fixture(scope="session")
 def held(tmp_path_factory):
     """What each rank of 1, 2 and 4 holds: tensors by name, in lists by rank, by the number of ranks."""
     folder = tmp_path_factory.mktemp("ranks")
-    done = subprocess.run([sys.executable, SCRIPT, folder], capture_output=True, text=True, timeout=240)
+    command = [sys.executable, "-m", "tests.distributed.quantizer_ranks", folder]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     return {
         world: [load_file(folder / f"{world}-{rank}.safetensors") for rank in range(world)] for world in (1, 2, 4)

@@ -201,5 +201,5 @@ def test_a_network_without_a_loss_of_its_own_is_refused(
     train_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(Patches, "own_loss")
-    with pytest.raises(NotImplementedError, match="Patches has parameters, but defines no own_loss"):
+    with pytest.raises(NotImplementedError, match="Patches has parameters, but does not define own_loss"):
         train_tokenizer(tmp_path / "run", losses="[{kind: patches}]")

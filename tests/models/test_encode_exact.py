@@ -134,7 +134,7 @@ def test_the_copies_in_float64_are_made_once_and_go_with_the_model(balanced, ima
 
 
 def test_exact_codes_of_a_model_in_training_are_refused(balanced, images):
-    with pytest.raises(ValueError, match=r"^exact codes are those of a model in eval mode: call eval\(\) first$"):
+    with pytest.raises(ValueError, match=r"^exact codes need a model in eval mode: call eval\(\) first$"):
         balanced.train().encode(images, exact=True)
 
 

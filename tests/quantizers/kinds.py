@@ -55,6 +55,12 @@ def kinds() -> dict[str, QuantizerConfig]:
 
 
 @cache
+def shipped() -> dict[str, QuantizerConfig]:
+    """Return a small config of each kind of the package itself."""
+    return {kind: config for kind, config in kinds().items() if type(config).__module__.startswith("vqvae.")}
+
+
+@cache
 def variants() -> dict[str, QuantizerConfig]:
     """Return configs of all kinds, of their words, of several codes a position, and of kinds inside kinds."""
     return {name: config for kind in kinds() for name, config in _variants(kind) if can_be_built(config)}

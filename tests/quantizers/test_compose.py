@@ -161,7 +161,7 @@ def test_a_kind_goes_into_a_stack_where_it_states_its_scale_and_is_refused_with_
     if layers[0].residual_scale is not None:
         assert ResidualQuantizer(layers).codes_per_position == 2 * layers[0].codes_per_position
         return
-    with pytest.raises(ValueError, match=f"{type(layers[0]).__name__} does not go into a stack: ") as refused:
+    with pytest.raises(ValueError, match=f"{type(layers[0]).__name__} cannot be stacked: ") as refused:
         ResidualQuantizer(layers)
     assert layers[0].no_residual_because in str(refused.value)
 

@@ -4,17 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from tests.quantizers.kinds import kinds
 
 from vqvae import load_tokenizer
 from vqvae.config import load_config
 from vqvae.files import read_records
 
-KINDS = [
-    "vq", "ema", "cosine", "simvq", "gumbel", "fsq", "lfq", "bsq", "projected", "residual", "grouped",
-]  # fmt: skip
 
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_it_trains_by_name_and_loads_again(kind: str, train_tokenizer: Any, tmp_path: Any) -> None:
     run = train_tokenizer(tmp_path / kind, model__quantizer__kind=kind)
     records = list(read_records(run.metrics))

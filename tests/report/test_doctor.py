@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tests.quantizers.kinds import shipped
 
 from vqvae.cli import main
 from vqvae.config import load_config, to_mapping, to_yaml
@@ -199,9 +200,7 @@ def test_few_draws_from_many_codes_are_no_dead_codes() -> None:
     assert told(curves({}, validation), **{"model__quantizer__num_codes": "65536"}) == []
 
 
-@pytest.mark.parametrize(
-    "kind", ["vq", "ema", "cosine", "simvq", "gumbel", "fsq", "lfq", "bsq", "residual", "grouped", "projected"]
-)
+@pytest.mark.parametrize("kind", shipped())
 def test_the_advice_for_unused_codes_is_an_option_of_every_quantizer(kind: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(
         to_yaml(load_config("cifar10", "tokenizer", {"model.quantizer.kind": kind}))

@@ -72,7 +72,7 @@ def test_pairs_put_each_reconstruction_right_below_its_original() -> None:
     ids=["none", "channels", "no batch", "float"],
 )
 def test_what_is_not_pixels_is_refused(pixels: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="want uint8"):
+    with pytest.raises(ValueError, match="expected uint8"):
         grid(pixels)
 
 

@@ -63,7 +63,7 @@ def test_a_variation_keeps_the_first_codes_of_each_position_and_all_outside_its_
 
 @pytest.mark.parametrize("depth", [-1, 2])
 def test_a_depth_that_leaves_nothing_to_draw_is_refused(any_prior, depth):
-    with pytest.raises(ValueError, match=f"depth {depth}: must be 0 to 1, as there are 2 codes a position"):
+    with pytest.raises(ValueError, match=f"depth {depth}: must be 0 to 1, as there are 2 codes per position"):
         vary(any_prior, random_codes(2), depth=depth)
 
 

@@ -203,7 +203,7 @@ def test_a_checkpoint_of_another_model_is_refused(train_tokenizer: Any, tmp_path
     other = train_tokenizer(tmp_path / "other", model__width="24")
     path = checkpoint_path(run.checkpoints, 12)
     path.write_bytes(checkpoint_path(other.checkpoints, 12).read_bytes())
-    with pytest.raises(UserError, match="a checkpoint of another model"):
+    with pytest.raises(UserError, match="does not fit the model that config"):
         resume(str(run.path))
 
 

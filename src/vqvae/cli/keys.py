@@ -113,7 +113,8 @@ def keys_page(takes: str) -> str:
             if key.name in (shown or [key.name]) and key.name not in ("tokenizer", "init")
         ]
         if keys or (group.kind and shown is None):
-            entries = (_entry(key, width, with_default=shown is None) for key in keys)
+            with_default = shown is None and not (takes == "prior" and group.name == "data")
+            entries = (_entry(key, width, with_default=with_default) for key in keys)
             lines += ["", *_title(group, width, takes), *(line for entry in entries for line in entry)]
     return "\n".join(lines)
 

@@ -91,7 +91,7 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text[:40]}' is no number") from None
+        raise argparse.ArgumentTypeError(f"'{text[:40]}' is not a number") from None
 
 
 def path(text: str) -> str:
@@ -119,6 +119,6 @@ def choice(*words: str) -> Callable[[str], str]:
             return text
         found = closest(text, words)
         meant = f"; did you mean {found}?" if found else ""
-        raise argparse.ArgumentTypeError(f"'{text[:40]}' is none of {', '.join(words)}{meant}")
+        raise argparse.ArgumentTypeError(f"'{text[:40]}' is not one of {', '.join(words)}{meant}")
 
     return read

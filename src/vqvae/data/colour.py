@@ -1,4 +1,4 @@
-"""Colour profiles: an image is read with the colours that a viewer shows."""
+"""Colour profiles: images are converted to sRGB, so that they have the colours that a viewer shows."""
 
 import io
 from functools import lru_cache
@@ -11,7 +11,7 @@ _PROFILED_MODES = ("RGB", "RGBA", "CMYK")
 def to_srgb(image: Image.Image) -> Image.Image:
     """Convert an image from the colour profile that its file embeds to sRGB.
 
-    An image without a profile, with a broken one, or in grey stays as it is; so does one whose profile is sRGB's.
+    An image is not changed if it has no profile, a broken one or that of sRGB, or if it is grey.
     """
     profile = image.info.get("icc_profile")
     if not isinstance(profile, bytes) or not profile:
@@ -25,13 +25,13 @@ def to_srgb(image: Image.Image) -> Image.Image:
         return image
     try:
         return transform.apply(image)
-    except (ImageCms.PyCMSError, ValueError, OSError):  # the pixels are whole, whatever the profile says
+    except (ImageCms.PyCMSError, ValueError, OSError):  # the profile is broken, but the pixels are not
         return image
 
 
 @lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform of a profile to sRGB, or None where it changes nothing or the profile is broken."""
+    """Return the transform from a profile to sRGB, or None if it changes nothing or the profile is broken."""
     output = "RGB" if mode == "CMYK" else mode
     try:
         embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -43,7 +43,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     except (ImageCms.PyCMSError, ValueError, OSError, TypeError):
         return None
     pairs = zip(before.tobytes(), after.tobytes(), strict=True)
-    # most profiles are sRGB's under many names: such a pass would only round
+    # most profiles are sRGB under some name: their transform would only round
     return transform if any(abs(a - b) > 2 for a, b in pairs) else None
 
 
@@ -54,7 +54,7 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 @lru_cache(maxsize=1)
 def _colours() -> Image.Image:
-    """Return colours from all over the cube, a pixel each."""
+    """Return an image with colours from the whole RGB cube."""
     levels = (0, 32, 64, 128, 192, 255)
     colours = bytes(value for r in levels for g in levels for b in levels for value in (r, g, b))
     return Image.frombytes("RGB", (len(levels) ** 2, len(levels)), colours)

@@ -1,8 +1,8 @@
-"""The outlines of the embedded shapes as signed distances, after Inigo Quilez, "2D distance functions".
+"""Signed distance functions of the built-in shapes, after Inigo Quilez, "2D distance functions".
 
-Each takes x to the right and y upwards, float64 [...], and returns the distance to the outline, negative inside.
-Every outline lies within the unit circle, so a shape of radius r fits wherever that circle fits.
-(https://iquilezles.org/articles/distfunctions2d)
+A function takes x to the right and y upwards, float64 [...], and returns the distance to the outline, which is
+negative inside. Every outline lies within the unit circle, so a shape of radius r lies within a circle of radius
+r. (https://iquilezles.org/articles/distfunctions2d)
 """
 
 import math
@@ -16,7 +16,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Outline(NamedTuple):
-    """A signed distance, and how far the shape may turn either way, in degrees, before it looks like another."""
+    """A signed distance function, and the largest rotation in degrees at which the shape keeps its class."""
 
     distance: Callable[[Floats, Floats], Floats]
     max_turn: float

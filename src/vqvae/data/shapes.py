@@ -1,11 +1,12 @@
-"""The embedded data set: eight shapes on soft backgrounds, lit from the upper left, drawn from a seed.
+"""The built-in data set: eight shapes on soft backgrounds, lit from the upper left, drawn from a seed.
 
-Image ``i`` of a split is a function of (seed, split, i): no file, no network, no state. Outlines are signed
-distances, so edges, shading and shadows are smooth, and every colour is chosen in OKLab, where equal steps of
-lightness and chroma look equal (Bjorn Ottosson, https://bottosson.github.io/posts/oklab).
+Image ``i`` of a split is a function of (seed, split, i), without files or a network. Outlines are signed
+distances, so edges, shading and shadows are smooth. Colours are chosen in OKLab, in which equal steps of lightness
+and chroma look equal (Bjorn Ottosson, https://bottosson.github.io/posts/oklab).
 
-Drawn in NumPy and float64: the last bit of a float32 cosine differs between machines and chunk sizes, and would
-now and then turn a pixel; and NumPy's one thread does not stall where other work holds the cores, as OpenMP's do.
+Images are drawn in NumPy and float64. In float32, the last bit of a cosine depends on the machine and the chunk
+size, which would change some pixels. NumPy runs in one thread, which does not stall on busy cores as OpenMP's
+threads do.
 """
 
 import math
@@ -28,7 +29,7 @@ COUNTS = {"train": 10_000, "test": 2_000}
 
 _SIDE = 32
 _SPLIT_KEYS = {"train": 1, "test": 2}
-# Rows drawn at once: enough for vectorised maths, few enough that the planes stay in the cache.
+# rows that are drawn at once: enough for vectorised arithmetic, few enough for the processor's cache
 _CHUNK = 64
 # The light's direction in the plane, towards the upper left; the shadow falls the other way.
 _LIGHT_X, _LIGHT_Y = -0.55, 0.83
@@ -36,7 +37,7 @@ _SHADOW_X, _SHADOW_Y = 1.2, 1.8
 
 
 class _Scene(NamedTuple):
-    """What one image shows: a uniform number in (0, 1) an attribute, each float64 [n, 1, 1]."""
+    """The attributes of images: uniform numbers in (0, 1), each float64 [n, 1, 1]."""
 
     x: Floats
     y: Floats
@@ -54,7 +55,7 @@ class _Scene(NamedTuple):
 
 
 def shapes(train: int = COUNTS["train"]) -> DataSet:
-    """Return the embedded set: so many training and 2,000 test images, 32x32 RGB, drawn as they are read."""
+    """Return the built-in data set: ``train`` training and 2,000 test images, 32x32 RGB."""
     counts = {**COUNTS, "train": train}
     return DataSet("shapes", {split: partial(_open, split, count) for split, count in counts.items()})
 
@@ -87,9 +88,9 @@ def draw(rows: Tensor, *, split: str, seed: int = 0) -> Tensor:
     """Draw some images of a split; row ``i`` shows class ``i % 8``.
 
     Args:
-        rows: int64 [n], which images.
-        split: "train" or "test", which draw from different keys.
-        seed: another seed, another data set.
+        rows: int64 [n], the rows of the images.
+        split: "train" or "test"; they have different random numbers.
+        seed: seed of the data set.
 
     Returns:
         pixels, uint8 [n, 3, 32, 32].
@@ -135,7 +136,7 @@ def _ground(scene: _Scene) -> Floats:
     column, row = _pixel_centres()
     angle = 2 * math.pi * scene.ground_angle
     along = (column / _SIDE - 0.5) * np.cos(angle) + (row / _SIDE - 0.5) * np.sin(angle)
-    # Far from the shape's hue, so that the shape stands out; dark in a third of the images, light in the others.
+    # the hue differs from the shape's, so that the shape stands out; a third of the backgrounds are dark
     hue = scene.hue + 0.3 + 0.4 * scene.ground_hue
     dark = scene.ground_lightness < 0.33
     lightness = np.where(dark, 0.33 + 0.3 * scene.ground_lightness, 0.67 + 0.2 * scene.ground_lightness)
@@ -149,7 +150,7 @@ def _ground(scene: _Scene) -> Floats:
 def _surface(scene: _Scene, distance: Floats, x: Floats, y: Floats) -> Floats:
     """Return the shape's colour at every pixel, [n, 3, 32, 32]: saturated, lit from one side."""
     chroma = 0.15 + 0.06 * scene.chroma
-    # Yellow is mud unless it is light: the lift is centred on its hue, 0.28 of a turn.
+    # a dark yellow looks muddy, so colours near its hue, 0.28 of a turn, are lighter
     lift = np.maximum(np.cos(2 * math.pi * (scene.hue - 0.28)), 0) ** 3
     lightness = 0.6 + 0.12 * scene.lightness + 0.11 * lift
     base = _srgb(lightness, chroma, scene.hue)
@@ -158,7 +159,7 @@ def _surface(scene: _Scene, distance: Floats, x: Floats, y: Floats) -> Floats:
     facing = (_LIGHT_X * x + _LIGHT_Y * y)[:, None]
     colour = _mix(base, shade, _smoothstep(0.1, -1.1, facing))
     colour = _mix(colour, light, _smoothstep(0.0, 1.1, facing))
-    # The rim turns away from the viewer and darkens a little.
+    # the rim is darker, as it faces away from the viewer
     return colour * (1 - 0.16 * _smoothstep(-2.0, 0.3, distance))[:, None]
 
 

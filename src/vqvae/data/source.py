@@ -1,4 +1,4 @@
-"""The one shape that every kind of data takes before decoding: items in order, with labels beside them."""
+"""Sources: encoded images in order, with labels. Every data format is read as a source."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ Rows = NDArray[np.int64]
 
 
 class Item(NamedTuple):
-    """One image before decoding: the name the user knows it by, and its content."""
+    """An encoded image: the name that messages use, and the content."""
 
     name: str
     content: Content
@@ -27,18 +27,17 @@ class Source:
     """The encoded images of one split.
 
     Attributes:
-        count: how many images.
-        items: ``items(rows)`` yields the items of some rows, int64 [n] ascending, reading as it goes.
+        count: number of images.
+        items: ``items(rows)`` yields the items of some rows, int64 [n] ascending; it reads them one by one.
         names: yields one name for each row. A hash of the names decides which rows are held out for testing.
-        files: ``files(rows)`` yields the names and sizes of the files that hold some rows. A change of these
-            lines shows that the data have changed.
-        origin: in words, which files or rows these are.
+        files: ``files(rows)`` yields lines with the names and sizes of the files that hold some rows. If the lines
+            differ, the data have changed.
+        origin: in words, the files or rows that the images come from.
         labels: int64 [count], indices into ``classes``, or None.
         classes: the class names; empty without labels.
-        fixed_classes: whether every split of the data set has the same classes, whatever images it holds: they
-            are part of the format, or the files list them.
-        ends: ascending, the rows at which pieces end that are cheapest to read whole; None where every row costs
-            the same.
+        fixed_classes: whether all splits of the data set have the same classes, because the format or the files
+            list them.
+        ends: ascending, the rows at which pieces end that should be read whole; None if rows can be read singly.
         left_out: in words, what was found beside the images and not read, and why.
     """
 
@@ -54,7 +53,7 @@ class Source:
     left_out: tuple[str, ...] = ()
 
     def subset(self, rows: Rows, origin: str | None = None) -> "Source":
-        """Return the source of some rows, int64 [n] ascending; ``origin`` says in words which rows they are."""
+        """Return a source of some rows, int64 [n] ascending; ``origin`` describes the rows in words."""
 
         def items(some: Rows) -> Iterator[Item]:
             return self.items(rows[some])
@@ -87,7 +86,8 @@ def by_file(rows: Rows, sizes: Sequence[int]) -> Iterator[tuple[int, int, Rows]]
     """Divide rows, ascending, among files that hold ``sizes`` rows each.
 
     Yields:
-        The file's index, the row at which it begins, and the rows within it, ascending; only files that hold any.
+        The index of a file, the row at which it begins, and the rows within it, ascending; for files with such
+        rows.
     """
     first = 0
     for index, size in enumerate(sizes):
@@ -98,7 +98,7 @@ def by_file(rows: Rows, sizes: Sequence[int]) -> Iterator[tuple[int, int, Rows]]
 
 
 def lines_of_files(files: Sequence[tuple[Path, str, int]], rows: Rows) -> Iterator[str]:
-    """Yield a line for each file that holds some of the rows: its name and size, and which rows where not all.
+    """Yield a line for each file with some of the rows: its name and size and, if not all rows, a hash of them.
 
     Args:
         files: path, name and number of rows of each file.
@@ -110,7 +110,7 @@ def lines_of_files(files: Sequence[tuple[Path, str, int]], rows: Rows) -> Iterat
 
 
 def rows_hash(rows: Rows, count: int) -> str:
-    """Return nothing for all of ``count`` rows, and a hash of the row numbers for some of them."""
+    """Return a hash of the rows; the empty text for all of ``count`` rows."""
     return "" if len(rows) == count else f" rows {hashlib.sha256(rows.astype('<i8').tobytes()).hexdigest()}"
 
 
@@ -124,7 +124,7 @@ def _only(names: Iterable[str], rows: Rows) -> Iterator[str]:
 
 
 def printable(name: str) -> str:
-    """Return a name with escapes for what a line of text cannot show: control characters and broken UTF-8."""
+    """Return a name with escapes for control characters and broken UTF-8, which a line of text cannot show."""
     if name.isprintable():
         return name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

@@ -24,7 +24,7 @@ class LikelihoodConfig(Config):
 
     def build(self, *, channels: int) -> Likelihood:
         """Make the likelihood for images of C channels."""
-        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its likelihood")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define build, which makes the likelihood")
 
 
 class Likelihood(nn.Module):
@@ -46,7 +46,7 @@ class Likelihood(nn.Module):
     @property
     def out_channels(self) -> int:
         """The number of parameters at each pixel: the channels of the decoder's output."""
-        raise NotImplementedError(f"{type(self).__qualname__} does not say its out_channels")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define out_channels")
 
     def pixel_nats(self, parameters: Tensor, pixels: Tensor) -> Tensor:
         """Return terms of -log p(x | z_q) in nats, in the precision of the parameters.

@@ -41,7 +41,7 @@ class Loss(nn.Module):
             images: float32 [B, C, H, W] in [-1, 1].
             reconstruction: float32, the same shape; not clamped.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} defines no forward")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define forward")
 
     def own_loss(self, images: Tensor, reconstruction: Tensor) -> Tensor:
         """Return the scalar that the loss's own parameters minimise; only a loss with parameters needs it.
@@ -50,7 +50,7 @@ class Loss(nn.Module):
             images: float32 [B, C, H, W] in [-1, 1].
             reconstruction: float32, the same shape; detached, so no gradient reaches the decoder.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} has parameters, but defines no own_loss")
+        raise NotImplementedError(f"{type(self).__qualname__} has parameters, but does not define own_loss")
 
     def sharding_units(self) -> list[nn.Module]:
         """Return the modules whose weights are gathered one module at a time when weights are sharded over ranks.
@@ -88,7 +88,7 @@ class LossConfig(Config):
             seed: seed of random numbers, except for the initial weights: torch's generator, which is seeded before
                 the call, draws these.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its loss")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define build, which makes the loss")
 
 
 def build_losses(

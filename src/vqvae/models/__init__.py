@@ -1,4 +1,4 @@
-"""The tokenizer, and what it is trained for."""
+"""The tokenizer and its objective."""
 
 from vqvae.models.objective import Objective as Objective
 from vqvae.models.objective import objective as objective

@@ -1,4 +1,4 @@
-"""Codes that depend on the image alone: near-ties are decided by the encoder in float64."""
+"""Exact codes, which depend on the image alone: the encoder in float64 decides near-ties."""
 
 import copy
 from collections.abc import Sequence
@@ -33,18 +33,18 @@ class ExactCodes(NamedTuple):
 def encode_exact(encoder: nn.Module, quantizer: Quantizer, images: Tensor) -> ExactCodes:
     """Encode images so that batch size, threads and device cannot change a code.
 
-    A float32 convolution sums in an order that depends on the shape of its batch, the number of threads and the
-    machine, and at a near-tie between two codes the last bit decides. So the error of z_e is measured against
-    float64 on the first images. The quantizer says at which positions an error of 16 times that could change a
-    code. The images that have such positions are encoded again, one by one, in float64. The error of float64 is
-    10^9 times smaller than a float32 step, so all codes are those of the float64 encoder.
+    The order of the sums in a float32 convolution depends on the batch size, the number of threads and the
+    machine. At a near-tie between two codes, the last bit decides. So the error of z_e is measured against float64
+    on the first images. The quantizer marks the positions at which an error 16 times as large could change a code.
+    Images with such positions are encoded again in float64, one by one. The error of float64 is 10^9 times smaller
+    than that of float32, so all codes are those of the float64 encoder.
 
-    The float64 copies of encoder and quantizer are kept for as long as the encoder lives; each call gives them the
-    weights of the moment.
+    The float64 copies of encoder and quantizer are kept as long as the encoder exists. Each call copies the
+    current weights into them.
 
     Args:
-        encoder: in eval mode, with float32 weights; encoders of other types are run plainly.
-        quantizer: in eval mode.
+        encoder: the encoder, in eval mode, with float32 weights; an encoder of another type gives plain codes.
+        quantizer: the quantizer, in eval mode.
         images: float [B, C, H, W].
     """
     device = images.device
@@ -72,7 +72,7 @@ class _Float64:
         self.quantizer = copy.deepcopy(quantizer).to(device, torch.float64)
 
     def is_of(self, encoder: nn.Module, quantizer: nn.Module, device: torch.device) -> bool:
-        """Tell whether only weights can have changed since the copies were made."""
+        """Return whether nothing but weights can have changed since the copies were made."""
         modules, tensors = _modules(encoder, quantizer), _tensors(encoder, quantizer)
         return (
             device == self.device
@@ -82,7 +82,8 @@ class _Float64:
         )
 
     def take_weights(self, encoder: nn.Module, quantizer: nn.Module) -> None:
-        # comparing versions would not do: writes through .data leave no trace in them
+        # versions of tensors do not tell whether weights changed: a write through .data leaves the version as it
+        # is
         for own, tensor in zip(_tensors(self.encoder, self.quantizer), _tensors(encoder, quantizer), strict=True):
             own.copy_(tensor)
 
@@ -93,7 +94,7 @@ class _Float64:
         return self.quantizer(self.z_e(images)).codes
 
     def relative_error(self, images: Tensor, z_e: Tensor) -> Tensor:
-        """Return the largest error of a position's vector over the size of its image's: float32, scalar."""
+        """Return the largest error of a position's vector relative to the size of z_e: float32, scalar."""
         error = (self.z_e(images) - z_e.to(self.device, torch.float64)).norm(dim=1).flatten(1).amax(1)
         return (error / _sizes(z_e).to(error)).amax().to(z_e.device, torch.float32)
 
@@ -102,7 +103,7 @@ _COPIES: WeakKeyDictionary[nn.Module, _Float64] = WeakKeyDictionary()
 
 
 def _float64_of(encoder: nn.Module, quantizer: Quantizer, device: torch.device) -> _Float64:
-    """Return the float64 copies, with the present weights; they are made anew where more than weights differs."""
+    """Return the float64 copies with the current weights; new copies are made if more than weights has changed."""
     on = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
     module = cast(nn.Module, quantizer)
     found = _COPIES.get(encoder)

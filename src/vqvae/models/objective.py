@@ -1,4 +1,4 @@
-"""What training minimises (arXiv 1711.00937, equation 3), and the constant that it leaves out."""
+"""The training objective (arXiv 1711.00937, equation 3), and the constant KL that it omits."""
 
 from collections.abc import Iterable
 from math import log2, prod
@@ -11,7 +11,7 @@ from vqvae.tensors import CodeSpec, Quantized
 
 
 class Objective(NamedTuple):
-    """The objective and its three terms, scalars; ``commitment`` without its beta."""
+    """The objective and its three terms, scalars; ``commitment`` is not multiplied by beta."""
 
     total: Tensor
     reconstruction: Tensor
@@ -29,22 +29,22 @@ def objective(
     beta: float,
     others: Iterable[tuple[float, Tensor]] = (),
 ) -> Objective:
-    """Return equation 3 for a batch, plus the terms that a run adds to it.
+    """Return equation 3 for a batch, plus the further terms of a run.
 
-    The paper writes sums of squares, ``-log p(x | z_q) + |sg[z_e] - e|^2 + beta |z_e - sg[e]|^2``. Here each term
+    The paper writes sums of squares: ``-log p(x | z_q) + |sg[z_e] - e|^2 + beta |z_e - sg[e]|^2``. Here each term
     is a mean over its elements. The default likelihood, a Gaussian, divides the squared error by the variance of
-    the training images, so that beta and the learning rate mean the same for any image size and contrast. With
-    C*H*W elements an image, ``mean / variance`` is the Gaussian's ``|x - x'|^2 / (2 sigma^2)`` at
-    ``sigma^2 = variance * C*H*W / 2``, up to its constant.
+    the training images, so that beta and the learning rate have the same effect at any image size and contrast.
+    For images of C*H*W elements, ``mean / variance`` is, up to a constant, the Gaussian's ``|x - x'|^2 / (2
+    sigma^2)`` with ``sigma^2 = variance * C*H*W / 2``.
 
     Args:
         images: float [B, C, H, W] in [-1, 1].
         parameters: the decoder's output; for the default likelihood the reconstruction, float [B, C, H, W].
-        quantized: what the quantizer returned.
-        likelihood: p(x | z_q), whose ``loss`` is the reconstruction term; a Gaussian by default.
-        pixel_variance: of the training images.
+        quantized: the quantizer's result.
+        likelihood: p(x | z_q), whose ``loss`` is the reconstruction term; by default, a Gaussian.
+        pixel_variance: the variance of the training images.
         beta: the weight of the commitment term, 0.25 in the paper.
-        others: (weight, scalar) of each further term.
+        others: the weight and the value of each further term.
     """
     likelihood = likelihood or GaussianLikelihood(images.shape[1])
     reconstruction = likelihood.loss(parameters, images, pixel_variance=pixel_variance)
@@ -54,13 +54,13 @@ def objective(
 
 
 def uniform_prior_bits(spec: CodeSpec, image_shape: tuple[int, ...]) -> float:
-    """Return the KL to the uniform prior in bits a dimension: n*h*w*log2 K / (C*H*W).
+    """Return the KL to the uniform prior in bits per dimension: n*h*w*log2 K / (C*H*W).
 
-    The posterior is one-hot, so its KL to a uniform prior over K codes is log K at each of the n*h*w codes
-    (arXiv 1711.00937, section 3.1), whatever the parameters: a constant, which training leaves out.
+    The posterior is one-hot, so its KL to a uniform prior over K codes is log K for each of the n*h*w codes
+    (arXiv 1711.00937, section 3.1). This constant does not depend on the parameters, and the objective omits it.
 
     Args:
-        spec: of the codes.
-        image_shape: (C, H, W).
+        spec: the spec of the codes.
+        image_shape: (C, H, W) of the images.
     """
     return spec.codes_per_image * log2(spec.num_codes) / prod(image_shape)

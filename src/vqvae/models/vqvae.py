@@ -14,26 +14,27 @@ from vqvae.networks import Network, NetworkConfig, PaperNetwork
 from vqvae.quantizers import EMAQuantizer, Quantizer, QuantizerConfig
 from vqvae.tensors import CodeSpec, Quantized, checked_codes, images_from_pixels
 
-_HALF_A_LEVEL = 1 / 255  # of 256 over [-1, 1]: what lies closer to the range than this is the same pixel
+_HALF_A_LEVEL = 1 / 255  # half the distance of two levels in [-1, 1]: a smaller excess does not change the pixel
 
 
 class VQVAE(nn.Module):
-    """Images to codes and back.
+    """A VQ-VAE, which maps images to codes and codes to images.
 
     Args:
-        quantizer: between encoder and decoder; its ``channels`` is the D of z_e.
-        channels: C of the images, 1 or 3.
+        quantizer: the quantizer of z_e; its ``channels`` is the number of channels D of z_e.
+        channels: number of channels C of the images, 1 or 3.
         network: encoder and decoder; by default ``PaperNetwork``.
-        likelihood: p(x | z_q), whose parameters the decoder makes; by default ``GaussianLikelihood``.
+        likelihood: p(x | z_q), whose parameters are the decoder's output; by default ``GaussianLikelihood``.
         **paper: settings of the default network, such as ``width`` and ``factor``.
 
     Attributes:
-        factor: of downsampling: images of H x W pixels have codes at H/factor x W/factor positions.
-        pixel_variance: scalar, the variance of the training images, over all elements in [-1, 1]; what the
-            reconstruction term and NMSE are measured against.
+        factor: downsampling factor: images of H x W pixels have codes at H/factor x W/factor positions.
+        pixel_variance: scalar, the variance of the training images, over all elements in [-1, 1]. The
+            reconstruction loss of the Gaussian and NMSE are divided by it.
 
     Raises:
-        ValueError: for settings of the default network beside a network, and for a likelihood of other channels.
+        ValueError: for settings of the default network together with a network, and for a likelihood of another
+            number of channels.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -86,12 +87,12 @@ class VQVAE(nn.Module):
 
     @property
     def num_codes(self) -> int:
-        """K."""
+        """The number of codes K."""
         return self.quantizer.num_codes
 
     @property
     def codes_per_position(self) -> int:
-        """The n of codes [B, h, w, n]."""
+        """The number of codes per position n."""
         return self.quantizer.codes_per_position
 
     def code_spec(self, height: int, width: int) -> CodeSpec:
@@ -112,7 +113,7 @@ class VQVAE(nn.Module):
         return [*units, *self.likelihood.sharding_units()]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
-        """Return the decoder's output for images, float [B, C, H, W] in [-1, 1], and what was quantized.
+        """Return the decoder's output for images, float [B, C, H, W] in [-1, 1], and the quantizer's result.
 
         The output, float [B, out_channels, H, W], holds the parameters of the likelihood. For the default
         likelihood it is the reconstruction, not yet clamped to [-1, 1].
@@ -124,10 +125,10 @@ class VQVAE(nn.Module):
     def encode(self, images: Tensor, *, exact: bool = False) -> Tensor:
         """Return the codes, int64 [B, H/factor, W/factor, n], of images.
 
-        Plain codes are the nearest to the encoder's output as it is computed. A float32 convolution rounds
-        differently in another batch, on another number of threads or another machine, so a code may differ there
-        at a near-tie: of CIFAR-10's codes at K = 512, about 1 in 5,000 is one. Exact codes depend on nothing but
-        the image; they take longer, most of all for small batches.
+        Plain codes are the codes nearest to the encoder's output. A float32 convolution rounds differently in
+        another batch, with another number of threads or on another machine. So a code at a near-tie may differ
+        there; of the codes of CIFAR-10 with K = 512, about 1 in 5,000 is a near-tie. Exact codes depend on the
+        image alone. They take longer to compute, especially for small batches.
 
         Args:
             images: [B, C, H, W], float in [-1, 1], or uint8 pixels in 0..255, which are mapped to [-1, 1].
@@ -150,7 +151,7 @@ class VQVAE(nn.Module):
             ValueError: in training mode, where the quantizer learns from what it encodes.
         """
         if self.training:
-            raise ValueError("exact codes are those of a model in eval mode: call eval() first")
+            raise ValueError("exact codes need a model in eval mode: call eval() first")
         return encode_exact(self.encoder, self.quantizer, images)
 
     @torch.no_grad()
@@ -178,12 +179,12 @@ class VQVAE(nn.Module):
     def sample_pixels(self, codes: Tensor, *, seed: int = 0, first: int = 0) -> Tensor:
         """Draw pixels, uint8 [B, C, h*factor, w*factor], from p(x | z_q) of codes.
 
-        Image i is a function of its codes and of (seed, i), whatever the batch.
+        Image i is a function of its codes and of (seed, i). It does not depend on the batch.
 
         Args:
-            codes: as ``decode`` takes them.
-            seed: of all images.
-            first: index i of the first image.
+            codes: the codes, as ``decode`` takes them.
+            seed: the seed of all images.
+            first: the index i of the first image.
         """
         parameters = self.decode_parameters(codes)
         count, _, height, width = parameters.shape
@@ -199,12 +200,12 @@ def checked_images(images: Tensor, *, channels: int, factor: int) -> Tensor:
 
     Args:
         images: float in [-1, 1], or uint8 pixels in 0..255, which are mapped to [-1, 1].
-        channels: C.
-        factor: of downsampling, which H and W must be multiples of.
+        channels: number of channels C.
+        factor: downsampling factor; H and W must be multiples of it.
 
     Raises:
-        ValueError: for another shape or type, and for values outside [-1, 1] by more than half a grey level or a
-            rounding error. Code that is being compiled or exported does not look at the values.
+        ValueError: for another shape or type, and for values that exceed [-1, 1] by more than half a grey level or
+            a rounding error. Code that is being compiled or exported does not check the values.
     """
     if images.ndim != 4 or images.shape[1] != channels or any(size % factor for size in images.shape[2:]):
         raise ValueError(
@@ -217,7 +218,7 @@ def checked_images(images: Tensor, *, channels: int, factor: int) -> Tensor:
     if not torch.compiler.is_compiling() and images.numel():
         low, high = (float(bound) for bound in images.aminmax())
         limit = 1 + max(_HALF_A_LEVEL, torch.finfo(images.dtype).eps)
-        if not -limit <= low <= high <= limit:  # not a number is outside too
+        if not -limit <= low <= high <= limit:  # also true for NaN
             raise ValueError(
                 f"images {low:.4g}..{high:.4g}: expected float in [-1, 1], or uint8 in 0..255; "
                 "vqvae.tensors.images_from_pixels maps 0..255 to [-1, 1]"

@@ -30,7 +30,7 @@ class NetworkConfig(Config):
             latent_channels: number of channels D of z_e, which the quantizer determines.
             out_channels: number of channels of the decoder's output, which the likelihood determines.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its network")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define build, which makes the network")
 
 
 class Network:

@@ -1,17 +1,24 @@
-"""What every prior is and is made of: embedded codes, a head for the codes within a position, a cache."""
+"""The base class of priors: the embedding of codes, the head for the codes of a position, and the cache."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqvae.component import Advice, Config
+from vqvae.component import Advice, Config, Count, CountOrZero, check_values
 from vqvae.sampling import Controls, sample
 from vqvae.tensors import CodeSpec, Labels, checked_codes, checked_labels
+
+_SPEC_TYPES = {
+    "grid": tuple[Count, Count],
+    "codes_per_position": Count,
+    "num_codes": Count,
+    "num_classes": CountOrZero,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +31,16 @@ class PriorModelConfig(Config):
         """Make the prior.
 
         Args:
-            spec: of the codes that it models.
-            num_classes: of labels; 0 for a prior without classes.
+            spec: shape and range of the codes that it models.
+            num_classes: number of classes; 0 for a prior without classes.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its prior")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define build, which makes the prior")
+
+    def arguments(self, spec: CodeSpec, num_classes: int) -> dict[str, Any]:
+        """Return the settings, the spec and the number of classes as the package's priors take them."""
+        n = spec.codes_per_position
+        given = {"num_codes": spec.num_codes, "codes_per_position": n, "grid": spec.grid}
+        return {**given, "num_classes": num_classes, **self.settings()}
 
     def advice(self, key: str) -> Advice:
         """Return what helps against overfitting.
@@ -112,14 +125,18 @@ class Prior(nn.Module):
     over devices one by one.
 
     Args:
-        spec: of the codes.
-        num_classes: of labels; 0 for a prior without classes.
+        spec: shape and range of the codes.
+        num_classes: number of classes; 0 for a prior without classes.
+
+    Raises:
+        ValueError: for a spec without positions or codes, and for fewer than 0 classes.
     """
 
     embedding: CodeEmbedding
     head: CodeHead
 
     def __init__(self, spec: CodeSpec, *, num_classes: int = 0) -> None:
+        check_values(_SPEC_TYPES, {**asdict(spec), "num_classes": num_classes})
         super().__init__()
         self.spec = spec
         self.num_classes = num_classes
@@ -134,9 +151,9 @@ class Prior(nn.Module):
         raise NotImplementedError(f"{type(self).__qualname__} does not define features")
 
     def cache(self, count: int, grid: tuple[int, int], labels: Tensor) -> Cache:
-        """Return a cache for ``count`` grids of (h, w) positions, of which no code is known yet.
+        """Return a cache for ``count`` grids of (h, w) positions, before their first code.
 
-        This one runs the whole network at each code; a subclass can do better.
+        The default cache runs the whole network for each code; a subclass can define a faster one.
 
         Args:
             count: B.

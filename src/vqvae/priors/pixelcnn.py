@@ -1,12 +1,12 @@
-"""The gated PixelCNN without a blind spot, a prior over codes (arXiv 1606.05328, section 2).
+"""The gated PixelCNN, a prior over codes without a blind spot (arXiv 1606.05328, section 2).
 
-Sampling computes each feature once (Ramachandran et al., arXiv 1704.06001). At a batch of one the time goes into
-calling operations, not into arithmetic, so each operation does as much as it can:
+Sampling computes each feature once (Ramachandran et al., arXiv 1704.06001). At a batch size of 1, calling
+operations takes more time than arithmetic. So the cache uses few operations:
 
-- ``tanh(a) * sigmoid(b) = 2 * sigmoid(2 * a) * sigmoid(b) - sigmoid(b)``: one sigmoid over both halves takes a
-  third of the time of a tanh on a CPU, and one addcmul follows. The result is the gate's negative; sign and factor
-  are folded into the weights, and scaling by a power of two rounds nothing.
-- A column of ones beside the gated features carries the bias, and addmm carries the residual.
+- ``tanh(a) * sigmoid(b) = 2 * sigmoid(2 * a) * sigmoid(b) - sigmoid(b)``: one sigmoid over both halves and one
+  addcmul. On a CPU, a sigmoid takes a third of the time of a tanh. The cache computes the negative gate; the sign
+  and the factor 2 are folded into the weights, which does not round.
+- A column of ones beside the gated features adds the bias; addmm adds the residual.
 - Every view is made once, and every result is written where the next operation reads it.
 """
 
@@ -31,9 +31,9 @@ def gate(x: Tensor, dim: int = 1) -> Tensor:
 class GatedLayer(nn.Module):
     """One layer of the vertical and the horizontal stack (arXiv 1606.05328, figure 2).
 
-    Its kernels are cropped, not masked, so that every weight acts. The vertical stack at row i sees the rows above
-    it. The horizontal stack at (i, j) sees the vertical stack's row i and the positions left of j; in every layer
-    but the first it sees position j too, whose features hold only earlier codes.
+    The kernels are cropped instead of masked, so every weight is used. The vertical stack at row i sees the rows
+    above it. The horizontal stack at (i, j) sees row i of the vertical stack and the positions left of j. In every
+    layer except the first, it also sees position j, whose features hold only earlier codes.
 
     Args:
         width: channels of each stack.
@@ -76,7 +76,7 @@ class GatedLayer(nn.Module):
 
 
 class PixelCNN(Prior):
-    """A gated PixelCNN: p(code | the codes before it, label) by convolutions that see earlier positions alone.
+    """A gated PixelCNN: convolutions over earlier positions give p(code | the codes before it, class).
 
     Args:
         num_codes: number of codes K in the codebook.
@@ -86,12 +86,12 @@ class PixelCNN(Prior):
         width: number of channels of each of the two stacks.
         layers: number of gated layers; a code depends on codes up to layers * (kernel - 1) / 2 rows and columns
             away.
-        kernel: size of the convolutions, an odd number.
+        kernel: size of the convolutions: 3, 5, 7 or 9.
         head_width: number of hidden units of the head that predicts a code.
         dropout: share of the gated features that training sets to 0.
 
     Raises:
-        ValueError: for an even kernel.
+        ValueError: for an argument that the ``Config`` would refuse.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -107,10 +107,7 @@ class PixelCNN(Prior):
 
         def build(self, spec: CodeSpec, *, num_classes: int = 0) -> "PixelCNN":
             """Make the prior."""
-            n, settings = spec.codes_per_position, self.settings()
-            return PixelCNN(
-                spec.num_codes, codes_per_position=n, grid=spec.grid, num_classes=num_classes, **settings
-            )
+            return PixelCNN(**self.arguments(spec, num_classes))
 
     def __init__(
         self,
@@ -125,8 +122,7 @@ class PixelCNN(Prior):
         head_width: int = Config.head_width,
         dropout: float = Config.dropout,
     ) -> None:
-        if kernel % 2 == 0 or kernel < 3:
-            raise ValueError(f"kernel {kernel}: must be odd, 3 or more")
+        self.Config.check(width=width, layers=layers, kernel=kernel, head_width=head_width, dropout=dropout)
         spec = CodeSpec(grid, codes_per_position, num_codes)
         super().__init__(spec, num_classes=num_classes)
         self.embedding = CodeEmbedding(spec, width)

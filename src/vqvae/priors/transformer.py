@@ -1,12 +1,12 @@
-"""A decoder-only transformer, a prior over codes with one token a position (arXiv 1706.03762, 2012.09841).
+"""A decoder-only transformer, a prior over codes with one token per position (arXiv 1706.03762, 2012.09841).
 
-Sampling keeps the keys and values of all earlier tokens. At a batch of one the time goes into calling operations,
-not into arithmetic, so each operation does as much as it can:
+Sampling keeps the keys and values of all earlier tokens. At a batch size of 1, calling operations takes more time
+than arithmetic. So the cache uses few operations:
 
-- A norm's weights are folded into the product that follows it, which leaves one number a token to compute.
-- Turning a query is ``q * cos + (-q_2, q_1) * sin``, where q_1 and q_2 are its halves. One product gives q and the
-  swapped halves, and its weights contain the scale of the attention.
-- addmm carries the residual.
+- The weights of a norm are folded into the matrix product that follows it; one number per token remains. - A
+rotated query is ``q * cos + (-q_2, q_1) * sin``, where q_1 and q_2 are the halves of q. One matrix product gives q
+  and the swapped halves; its weights include the scale of the attention.
+- addmm adds the residual.
 """
 
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ Rotation = tuple[Tensor, Tensor]
 
 
 def rotation_of(grid: tuple[int, int], head_dim: int, like: Tensor) -> Rotation:
-    """Return the cosines and sines, float [2, 1, 1, h * w, head_dim / 2], that turn queries and keys of a grid.
+    """Return the cosines and sines, float [2, 1, 1, h * w, head_dim / 2], that rotate queries and keys of a grid.
 
-    Token t asks for position t and holds the codes of position t - 1. So its query turns by the row and column of
-    position t, and its key by those of position t - 1. The start token stands one column left of position 0.
+    Token t predicts position t and holds the codes of position t - 1. So its query is rotated by the row and
+    column of position t, and its key by those of position t - 1. The start token is one column left of position 0.
 
-    The angle of pair i of a half is ``coordinate * 100^(-4 i / head_dim)``; the first half turns with the row,
-    the second with the column (rotary positions, arXiv 2104.09864, on two axes).
+    The angle of pair i of a half is ``coordinate * 100^(-4 i / head_dim)``. The first half is rotated by the row,
+    the second by the column (rotary position embedding, arXiv 2104.09864, on two axes).
     """
     h, w = grid
     asked = torch.cartesian_prod(torch.arange(h), torch.arange(w))
@@ -44,9 +44,9 @@ def rotation_of(grid: tuple[int, int], head_dim: int, like: Tensor) -> Rotation:
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Turn the pairs (x_i, x_{i + d/2}) of [2, B, heads, T, d].
+    """Rotate the pairs (x_i, x_{i + d/2}) of [2, B, heads, T, d].
 
-    The product of a turned query and a turned key depends on the difference of their coordinates alone.
+    The product of a rotated query and a rotated key depends on the difference of their coordinates alone.
     """
     cosine, sine = rotation
     a, b = x.chunk(2, -1)
@@ -98,7 +98,7 @@ class Block(nn.Module):
 
 
 class CodeTransformer(Prior):
-    """A transformer: p(code | the codes before it, label) by attention to all earlier positions.
+    """A transformer: attention to earlier positions gives p(code | the codes before it, class).
 
     Token t is the sum of the embeddings of the codes at position t - 1; token 0 is a learned start token. The
     embedding of the class is added to every token. The features of token t predict the codes at position t.
@@ -115,7 +115,8 @@ class CodeTransformer(Prior):
         dropout: share of the tokens, attention weights and residuals that training sets to 0.
 
     Raises:
-        ValueError: for a width that is not a multiple of ``4 * heads``.
+        ValueError: for an argument that the ``Config`` would refuse, such as a width that is not a multiple of
+            ``4 * heads``.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -135,10 +136,7 @@ class CodeTransformer(Prior):
 
         def build(self, spec: CodeSpec, *, num_classes: int = 0) -> "CodeTransformer":
             """Make the prior."""
-            n, settings = spec.codes_per_position, self.settings()
-            return CodeTransformer(
-                spec.num_codes, codes_per_position=n, grid=spec.grid, num_classes=num_classes, **settings
-            )
+            return CodeTransformer(**self.arguments(spec, num_classes))
 
     def __init__(
         self,
@@ -153,6 +151,7 @@ class CodeTransformer(Prior):
         head_width: int = Config.head_width,
         dropout: float = Config.dropout,
     ) -> None:
+        self.Config.check(width=width, layers=layers, heads=heads, head_width=head_width, dropout=dropout)
         _check_width(width, heads)
         spec = CodeSpec(grid, codes_per_position, num_codes)
         super().__init__(spec, num_classes=num_classes)
@@ -202,7 +201,7 @@ class CodeTransformer(Prior):
 
 
 def _check_width(width: int, heads: int) -> None:
-    if width % (4 * heads):
+    if heads > 0 and width % (4 * heads):
         raise ValueError(f"width {width} must be a multiple of 4 * heads, {4 * heads}")
 
 

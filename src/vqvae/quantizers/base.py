@@ -1,4 +1,4 @@
-"""What a quantizer is: the base class that every kind extends, and the base of their configs."""
+"""The base class of quantizers, and the base class of their configs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,12 +19,12 @@ NumCodes = Annotated[Whole, Field(gt=1)]
 class Quantizer(nn.Module, ABC):
     """A layer that replaces each vector of the encoder's output by a code of a finite set.
 
-    This class owns the edge of the layer: shapes, dtypes and masks. A new kind extends it and gives the maths of
-    single vectors: ``quantize_vectors`` and ``embed_vectors``. All other methods have a default.
+    This class handles shapes, dtypes and masks. A subclass defines ``quantize_vectors`` and ``embed_vectors``,
+    which work on lists of vectors. All other methods have a default.
 
     z_e may have any number of spatial dimensions: [B, D], [B, D, length], [B, D, h, w], [B, D, depth, h, w]. z_q
-    has the shape and the dtype of z_e. Codebooks, statistics and losses are float32 whatever the dtype of z_e is,
-    and whatever dtype the module is cast to.
+    has the shape and the dtype of z_e. Codebooks, statistics and losses are always float32, whatever the dtype of
+    z_e and the dtype that the module is cast to.
 
     Args:
         num_codes: number of codes K that a position chooses from.
@@ -41,14 +41,14 @@ class Quantizer(nn.Module, ABC):
     """
 
     residual_scale: float | Tensor | None = None
-    """What ``ResidualQuantizer`` divides the residual by at each further depth: a number, or one of each channel.
+    """The divisor of the residual at each further depth of a ``ResidualQuantizer``: a number, or one per channel.
 
-    It is 1 where the codes learn the size of what they quantize, and None where a stack of this kind would not get
-    better with depth.
+    It is 1 if the codes learn the size of the residual. It is None if the error of a stack of this kind would not
+    fall with every depth.
     """
 
     no_residual_because: ClassVar[str] = "it does not state its residual_scale"
-    """The reason that is given where ``residual_scale`` is None."""
+    """The reason for a ``residual_scale`` of None, for the error message."""
 
     no_copies_because: ClassVar[str] = ""
     """Why a copy of a code would stay equal to the code, whatever the training; empty where the two part."""
@@ -64,12 +64,12 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
-        """Quantize vectors, float32 [N, D]; in training mode, also note what ``update`` learns from.
+        """Quantize vectors, float32 [N, D]; in training mode, also record the statistics for ``update``.
 
         Args:
-            vectors: float32 [N, D], one of each position of the batch.
-            mask: bool [N], or None for all. A vector where it is False gets codes, but enters no loss and no
-                statistic.
+            vectors: float32 [N, D], one vector for each position of the batch.
+            mask: bool [N], or None for all vectors. A vector whose mask is False gets codes, but enters neither a
+                loss nor a statistic.
 
         Returns:
             z_q [N, D], with a gradient for the vectors; codes [N, n]; the two losses (see ``mean_square``).
@@ -77,10 +77,10 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def embed_vectors(self, codes: Tensor) -> Tensor:
-        """Return the vectors, float32 [N, D], of codes, int64 [N, n]: those that ``quantize_vectors`` returned."""
+        """Return the vectors, float32 [N, D], of codes, int64 [N, n]; they equal z_q of ``quantize_vectors``."""
 
     def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
-        """Say which vectors, float32 [N, D], could get another code in eval mode if they moved: bool [N].
+        """Return which vectors could get another code in eval mode if they moved, bool [N]; by default, all.
 
         Args:
             vectors: float32 [N, D].
@@ -89,19 +89,20 @@ class Quantizer(nn.Module, ABC):
         return torch.ones_like(tolerance, dtype=torch.bool)
 
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
-        """Learn from what was noted since the last update: call it after each optimizer step. Returns metrics.
+        """Learn from the statistics since the last update, and return metrics. Call it after each optimizer step.
 
         Args:
-            revive: whether codes that are hardly ever chosen may start again.
+            revive: whether dead codes may be revived.
         """
         return {}
 
     def forward(self, z_e: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantize z_e; in training mode, also note what ``update`` learns from.
+        """Quantize z_e; in training mode, also record the statistics for ``update``.
 
         Args:
             z_e: float [B, D, *spatial], of any floating dtype; [B, *spatial, D] with ``channel_last``.
-            mask: bool [B, *spatial]. A position where it is False gets codes, but enters no loss and no statistic.
+            mask: bool [B, *spatial]. A position whose mask is False gets codes, but enters neither a loss nor a
+                statistic.
 
         Returns:
             z_q, of the shape and dtype of z_e; codes, int64 [B, *spatial, n]; the losses, float32 scalars.
@@ -120,7 +121,7 @@ class Quantizer(nn.Module, ABC):
         )
 
     def embed(self, codes: Tensor) -> Tensor:
-        """Return z_q of codes: what ``forward`` returned, bit for bit, before it was cast to the dtype of z_e.
+        """Return z_q of codes. It equals z_q of ``forward``, bit for bit, before the cast to the dtype of z_e.
 
         Args:
             codes: integers [B, *spatial, n].
@@ -139,9 +140,9 @@ class Quantizer(nn.Module, ABC):
         return map_of_vectors(vectors, codes.shape[:-1], self.channel_last)
 
     def is_ambiguous(self, z_e: Tensor, tolerance: Tensor) -> Tensor:
-        """Say at which positions a small change of z_e could give another code in eval mode: bool [B, *spatial].
+        """Return at which positions a small change of z_e could change a code in eval mode, bool [B, *spatial].
 
-        Without an answer of the quantizer's own, every position may be ambiguous.
+        Unless the quantizer defines ``ambiguous_vectors``, every position may be ambiguous.
 
         Args:
             z_e: float [B, D, *spatial]; [B, *spatial, D] with ``channel_last``.
@@ -153,23 +154,23 @@ class Quantizer(nn.Module, ABC):
         return self.ambiguous_vectors(vectors, each).view(shape_of_positions(z_e, self.channel_last))
 
     def takes_codes(self, number: int) -> bool:
-        """Say whether ``embed`` takes so many codes of each position: n alone, unless the codes are a sum."""
+        """Return whether ``embed`` takes ``number`` codes per position; by default, n codes only."""
         return number == self.codes_per_position
 
     def latents_of(self, vectors: Tensor) -> Tensor:
-        """Return what z_q stands for, float32 [N, D], of vectors [N, D]: themselves, or their bounded values."""
+        """Return what z_q approximates, float32 [N, D]: the vectors [N, D] themselves, or their bounded values."""
         return vectors
 
     def latent_tolerance(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
-        """Return how far ``latents_of(vectors)`` may move, float32 [N], if the vectors move by a tolerance [N]."""
+        """Return how far ``latents_of(vectors)`` may move, float32 [N], if vectors move by the tolerance [N]."""
         return tolerance
 
     def quantize_residual(self, residual: Tensor, mask: Tensor | None) -> Quantized:
-        """Quantize what earlier depths left of the latents, float32 [N, D], over the ``residual_scale``."""
+        """Quantize the residual of earlier depths, float32 [N, D], after division by the scale of this depth."""
         return self(residual, mask)
 
     def ambiguous_residual(self, residual: Tensor, tolerance: Tensor) -> Tensor:
-        """Answer as ``ambiguous_vectors`` does, for ``quantize_residual``."""
+        """Return what ``ambiguous_vectors`` returns, for ``quantize_residual``."""
         return self.ambiguous_vectors(residual, tolerance)
 
     def _vectors(self, z_e: Tensor) -> Tensor:
@@ -187,8 +188,8 @@ class Quantizer(nn.Module, ABC):
         raise ValueError(says)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # .to(torch.bfloat16), .half() and .double() come here. A running mean with decay 0.99 does not move in
-        # bf16, whose numbers are 0.8 % apart, and distances tie
+        # called by .to(torch.bfloat16), .half() and .double(). In bf16, whose numbers are 0.8 % apart, a running
+        # mean with decay 0.99 does not move, and distances tie
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
@@ -198,7 +199,7 @@ class Quantizer(nn.Module, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizerConfig(Config):
-    """Settings of a quantizer; a kind adds its own and says how to build it."""
+    """Settings of a quantizer; each kind adds its own settings and defines ``build``."""
 
     def build(self, *, forwards_per_update: int = 1, seed: int = 0) -> Quantizer:
         """Make the quantizer.
@@ -207,7 +208,7 @@ class QuantizerConfig(Config):
             forwards_per_update: the number of training forwards between two updates (gradient accumulation).
             seed: the seed of every random choice of the quantizer.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its quantizer")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define build, which makes the quantizer")
 
     def code_count(self) -> int:
         """Return K of the quantizer that ``build`` makes."""
@@ -218,7 +219,7 @@ class QuantizerConfig(Config):
         """Return how to bring more codes into use.
 
         Args:
-            key: where this config stands in the run's config, such as ``model.quantizer``.
+            key: the key of this config in the run's config, such as ``model.quantizer``.
         """
         return Advice("ask for fewer codes, or train longer", {})
 

@@ -14,7 +14,7 @@ from vqvae.quantizers.signs import SignConfig, SignQuantizer, entropy, weighted
 
 
 class BSQ(SignQuantizer):
-    """Latents of length one, each channel's sign of length 1/sqrt(bits), K = 2^bits codes without a codebook.
+    """Normalise z_e to length one; the signs of the channels are the bits of the code. There is no codebook.
 
     With u = z_e / |z_e| and q(c|u) = softmax_c(c.u / T), a product over bits::
 
@@ -23,12 +23,11 @@ class BSQ(SignQuantizer):
         codebook_loss   = entropy_weight (E[H(q(c|u))] - diversity sum_i H(E[q(c_i|u)]))
         commitment_loss = mean (u - sg[z_q])^2
 
-    The entropies, in nats, stand in ``codebook_loss`` for the reasons that ``LFQ`` gives. The second is the
-    paper's
-    approximation: it takes bits as independent, so nothing here has 2^bits elements. The error is bounded,
-    ``|u - z_q|^2 < 2 - 2 / sqrt(bits)``, so the paper needs no commitment; beta 0 leaves it out.
+    The entropies, in nats, are the ``codebook_loss`` for the reasons that ``LFQ`` gives. The second entropy is the
+    paper's approximation: it treats bits as independent, so no tensor has 2^bits elements. The error is bounded,
+    ``|u - z_q|^2 < 2 - 2 / sqrt(bits)``, so the paper has no commitment loss; beta 0 omits it.
 
-    When to choose it: as ``LFQ``, with more bits (18 to 36), and where latents of length one are welcome.
+    When to choose it: like ``LFQ``, with more bits (18 to 36).
 
     Args: those of ``SignQuantizer``: bits, entropy_weight, diversity, temperature, channel_last.
     """

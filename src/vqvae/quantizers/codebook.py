@@ -1,4 +1,4 @@
-"""What quantizers with a codebook of their own share: the search, the notes of a batch, and the tracker."""
+"""The base class of quantizers that search a codebook: the search, the statistics of a batch, and the tracker."""
 
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -64,19 +64,19 @@ class CodebookArguments(TypedDict, total=False):
 
 
 class CodebookQuantizer(Quantizer):
-    """Nearest code and its embedding (arXiv 1711.00937, equations 1 to 3); a subclass says what moves the codes.
+    """Choose the nearest code of a codebook (arXiv 1711.00937, equations 1 to 3); subclasses train the codebook.
 
     The codebook starts from vectors of the first training batch, unless it was set (``set_codebook``) or loaded.
-    ``forward`` in training mode notes which codes were chosen. ``update``, called once after each optimizer step,
-    learns from the notes. The codebook never changes between a ``forward`` and its ``update``, so ``embed(codes)``
-    equals ``z_q`` in training too. Where a loop never calls ``update``, the next training ``forward`` does. A
-    batch that activation checkpointing runs twice is noted once.
+    In training mode, ``forward`` records which codes were chosen, and ``update``, called once after each optimizer
+    step, learns from the records. The codebook never changes between a ``forward`` and its ``update``, so
+    ``embed(codes)`` equals ``z_q`` in training too. If a loop never calls ``update``, the next training
+    ``forward`` calls it. A batch that activation checkpointing runs twice is recorded once.
 
-    Several ranks learn as one process would from all their batches, and hold the same codebook to the bit. In
-    training, every rank must call ``forward`` and ``update``, also a rank without latents.
+    Several ranks learn like one process with all their batches, and their codebooks are bit-equal. In training,
+    every rank must call ``forward`` and ``update``, even without latents.
 
-    A latent with a NaN or an infinity gets a code, but enters neither the codebook's loss nor any statistic. It
-    shows in the commitment loss.
+    A latent with a NaN or an infinity gets a code, but enters neither the codebook loss nor a statistic. It shows
+    in the commitment loss.
 
     Args:
         num_codes: number of codes K in the codebook.
@@ -167,7 +167,7 @@ class CodebookQuantizer(Quantizer):
     def set_codebook(self, codebook: Tensor) -> None:
         """Take these vectors as the codebook. Training goes on from them: the first batch does not replace them.
 
-        What was noted before is forgotten, and the statistics begin anew.
+        Earlier records are discarded, and the statistics start again.
 
         Args:
             codebook: float [K, D].
@@ -257,7 +257,7 @@ class CodebookQuantizer(Quantizer):
         """Move the codebook to latents [N, D] that chose codes [N]; n, int64 [K], is how often on all ranks."""
 
     def _restart(self, codes: Tensor) -> None:
-        """Begin the statistics of codes, int64 [R] or bool [K], anew: the codes have just been placed."""
+        """Reset the statistics of codes, int64 [R] or bool [K], after the codes were set."""
 
 
 def initial_codebook(num_codes: int, dim: int) -> Tensor:

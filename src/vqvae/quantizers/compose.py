@@ -18,7 +18,7 @@ def check_alike(quantizers: Sequence[Quantizer], *names: str) -> None:
     for name in names:
         values = [getattr(quantizer, name) for quantizer in quantizers]
         if len(set(values)) > 1:
-            raise ValueError(f"quantizers of different {name}, {values}: expected the same of all")
+            raise ValueError(f"quantizers of different {name}, {values}: expected equal values")
 
 
 def within(codes: Tensor, quantizer: Quantizer, num_codes: int) -> Tensor:

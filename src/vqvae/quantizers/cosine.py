@@ -15,7 +15,7 @@ from vqvae.quantizers.nearest import ambiguous_codes
 
 
 class CosineQuantizer(CodebookQuantizer):
-    """The nearest code by cosine, and a codebook of directions, each the mean direction of what chose it.
+    """Choose the code with the largest cosine; a code is the mean direction of the latents that choose it.
 
     With z = z_e / |z_e| and all |e_j| = 1, the nearest code is the code of the largest cosine::
 

@@ -17,7 +17,7 @@ from vqvae.quantizers.codebook import (
 
 
 class EMAQuantizer(CodebookQuantizer):
-    """Nearest code, straight-through gradient, and a codebook of exponential moving averages.
+    """Choose the nearest code; a code is the moving average of the latents that choose it.
 
     With n_i vectors z_ij of the batch at code i (appendix A.1, equations 6 to 8)::
 
@@ -66,8 +66,8 @@ class EMAQuantizer(CodebookQuantizer):
         weight = (1 - self.decay) * ~self.tracker.frozen
         self.counts.lerp_(n.float(), weight)  # equation 6
         self.sums.lerp_(z, weight[:, None])  # equation 7
-        # equation 8; N and m of an unused code shrink alike and leave e where it is. It is not divided anew, since
-        # after thousands of such steps both underflow
+        # equation 8; N and m of an unused code shrink by the same factor, so e does not change. e is not divided
+        # again, since N and m underflow after thousands of such steps
         moved = (n > 0) & ~self.tracker.frozen
         self.codebook.copy_(torch.where(moved[:, None], self.sums / self.counts[:, None], self.codebook))
 

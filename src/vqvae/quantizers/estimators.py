@@ -1,4 +1,4 @@
-"""The gradient through a quantizer: straight through (arXiv 1711.00937), or rotated (arXiv 2410.06424)."""
+"""Gradients through a quantizer: straight-through (arXiv 1711.00937) or rotated (arXiv 2410.06424)."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -50,7 +50,7 @@ def straight_through(z_e: Tensor, z_q: Tensor) -> Tensor:
         z_e: float [..., D].
         z_q: float, the same shape; it gets no gradient.
     """
-    # torch.compile hands a view of an input back as the input, without our gradient, and does not know jvp
+    # torch.compile replaces a view of an input by the input itself, without our gradient, and does not support jvp
     way = _Copy if torch.compiler.is_compiling() else _View
     return way.apply(z_e, z_q.detach())  # pyright: ignore[reportReturnType]
 

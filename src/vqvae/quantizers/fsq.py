@@ -23,7 +23,7 @@ _EPS = (
 
 def _countable(levels: tuple[int, ...]) -> tuple[int, ...]:
     if prod(levels) >= 2**63:
-        raise ValueError("a product of 2^63 or more, which a code in int64 does not hold")
+        raise ValueError("their product must be below 2^63, so that codes fit into int64")
     return levels
 
 
@@ -31,7 +31,7 @@ Levels = Annotated[tuple[Annotated[Whole, Field(ge=3)], ...], Field(min_length=1
 
 
 class FSQ(Quantizer):
-    """Bound each channel, round it to one of L_i levels, and count the combinations as codes.
+    """Bound each channel and round it to one of L_i levels; the combinations of levels are the codes.
 
     With L the number of levels of a channel (section 3.1 and appendix A)::
 

@@ -15,12 +15,12 @@ from vqvae.tensors import Quantized
 
 
 class GroupedQuantizer(Quantizer):
-    """Split the channels, quantize each part with its own codebook, and put the parts together again.
+    """Split the channels into groups and quantize each group with a quantizer of its own.
 
     ``z_q = [quantize_1(z_1); ...; quantize_G(z_G)]``, a product quantizer: K^G combinations with K * G codes. The
     losses are means over all elements, as those of one quantizer. When to choose it: for more bits a position
-    where no order between codes is wanted (a residual stack has one). For several codes a position from one shared
-    codebook, take the ``codes_per_position`` of a quantizer that has it.
+    where no order between codes is wanted (a residual stack has one). For several codes per position from one
+    shared codebook, take the ``codes_per_position`` of a quantizer that has it.
 
     Args:
         groups: the quantizers, different objects of equal num_codes; z_e has the sum of their channels, codes have
@@ -64,7 +64,9 @@ class GroupedQuantizer(Quantizer):
     def __init__(self, groups: Sequence[Quantizer], *, channel_last: bool = False) -> None:
         check_alike(groups, "num_codes")
         if len(set(map(id, groups))) < len(groups):
-            raise ValueError("one quantizer object in two groups: codes_per_position shares a codebook")
+            raise ValueError(
+                "the same quantizer object in two groups: to share a codebook, use codes_per_position"
+            )
         super().__init__(
             num_codes=groups[0].num_codes,
             channels=sum(group.channels for group in groups),

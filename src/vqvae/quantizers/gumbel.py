@@ -14,14 +14,14 @@ from vqvae.distributed import rows_before
 from vqvae.quantizers.base import NumCodes, Quantizer, QuantizerConfig
 from vqvae.quantizers.estimators import straight_through
 from vqvae.quantizers.losses import RankShare, countable
-from vqvae.quantizers.update_counter import UpdateCounter, learns, not_compiled
+from vqvae.quantizers.update_counter import UpdateCounter, not_compiled
 from vqvae.tensors import Quantized
 
 _CACHED = 1 << 15  # float64 numbers
 
 
 class GumbelQuantizer(Quantizer):
-    """Logits from a 1x1 map, a code drawn by Gumbel noise in training and the likeliest code in eval.
+    """Sample the code of a categorical posterior with Gumbel noise; in eval mode, take the most likely code.
 
     With l = W z_e + b and Gumbel noise g, a function of (seed, updates, row)::
 
@@ -30,11 +30,12 @@ class GumbelQuantizer(Quantizer):
         codebook_loss = kl_weight KL(softmax(l) || uniform) = kl_weight (log K - H)
         T(t) = start (final / start)^min(1, t / anneal_updates)    t the number of updates
 
-    z_q is a code in training too (the straight-through form), so the decoder sees what it will see in eval. The
-    KL, in nats a code, stands in ``codebook_loss`` with its own weight. It is no commitment: beta 0.25 times the
-    KL would outweigh the reconstruction, which is a mean over elements. commitment_loss is 0. Micro-batches of one
-    update see the same noise. When to choose it: to compare with a dVAE, or where a posterior with a width is
-    wanted. Its N x K relaxation is slower and larger than any other quantizer here.
+    z_q is a code in training too (the straight-through form), so the decoder sees the same vectors as in eval
+    mode. The KL, in nats per code, is the ``codebook_loss``, with a weight of its own. It is not a commitment
+    loss: beta 0.25 times the KL would outweigh the reconstruction, which is a mean over elements. commitment_loss
+    is 0. All micro-batches of an update have the same noise. When to choose it: to compare with a dVAE, or for a
+    posterior that is not one-hot. Its N x K relaxation is slower and needs more memory than any other quantizer
+    here.
 
     Args:
         num_codes: number of codes K in the codebook.
@@ -113,7 +114,7 @@ class GumbelQuantizer(Quantizer):
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
         """Quantize vectors, float32 [N, D]; the masked ones are not in the KL."""
         if self.training:
-            self._count_the_forward()
+            self.update_counter.count_forward(self)
         counted = countable(vectors, mask)
         with torch.autocast(vectors.device.type, enabled=False):
             # 0 for what does not count: a NaN there would reach the map's gradient, 0 * NaN being NaN
@@ -127,13 +128,6 @@ class GumbelQuantizer(Quantizer):
             codebook_loss=self.kl_weight * self._kl(logits, counted),
             commitment_loss=logits.new_zeros(()),
         )
-
-    @not_compiled
-    def _count_the_forward(self) -> None:
-        if learns(self):
-            if self.update_counter.due:
-                self.update()
-            self.update_counter.forwards += 1
 
     def _temperature(self) -> float | Tensor:
         if not torch.compiler.is_compiling():

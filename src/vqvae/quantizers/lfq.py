@@ -12,7 +12,7 @@ from vqvae.quantizers.signs import SignConfig, SignQuantizer, entropy, weighted
 
 
 class LFQ(SignQuantizer):
-    """The sign of each channel, K = 2^bits codes without a codebook, and an entropy term that spreads them.
+    """The signs of the channels are the bits of the code; an entropy term spreads the codes. There is no codebook.
 
     With c in {-1, 1}^bits and q(c|z) = softmax_c(-|z - c|^2 / T), a product over bits::
 
@@ -21,14 +21,14 @@ class LFQ(SignQuantizer):
         codebook_loss   = entropy_weight (E[H(q(c|z))] - diversity H(E[q(c|z)]))
         commitment_loss = mean (z_e - sg[z_q])^2
 
-    The entropies are in nats: the first makes each latent choose with certainty, the second makes the batch use
-    all codes. They stand in ``codebook_loss`` for two reasons. They do what a codebook's loss and revival do
-    elsewhere: they keep the codes in use. And the objective adds ``codebook_loss`` as it is, but multiplies the
-    commitment by beta. The entropy of the mean is exact: with the bits in two halves, the mean q is one product of
-    matrices, in memory K + N sqrt K.
+    The entropies are in nats. The first entropy makes the choice of each latent certain; the second makes the
+    batch use all codes. They are the ``codebook_loss`` for two reasons. Like the codebook loss and the revival of
+    other quantizers, they keep the codes in use. And the objective adds ``codebook_loss`` without a factor, but
+    multiplies the commitment loss by beta. The entropy of the mean is exact: the bits are split into two halves,
+    and the mean q is one product of matrices, which takes memory for K + N sqrt K numbers.
 
-    When to choose it: for very large K (2^12 to 2^20), above all for the prior that follows. ``BSQ`` bounds its
-    error and needs no 2^bits numbers.
+    When to choose it: for a very large K (2^12 to 2^20). ``BSQ`` has a bounded error and does not need 2^bits
+    numbers.
 
     Args: those of ``SignQuantizer``: bits, entropy_weight, diversity, temperature, channel_last.
     """

@@ -1,4 +1,4 @@
-"""Means over the vectors that count, of one process or of all ranks."""
+"""Means over the vectors that a mask keeps, in one process or over all ranks."""
 
 from typing import NamedTuple, Self
 
@@ -10,21 +10,21 @@ from vqvae.distributed import sum_over_ranks
 
 
 def countable(vectors: Tensor, mask: Tensor | None) -> Tensor:
-    """Say which vectors [N, D] enter statistics, bool [N]: those that the mask [N] keeps and that are finite."""
+    """Return which vectors [N, D] enter statistics, bool [N]: the finite vectors that the mask [N] keeps."""
     finite = vectors.detach().sum(1).isfinite()  # a NaN or an infinity outlives its sum
     return finite if mask is None else finite & mask
 
 
 class RankShare(NamedTuple):
-    """What turns this rank's sum over rows into its share of the mean over the rows of all ranks.
+    """The divisors that turn this rank's sum over rows into its share of the mean over the rows of all ranks.
 
-    The loss of several ranks is the mean of their losses, weighted by their numbers of rows, whether a row counts
-    or not. With equal batches, it is the plain mean that DDP takes. So a rank whose mask leaves few rows must
-    divide by more than the number of the rows that it counts itself.
+    The loss of several ranks is the mean of their losses, weighted by their numbers of rows, masked rows included.
+    With equal batches, this is the plain mean that DDP takes. So a rank whose mask keeps few rows must divide by
+    more than the number of rows that it keeps.
 
     Attributes:
-        marked: scalar, the number of rows that count on all ranks; 1 where there are none.
-        divisor: scalar, what this rank's sum is divided by; in one process, it is ``marked``.
+        marked: scalar, the number of rows that the masks of all ranks keep; at least 1.
+        divisor: scalar, the divisor of this rank's sum; in one process, it is ``marked``.
         training: whether all ranks take part.
     """
 
@@ -34,7 +34,7 @@ class RankShare(NamedTuple):
 
     @classmethod
     def of(cls, rows: Tensor, *, training: bool) -> Self:
-        """Count the rows that count, bool [N]: of all ranks in training, else of this rank alone."""
+        """Count the rows that a mask, bool [N], keeps: on all ranks in training, otherwise on this rank."""
         own = torch.stack([rows.sum(), rows.new_full((), rows.shape[0], dtype=torch.int64)])
         marked, number = sum_over_ranks(own) if training else own
         divisor = marked * (own[1] / number.clamp(min=1))
@@ -47,14 +47,14 @@ class RankShare(NamedTuple):
 
 
 def mean_square(a: Tensor, b: Tensor, rows: Tensor | None, *, training: bool) -> Tensor:
-    """Return the mean of (a - b)^2 over all elements of the rows that count; 0 where none counts.
+    """Return the mean of (a - b)^2 over all elements of the rows that a mask keeps; 0 if it keeps none.
 
     In training on several ranks, it is this rank's share of the mean over all ranks (see ``RankShare``).
 
     Args:
         a: float [N, D].
         b: float [N, D].
-        rows: bool [N], the rows that count; None for all.
+        rows: bool [N], the mask; None keeps all rows.
         training: whether all ranks call this function.
     """
     if rows is None:

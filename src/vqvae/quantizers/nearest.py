@@ -1,4 +1,4 @@
-"""The nearest code, exactly: a float32 search, tiled or fused, whose near-ties are resolved in float64."""
+"""The exact nearest-code search: a tiled or fused search in float32 that resolves near-ties in float64."""
 
 import warnings
 from collections.abc import Callable
@@ -23,11 +23,11 @@ _RESOLVED_AT_ONCE = 1 << 21  # scores held at once while near-ties are resolved
 def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
     """Find the nearest code of each vector, k = argmin_j ||x - e_j||^2 (arXiv 1711.00937, equation 1).
 
-    The answer is that of a float64 brute force, the lowest index on ties, whatever the dtype, offset and scale of
-    the input. Memory is a 2,048th of N x K. A vector with a NaN gets code 0. No gradient passes.
+    The result equals a brute-force search in float64, with the lowest index on ties, for any dtype, offset and
+    scale of the input. Memory is a 2,048th of N x K. A vector with a NaN gets code 0. No gradient passes.
 
-    ``torch.compile`` takes the search as one operator of its graph. An exported program (``torch.export``, ONNX)
-    has a plain float32 search instead, which can run anywhere. It may decide near-ties otherwise.
+    In a graph of ``torch.compile``, the search is one operator. An exported program (``torch.export``, ONNX) has a
+    plain float32 search instead, which runs anywhere and may decide near-ties differently.
 
     Args:
         x: float [N, D].
@@ -70,7 +70,7 @@ def _plain_search(x: Tensor, codebook: Tensor) -> Tensor:
 
 
 def _search_on(device: torch.device) -> tuple[Search, float]:
-    """Return the search that runs on a device, and how much it may round what it multiplies."""
+    """Return the search for a device, and the relative rounding of its products."""
     fused = _fused_search(device) if device.type == "cuda" else None
     if fused is not None:
         return fused, torch.finfo(torch.float32).eps
@@ -79,7 +79,7 @@ def _search_on(device: torch.device) -> tuple[Search, float]:
 
 @cache
 def _fused_search(device: torch.device) -> Search | None:
-    """Return the fused search, or None where Triton is not installed or does not run: tried once."""
+    """Return the fused search, or None if Triton is not installed or does not run; it is tried once."""
     if find_spec("triton") is None:
         return None
     try:
@@ -89,19 +89,21 @@ def _fused_search(device: torch.device) -> Search | None:
         fused_search(probe, probe, probe[:, 0])[2].item()  # item waits for what the GPU says
     except Exception as error:  # no C compiler, a GPU too old: slower is better than not at all
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        warnings.warn(f"the fused search does not run here, so the tiled one does: {reason}", stacklevel=3)
+        warnings.warn(
+            f"the fused search does not run on this device, so the tiled search is used: {reason}", stacklevel=3
+        )
         return None
     return fused_search
 
 
 def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Tensor:
-    """Search in float32, with products of this relative rounding, then resolve in float64 what it leaves open."""
+    """Search in float32, with products of this relative rounding; then resolve near-ties in float64."""
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         points, centres, _ = _centred(x, codebook)
         half_squares = centres.square().sum(1).div_(2)
         least, second, codes = search(points, centres, half_squares)
         best = least.amin(1)
-        limit = best + _rounding_bound(points, centres, rounding)  # what scores above it is farther
+        limit = best + _rounding_bound(points, centres, rounding)  # a code with a higher score is farther
         open_rows = (second <= limit).nonzero().squeeze(1)
         if not len(open_rows):
             return codes
@@ -120,9 +122,10 @@ def _nearest(x: Tensor, codebook: Tensor, search: Search, rounding: float) -> Te
 
 
 def ambiguous_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
-    """Say which vectors could have another nearest code if they moved a little.
+    """Return which vectors could have another nearest code if they moved a little.
 
-    The code of x stays while x is farther than its tolerance from every bisector of its code and another code.
+    The code of x does not change if x is farther than its tolerance from every bisector of its code and another
+    code.
 
     Args:
         x: float [N, D].
@@ -153,7 +156,7 @@ def ambiguous_codes(x: Tensor, codebook: Tensor, tolerance: Tensor) -> Tensor:
 
 
 def _gemm_rounding(device: str) -> float:
-    """Return how much a float32 GEMM may round its operands: torch can be set to use TF32 or bf16 products."""
+    """Return how much a float32 GEMM may round its operands; torch can be set to TF32 or bf16 products."""
     try:
         precision = torch.get_float32_matmul_precision()
     except RuntimeError:  # set for each backend by itself
@@ -177,7 +180,7 @@ def _centred(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _tiled_search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each point the least score |e|^2/2 - x.e of each tile, the second least, the least's index."""
+    """Return the least score |e|^2/2 - x.e of each tile, the second least score, and the index of the least."""
     best = points.new_full((len(points),), torch.inf)
     second = best.clone()
     least = points.new_empty(len(points), -(-len(centres) // _CODES))
@@ -203,8 +206,9 @@ def _tiled_search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tupl
 def _two_least(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the least score of each row, the second least, and the index of the least.
 
-    Every _LANES-th score shares a lane, and lanes are reduced without an index: a tenth of the time of one
-    ``min`` over all. Any of equal scores may be the least: near-ties are resolved later.
+    The scores are split into _LANES interleaved parts, which are reduced without an index. This takes a tenth of
+    the time of ``min`` over all scores. Among equal scores, any may be returned as the least: near-ties are
+    resolved later.
     """
     lanes = scores.view(len(scores), -1, min(_LANES, scores.shape[1]))
     least = lanes.amin(1)
@@ -217,7 +221,7 @@ def _two_least(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _rounding_bound(points: Tensor, centres: Tensor, rounding: float) -> Tensor:
-    """Bound twice the rounding error of a score, float [N]: a gap above it is a real gap."""
+    """Return a bound of twice the rounding error of a score, float [N]: a larger difference is real."""
     longest = centres.norm(dim=1).amax()
     reach = points.norm(dim=1) + longest
     float32 = torch.finfo(torch.float32).eps
@@ -231,8 +235,8 @@ def _resolve(
 ) -> None:
     """Choose among candidates [C] for the vectors at rows [C]: the least float64 distance, then the lowest index.
 
-    ``nearest`` holds the least distance of each vector so far, ``codes`` its index; both are updated in place.
-    Candidates come in ascending order.
+    ``nearest`` has the least distance of each vector so far and ``codes`` its index; both are updated in place.
+    The candidates are in ascending order.
     """
     distance = (x[rows].double() - codebook[candidates].double()).square_().sum(1)
     before = nearest.clone()

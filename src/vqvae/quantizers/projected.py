@@ -15,13 +15,13 @@ from vqvae.tensors import Quantized
 
 
 class ProjectedQuantizer(Quantizer):
-    """Any quantizer of low dimension, with a linear map down to it and one back up.
+    """Map z_e linearly to fewer channels, quantize these, and map the result back.
 
-    ``z_q = U quantize(V z_e + a) + b``: the search and both losses are in the low dimension. When to choose it:
-    with K of some thousands, where few dimensions (4 to 16) bring more codes into use than any other choice; and
-    to give ``FSQ``, ``LFQ`` or ``BSQ``, whose channels are few, a network of any width.
+    ``z_q = U quantize(V z_e + a) + b``. The search and both losses are in the low dimension. When to choose it:
+    for K of some thousands, where few dimensions (4 to 16) bring more codes into use than other settings; and
+    for ``FSQ``, ``LFQ`` or ``BSQ``, which have few channels, with a network of any width.
 
-    The maps run in float32 under autocast, so that codes do not depend on it.
+    The maps run in float32 even under autocast, so that codes do not depend on autocast.
 
     Args:
         inner: the quantizer between the maps; its ``channels`` is the low dimension, and its codes are the codes.
@@ -85,7 +85,7 @@ class ProjectedQuantizer(Quantizer):
         return _mapped(self.inner.embed(codes), self.up)
 
     def takes_codes(self, number: int) -> bool:
-        """Say whether the inner quantizer takes so many codes of each position."""
+        """Return whether the inner quantizer takes ``number`` codes per position."""
         return self.inner.takes_codes(number)
 
     def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:

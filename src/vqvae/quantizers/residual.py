@@ -14,38 +14,38 @@ from vqvae.quantizers.base import NumCodes, Quantizer, QuantizerConfig
 from vqvae.quantizers.compose import check_alike, merged, within
 from vqvae.quantizers.ema import EMAQuantizer
 from vqvae.quantizers.estimators import Estimator, EstimatorName, estimator_named, straight_through
-from vqvae.quantizers.update_counter import UpdateCounter, learns, not_compiled
+from vqvae.quantizers.update_counter import UpdateCounter
 from vqvae.tensors import Quantized
 
 
 class ResidualQuantizer(Quantizer):
-    """A stack of quantizers (RQ-VAE, arXiv 2203.01941, section 3.1; SoundStream, arXiv 2107.03312, section III-C).
+    """A stack of quantizers; each quantizes the error of those before it (RQ-VAE, arXiv 2203.01941, section 3.1).
 
     ::
 
         r_0 = z_e,   z_d = s_d quantize_d(r_(d-1) / s_d),   r_d = r_(d-1) - sg[z_d],   z_q = z_1 + ... + z_depth
 
     The scale s_d is 1 for layers that learn the size of their residual (``vq``, ``ema``, ``simvq``,
-    ``projected``). Layers whose codes are fixed shrink with depth by their ``residual_scale``. ``LFQ`` and ``BSQ``
-    have s_d = 2^-(d-1). The L levels of a depth of ``FSQ`` share one step of the depth before. Where a layer
-    bounds or normalises z_e first (``FSQ``, ``BSQ``), r_0 is the bounded z_e. Kinds that would not get better with
-    depth are refused.
+    ``projected``). For layers whose codes are fixed, the scale shrinks with the depth by their ``residual_scale``.
+    For ``LFQ`` and ``BSQ`` it is s_d = 2^-(d-1). For ``FSQ``, the L levels of a depth divide one step of the depth
+    before it. If a layer bounds or normalises z_e first (``FSQ``, ``BSQ``), r_0 is the bounded z_e. Kinds whose
+    error would not fall with every depth are refused.
 
-    The gradient passes from z_q to r_0 once. Each layer's losses, on its residual, are summed over the layers.
-    When to choose it: for fine reconstructions at a small K, K^depth combinations with K * depth codes, and for
-    one model of several rates.
+    The gradient passes from z_q to r_0 once. The losses of the layers, each on its residual, are summed. When to
+    choose it: for fine reconstructions with a small K, since K * depth codes give K^depth combinations, and for
+    one model with several rates.
 
-    Quantizer dropout trains the first layers to serve alone. In a share of the updates only the first m layers
-    run, m uniform on 1 .. depth, both a function of (seed, updates). The codes of the other layers are then -1,
-    for which ``embed`` adds nothing, so ``embed(codes)`` is z_q there too. ``embed(codes[..., :m])`` is the coarse
-    z_q of any codes.
+    Quantizer dropout (SoundStream, arXiv 2107.03312, section III-C) trains the first layers to work alone. In a
+    share of the updates, only the first m layers run, with m uniform on 1 .. depth. Whether and how many is a
+    function of (seed, updates). The codes of the other layers are then -1, for which ``embed`` adds nothing.
+    ``embed(codes[..., :m])`` is the coarse z_q of any codes.
 
-    K is the largest num_codes of the layers. A layer of fewer codes never returns a code beyond its own; ``embed``
-    takes such a code, which only a prior can draw, for the layer's last.
+    K is the largest num_codes of the layers. A layer with fewer codes never returns a code beyond its own;
+    ``embed`` replaces such a code, which only a prior can draw, by the layer's last code.
 
     Args:
-        layers: the quantizers, coarsest first, different objects of equal channels and codes_per_position. Their
-            codes stand side by side, so n is depth times theirs.
+        layers: the quantizers, coarsest first: different objects with equal channels and codes_per_position. n is
+            the sum of their codes per position.
         dropout: share of the updates in which a random number of the first layers runs, in [0, 1].
         estimator: how the gradient passes to z_e, over all channels at once: ``straight_through`` or ``rotation``
             (``rotation_trick``). The layers' own estimators are not used.
@@ -54,8 +54,8 @@ class ResidualQuantizer(Quantizer):
         channel_last: whether z_e is [B, *spatial, D] instead of [B, D, *spatial].
 
     Raises:
-        ValueError: when there are no layers, one stands twice, they differ, their kind cannot be stacked, or an
-            argument is out of its range.
+        ValueError: when there are no layers, when a layer is given twice, when the layers differ or cannot be
+            stacked, and for an argument out of its range.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ class ResidualQuantizer(Quantizer):
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
         """Quantize vectors, float [N, D]."""
         if self.training:
-            self._count_the_forward()
+            self.update_counter.count_forward(self)
         vectors = vectors.float()
         latents = self.latents_of(vectors)
         residual = latents
@@ -205,13 +205,6 @@ class ResidualQuantizer(Quantizer):
         self.update_counter.tick()
         return merged(layer.update(revive=revive) for layer in self.layers)
 
-    @not_compiled
-    def _count_the_forward(self) -> None:
-        if learns(self):
-            if self.update_counter.due:
-                self.update()
-            self.update_counter.forwards += 1
-
     def _scale(self, depth: int) -> float | Tensor:
         """Return s_d of a depth from 0: a number, or a number of each channel, [D]."""
         scale: float | Tensor = 1.0
@@ -240,9 +233,9 @@ def _check_stack(layers: Sequence[Quantizer]) -> None:
     check_alike(layers, "channels", "codes_per_position")
     for layer in layers:
         if layer.residual_scale is None:
-            raise ValueError(f"{type(layer).__name__} does not go into a stack: {layer.no_residual_because}")
+            raise ValueError(f"{type(layer).__name__} cannot be stacked: {layer.no_residual_because}")
     if len(set(map(id, layers))) < len(layers):
-        raise ValueError("one quantizer object at two depths: make a quantizer for each depth")
+        raise ValueError("the same quantizer object at two depths: pass a quantizer of its own for each depth")
     learned = {isinstance(layer.residual_scale, float) and layer.residual_scale == 1.0 for layer in layers}
     if len(learned) > 1:
-        raise ValueError("layers whose codes are fixed, and layers that learn them: expected one sort alone")
+        raise ValueError("some layers have fixed codes, and others learn theirs: use one sort only")

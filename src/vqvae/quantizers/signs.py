@@ -32,7 +32,7 @@ class SignConfig(QuantizerConfig):
 
 
 class SignQuantizer(Quantizer):
-    """The sign of each channel as a bit, and an entropy term; a subclass has its paper's formulas.
+    """The signs of the channels are the bits of the code; an entropy term spreads the codes (base class).
 
     With b = ``latents_of(z_e)`` and q(c|b) a product over bits, of probabilities sigmoid(``_logits(b)``)::
 
@@ -44,7 +44,7 @@ class SignQuantizer(Quantizer):
     In a residual stack each further depth has corners of half the size.
 
     Args:
-        bits: number of bits of a code, 1 to 62; each is the sign of one channel.
+        bits: number of bits of a code, 1 to 62; each is the sign of one channel, so K = 2^bits.
         entropy_weight: weight of the entropy term; 0 leaves it out. By default 0.1 for LFQ and 0.01 for BSQ.
         diversity: weight of the entropy of the mean q against the mean entropy of q.
         temperature: temperature T of the distribution q over codes; a larger T makes q more even.

@@ -18,7 +18,7 @@ from vqvae.tensors import Quantized
 
 
 class SimVQ(Quantizer):
-    """Nearest code of e_j = W c_j, where the c_j stay as they were drawn and only W learns.
+    """Choose the nearest code e_j = W c_j; the vectors c_j are fixed, and the linear map W is learned.
 
     ::
 

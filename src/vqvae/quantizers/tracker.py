@@ -1,4 +1,4 @@
-"""What keeps a codebook in use: it starts from data, and codes that are hardly ever chosen start again."""
+"""Keep a codebook in use: start it from data, and revive codes that are hardly ever chosen."""
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +9,12 @@ from vqvae.quantizers.update_counter import UpdateCounter, forget_before_loading
 
 
 def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
-    """Draw ``count`` starting codes, float [count, D], from latents [N, D], each value once while they last.
+    """Draw ``count`` starting codes, float [count, D], from latents [N, D].
 
-    A value that is drawn again is moved by 1 % of the latents' spread, since equal codes would stay equal.
+    Every latent is drawn once before any is drawn again. A latent that is drawn again is moved by 1 % of the
+    spread of the latents, since equal codes would stay equal.
     """
-    device, latents = latents.device, latents.cpu()  # rare, and the noise is float64, which MPS does not have
+    device, latents = latents.device, latents.cpu()  # called rarely; the noise is float64, which MPS lacks
     latents = latents.unique(dim=0)  # plain backgrounds repeat a latent many times
     order = noise.permutation(len(latents), *keys)
     repeats = -(-count // len(latents))
@@ -21,31 +22,31 @@ def starting_codes(latents: Tensor, count: int, *keys: int) -> Tensor:
     if repeats > 1:
         row, column = torch.arange(count), torch.arange(latents.shape[1])
         jitter = noise.uniform(*keys, row[:, None], column[None, :]).to(latents.dtype) - 0.5
-        # where all latents are equal, enough of a spread to survive their rounding
+        # if all latents are equal: a spread that is not lost by rounding
         spread = latents.std(0, correction=0).clamp(min=1e-4).maximum(1e-4 * latents.abs().amax(0))
         picked = picked + 0.01 * spread * jitter * (row >= len(latents))[:, None]
     return picked.to(device)
 
 
 class CodebookTracker(nn.Module):
-    """Notes which codes a batch chose, starts the codebook from data, and says which codes to revive.
+    """Records which codes a batch chose, starts the codebook from data, and decides which codes to revive.
 
     Random choices are a function of (seed, number of updates) and of the set of all ranks' latents. So a resumed
-    run makes the same choices, and several ranks make those of one process.
+    run makes the same choices, and several ranks make the choices of one process.
 
     Args:
-        num_codes: K.
-        seed: the seed of every random choice.
+        num_codes: number of codes K.
+        seed: seed of all random choices.
         revive_every: number of updates between revivals; 0 never revives.
         revive_below: a code is dead if it was chosen less often than ``revive_below`` times the mean use of a code
             since the last revival.
         forwards_per_update: the number of training forwards between two updates (gradient accumulation).
 
     Attributes:
-        started: bool scalar, whether the codebook has its start, from data or from ``set_codebook``.
-        updates: int64 scalar, the number of updates.
+        started: bool scalar, whether the codebook was started, from data or by ``set_codebook``.
+        updates: int64 scalar, number of updates.
         recent: int64 [K], how often each code was chosen since the last revival.
-        frozen: bool [K], the codes that nothing may move: no start, no learning, no revival.
+        frozen: bool [K], the codes that do not change: they are not started, trained or revived.
     """
 
     started: Tensor

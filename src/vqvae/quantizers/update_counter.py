@@ -1,4 +1,4 @@
-"""Which forwards a quantizer learns from, and the count of updates that its schedules are functions of."""
+"""Count the updates of a quantizer, on which its schedules depend, and decide which forwards it learns from."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -6,19 +6,21 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from vqvae.quantizers.base import Quantizer
+
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def not_compiled(method: _Method) -> _Method:
-    """Return a method that ``torch.compile`` runs as it stands: notes and updates are no part of a graph."""
+    """Return a method that ``torch.compile`` does not compile: records and updates are not part of a graph."""
     return torch.compiler.disable(method)  # pyright: ignore[reportReturnType, reportCallIssue, reportArgumentType]
 
 
 def learns(module: nn.Module) -> bool:
-    """Say whether a module is to learn from the forward that runs now.
+    """Return whether a module learns from the current forward.
 
-    It does in training mode, but not inside a backward pass: there, activation checkpointing runs a forward again
-    whose batch the module has noted before.
+    It learns in training mode, but not inside a backward pass: there, activation checkpointing repeats a forward
+    whose batch the module has recorded already.
     """
     return module.training and torch._C._current_graph_task_id() == -1
 
@@ -44,6 +46,14 @@ class UpdateCounter(nn.Module):
         """Whether an update should come before the next training forward."""
         return self.forwards >= self.forwards_per_update
 
+    @not_compiled
+    def count_forward(self, quantizer: Quantizer) -> None:
+        """Count a training forward of a quantizer that learns from it; an update that is due comes first."""
+        if learns(quantizer):
+            if self.due:
+                quantizer.update()
+            self.forwards += 1
+
     def forget(self) -> None:
         """Forget the forwards since the last update."""
         self.forwards = 0
@@ -57,5 +67,5 @@ class UpdateCounter(nn.Module):
 
 
 def forget_before_loading(noting: Any, *_: Any) -> None:
-    """Forget what was noted before a state is loaded: the loaded state knows nothing of it."""
+    """Discard the records before a state is loaded: they do not belong to the loaded state."""
     noting.forget()

@@ -17,7 +17,7 @@ from vqvae.quantizers.losses import mean_square
 
 
 class VectorQuantizer(CodebookQuantizer):
-    """Nearest code, straight-through gradient, and a codebook pulled to the latents by its own loss term.
+    """Choose the nearest code; a loss term trains the codebook (arXiv 1711.00937, equation 3).
 
     With sg the stop of the gradient (equation 3, second and third term)::
 

@@ -40,7 +40,7 @@ def write_report(run: Path, also: Path | None = None) -> Path:
     except (LookupError, TypeError, ValueError, AttributeError) as error:  # JSON, but not as vqvae wrote it
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
         raise UserError(
-            f"{run}: a record in it is damaged ({problem}); 'vqvae evaluate' writes its own again"
+            f"{run}: a record in it is damaged ({problem}); 'vqvae evaluate' writes evaluation.json again"
         ) from error
     page = Template(files("vqvae.report").joinpath("page.html").read_text(encoding="utf-8"))
     target = first.directory.report

@@ -164,7 +164,7 @@ def figures_over_time(folder: Path, kind: str, *, alt: str) -> str:
 def _scaled(pixels: Tensor, scale: int | None) -> Tensor:
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or len(pixels) < 1 or pixels.shape[1] not in (1, 3):
         raise ValueError(
-            f"pixels {pixels.dtype} {[*pixels.shape]}: want uint8 [N, C, H, W] with N >= 1 and C 1 or 3"
+            f"pixels {pixels.dtype} {[*pixels.shape]}: expected uint8 [N, C, H, W] with N >= 1 and C 1 or 3"
         )
     scale = ceil(_SMALLEST_HEIGHT / pixels.shape[2]) if scale is None else scale
     if scale < 1:

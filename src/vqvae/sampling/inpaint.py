@@ -111,8 +111,8 @@ def vary(
 ) -> Tensor:
     """Draw variations: keep the first ``depth`` codes of each position, and all codes outside a region.
 
-    The n codes of a position of a residual quantizer go from coarse to fine. There, ``depth=0`` draws all of them
-    anew, and ``depth=n - 1`` draws only the finest.
+    The n codes of a position of a residual quantizer are ordered from coarse to fine. So ``depth=0`` replaces all
+    codes, and ``depth=n - 1`` replaces only the finest codes.
 
     Args:
         prior: in eval mode.
@@ -129,7 +129,7 @@ def vary(
     """
     n = codes.shape[3]
     if not 0 <= depth < n:
-        raise ValueError(f"depth {depth}: must be 0 to {n - 1}, as there are {n} codes a position")
+        raise ValueError(f"depth {depth}: must be 0 to {n - 1}, as there are {n} codes per position")
     keep = (torch.arange(n) < depth).expand(codes.shape)
     return inpaint(prior, codes, keep if region is None else keep | ~region[..., None].cpu(), **how)
 

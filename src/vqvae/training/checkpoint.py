@@ -125,7 +125,7 @@ def load_checkpoint(path: Path, groups: Mapping[str, Group]) -> dict[str, Any]:
     """
     header, tensors = load_tensors(path, KIND, VERSION)
     if not isinstance(header.get("step"), int) or header["step"] < 0:
-        raise FormatError(f"{path}: damaged: it does not say its step")
+        raise FormatError(f"{path}: damaged: its header has no step")
     try:
         if unknown := {name.split("/")[0] for name in tensors} - groups.keys():
             raise LookupError(f"it also holds {', '.join(sorted(unknown))}")
@@ -138,7 +138,7 @@ def load_checkpoint(path: Path, groups: Mapping[str, Group]) -> dict[str, Any]:
         return header
     except (RuntimeError, LookupError, ValueError, TypeError) as error:
         problem = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: a checkpoint of another model than config.yaml describes: {problem}") from None
+        raise UserError(f"{path}: it does not fit the model that config.yaml describes: {problem}") from None
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -93,7 +93,7 @@ class Run(RunDirectory):
         return pictures[-1].read_bytes() if pictures else None
 
     def _how_to_go_on(self) -> str:
-        return f"go on with: vqvae resume {self.path}" if self.exists else "start again; nothing was begun"
+        return f"go on with: vqvae resume {self.path}" if self.exists else "start again; the run had not begun"
 
     def begin(self, config: RunConfig) -> None:
         """Make the owned directory a run: write its config."""
