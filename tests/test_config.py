@@ -157,6 +157,27 @@ def test_every_setting_of_a_component_has_a_meaning(config: type[Config]) -> Non
         assert len(meaning.split()) >= 3 and not meaning.startswith("of "), f"{name}: {meaning}"
 
 
+def test_an_entry_of_a_list_is_named_by_its_kind() -> None:
+    losses = "[{kind: l1, weight: 0.3}, {kind: adversarial}, {kind: l1}]"
+    config: Any = load_config("shapes", "tokenizer", {"losses": losses, "losses.l1-2.weight": "0.5"})
+    assert [loss.weight for loss in config.losses] == [0.3, 1.0, 0.5]
+    added: Any = load_config(config, "tokenizer", {"losses.charbonnier.epsilon": "0.5", "losses.l1.start": "7"})
+    assert [loss.kind for loss in added.losses] == ["l1", "adversarial", "l1", "charbonnier"]
+    assert (added.losses[0].start, added.losses[3].epsilon, config.losses[0].start) == (7, 0.5, 0)
+    for key, says in (
+        ("losses.l2.weight", "no entry 'l2' in the recipe's list; did you mean 'l1"),
+        ("losses.l1-3.weight", "no entry 'l1-3'"),
+        ("losses.l1.weigth", "losses.0.weight"),
+    ):
+        with pytest.raises(UserError) as error:
+            load_config(config, "tokenizer", {key: "1"})
+        assert says in str(error.value) and "\n" not in str(error.value)
+    for key in ("losses.l1.weight", "losses.l1-2.weight", "losses.perceptual.network.weights"):
+        assert is_key("tokenizer", key)
+    assert not is_key("tokenizer", "losses.l2.weight") and not is_key("tokenizer", "losses.l1.width")
+    assert {"losses.l1.weight", "losses.adversarial.lecam"} <= set(key_names("tokenizer"))
+
+
 def test_a_key_is_known_at_any_depth_and_for_any_kind() -> None:
     assert is_key("tokenizer", "model.quantizer.inner.inner.num_codes") and is_key("tokenizer", "data")
     assert not is_key("tokenizer", "model.quantizer.inner.steps") and not is_key("tokenizer", "classes")

@@ -43,8 +43,8 @@ def train(
 
     Args:
         recipe: the name of a shipped recipe, the path of a YAML file, a mapping of its keys, or a config.
-        data: the images; by default, those of the recipe. A path, a name such as ``cifar10``, an array, a torch or
-            Hugging Face ``Dataset``, or any other data that ``load_images`` takes.
+        data: the images; by default, the images of the recipe. A path, a name such as ``cifar10``, an array, a
+            torch or Hugging Face ``Dataset``, or any other data that ``load_images`` takes.
         out: the run directory to make; by default ``runs/RECIPE``, or the next free name.
         init: the trained tokenizer to start from, a run or a model file; see the recipe key ``init``.
         **settings: values of recipe keys, which ``vqvae train --help`` lists. ``steps``, ``device``, ``precision``
@@ -75,7 +75,7 @@ def train_prior(
     Args:
         tokenizer: the run or model file of a tokenizer.
         recipe: the recipe, as ``train`` takes it.
-        data: the images, as ``train`` takes them; by default, those that the tokenizer was trained on.
+        data: the images, as ``train`` takes them; by default, the images that the tokenizer was trained on.
         out: the run directory to make; by default ``runs/TOKENIZER-prior``, or the next free name.
         init: the trained prior to start from, a run or a model file; see the recipe key ``init``.
         **settings: values of recipe keys, as ``train`` takes them; ``vqvae prior --help`` lists the keys.
@@ -92,7 +92,7 @@ def train_prior(
 
 
 def resume(run: Location, *, data: Data | None = None, **settings: Any) -> Run:
-    """Continue a run from its newest checkpoint. Without settings, the result is that of an uninterrupted run.
+    """Continue a run from its newest checkpoint. Without settings, the run ends like an uninterrupted run.
 
     Args:
         run: the run, or its directory.

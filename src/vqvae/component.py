@@ -159,7 +159,8 @@ def meanings_of(config: type) -> dict[str, str]:
     component = component_class(config)
     for documented in [*reversed(config.__mro__[1:]), *reversed(component.__mro__[1:]), component, config]:
         found |= documented_names(documented)
-    return {field.name: found[field.name] for field in fields(config) if field.name in found}
+    names = [field.name for field in fields(config) if field.name != "kind"]
+    return {name: found[name] for name in names if name in found}
 
 
 def _with_hint(schema: CoreSchema, config: type) -> CoreSchema:

@@ -44,7 +44,7 @@ def save(
             the likelihood, such as the variance of its noise, are estimated on them.
         tokenizer: required for a prior: the run or file of the tokenizer whose codes the prior models. A directory
             gets a copy of it.
-        classes: names of the labels; a prior's default to those of its tokenizer.
+        classes: names of the classes; for a prior, by default the classes of its tokenizer.
         step: number of optimizer steps the model was trained for.
 
     Returns:

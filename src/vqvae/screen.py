@@ -9,8 +9,8 @@ from typing import Any, TextIO, cast
 class SafeStream:
     """A text stream that ignores failed writes.
 
-    A closed terminal, a pipe without a reader or a full disk under a log must not end a training. All methods but
-    those for writing are those of the stream.
+    A closed terminal, a pipe without a reader or a full disk under a log must not end a training. All methods
+    except ``write``, ``flush`` and ``isatty`` are the stream's own.
 
     Args:
         stream: the stream to write to; None, as in a program without a console, drops all output.

@@ -226,6 +226,6 @@ def test_a_run_trains_on_an_object_and_goes_on_with_the_same_alone(tmp_path, rec
     changes = {"training.steps": 6}
     with pytest.raises(UserError, match=r"pass it again, as in vqvae\.resume"):
         resume(str(tmp_path / "run"), changes)
-    with pytest.raises(UserError, match="are not those that the run began with"):
+    with pytest.raises(UserError, match="are not the images that the run began with"):
         resume(str(tmp_path / "run"), changes, data=255 - pixels)
     assert resume(str(tmp_path / "run"), changes, data=pixels).read_config().training.steps == 6

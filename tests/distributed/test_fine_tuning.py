@@ -13,7 +13,11 @@ from vqvae.model_io import read_model
 from vqvae.training import Run
 
 SCRIPT = Path(__file__).parent / "command_ranks.py"
-STARTS = {"decoder": ["--freeze", "encoder,quantizer"], "grown": ["--model.quantizer.num_codes", "24"]}
+ADVERSARIAL = "[{kind: adversarial, weight: 0.2, width: 8}]"
+STARTS = {
+    "decoder": ["--freeze", "encoder,quantizer", "--losses", ADVERSARIAL],
+    "grown": ["--model.quantizer.num_codes", "24"],
+}
 WORLDS = {"alone": [], "two": [], "sharded": ["--training.shard", "true"]}
 
 

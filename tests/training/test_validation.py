@@ -104,7 +104,9 @@ def test_changed_images_of_either_split_are_refused(split: str, train_tokenizer:
     data = _record(run)
     data[split]["fingerprint"] = "0" * 64
     write_json(run.data, data)
-    with pytest.raises(UserError, match=f"the {split} images at shapes are not those that the run began with"):
+    with pytest.raises(
+        UserError, match=f"the {split} images at shapes are not the images that the run began with"
+    ):
         resume(str(run.path))
 
 

@@ -32,10 +32,10 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
             _resume,
             "continue a run from its newest checkpoint",
             keys="run",
-            more="Without options, the result is bit for bit that of an uninterrupted run. An option changes the "
+            more="Without options, the run ends bit for bit like an uninterrupted run. An option changes the "
             "run from here on: the number of steps in all, the device, or any other key that changes neither the "
-            "model nor the order of the data. With --steps, the learning rate from here on is that of a run "
-            "planned with so many steps: the cosine after the warmup is stretched to them. The run records each "
+            "model nor the order of the data. With --steps, the learning rate from here on is the rate of a run "
+            "planned with this number of steps: the cosine after the warmup is stretched. The run records each "
             "change and its step in changes.jsonl.",
         )
     )
@@ -44,7 +44,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 def _describe_train(train: CommandParser) -> None:
     text = "the name of a shipped recipe (shapes, cifar10, ...) or the path of a YAML file"
     train.add_argument("recipe", metavar="RECIPE", help=text)
-    add_data(train, "the images (default: those of the recipe)")
+    add_data(train, "the images (default: the images of the recipe)")
     text = (
         "start from this trained tokenizer, a run directory or model file, instead of from random weights; data, "
         "image size, number of codes and losses may differ. --freeze encoder,quantizer then trains the decoder "
@@ -57,7 +57,7 @@ def _describe_prior(prior: CommandParser) -> None:
     add_run(prior, "tokenizer", "the tokenizer: its run directory or model file")
     text = "the name of a shipped recipe or the path of a YAML file (default: cifar10-prior)"
     prior.add_argument("recipe", metavar="RECIPE", nargs="?", default="cifar10-prior", help=text)
-    add_data(prior, "the images (default: those that the tokenizer was trained on)")
+    add_data(prior, "the images (default: the images that the tokenizer was trained on)")
     _describe_start(prior, "start from this trained prior of the same tokenizer, instead of from random weights")
 
 

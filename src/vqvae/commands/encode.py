@@ -53,7 +53,8 @@ def encode_to_store(
 
     Args:
         run: the tokenizer.
-        spec: the data set, as ``vqvae.data.load`` takes it. Its images are made to fit as those of the run were.
+        spec: the data set, as ``vqvae.data.load`` takes it. Its images are resized and converted like the run's
+            own images.
         out: the store's directory.
         split: ``train`` or ``test``.
         shard_rows: number of images per shard. A process that is killed loses at most one shard.

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from vqvae.config.keys import STAGES, closest_key, is_key
+from vqvae.config.keys import STAGES, closest_key, entry_names, is_key, key_names
 from vqvae.config.load import load_config, to_mapping
 from vqvae.config.runs import DataConfig, RunConfig, TrainingConfig
 from vqvae.errors import UserError
@@ -31,7 +31,8 @@ class Change(NamedTuple):
 def changeable_keys(stage: str) -> list[str]:
     """Return the keys of a stage's run that may change when the run is resumed."""
     training = [f"training.{field.name}" for field in fields(TrainingConfig) if field.name not in _FIXED]
-    return [key for key in (*training, *_OTHERS) if is_key(stage, key)]
+    files = [key for key in key_names(stage) if _names_a_file_of_a_loss(key)]
+    return [key for key in (*training, *_OTHERS, *files) if is_key(stage, key)]
 
 
 def changed(config: RunConfig, changes: Mapping[str, Any], where: str) -> tuple[RunConfig, list[Change]]:
@@ -47,7 +48,7 @@ def changed(config: RunConfig, changes: Mapping[str, Any], where: str) -> tuple[
     """
     known = changeable_keys(config.stage)
     for key in changes:
-        if key not in known:
+        if key not in known and not (_names_a_file_of_a_loss(key) and is_key(config.stage, key)):
             raise UserError(f"{where}: {_why_not(key, config.stage, known)}")
     new = load_config(config, config.stage, changes)
     values = {key: (_at(config, key), _at(new, key)) for key in changes}
@@ -70,7 +71,16 @@ def _why_not(key: str, stage: str, known: list[str]) -> str:
     return f"unknown key '{key}'" + (f"; did you mean '{found}'?" if found else "")
 
 
+def _names_a_file_of_a_loss(key: str) -> bool:
+    """Say whether a key is the path of a file: it may have moved, and the loss checks that it is the same file."""
+    return key.startswith("losses.") and key.endswith("weights")
+
+
 def _at(config: Any, key: str) -> Any:
     for part in key.split("."):
-        config = getattr(config, part)
+        if isinstance(config, tuple):
+            entries = cast(tuple[Any, ...], config)
+            config = dict(zip(entry_names(entry.kind for entry in entries), entries, strict=True)).get(part)
+        else:
+            config = getattr(config, part, None)
     return config

@@ -1,5 +1,6 @@
 """The keys of a recipe, each with its values, default and meaning; all are derived from the config dataclasses."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import UnionType
@@ -75,7 +76,7 @@ def values_of(stage: str, name: str) -> str:
 
 
 def reading_keys() -> list[str]:
-    """Return the keys about reading images: those that commands which only read images take."""
+    """Return the keys about reading images, which commands take that do not train."""
     names = [field.name for field in fields(DataConfig) if field.name not in _TRAINING_ALONE]
     return [f"data.{name}" for name in names]
 
@@ -103,7 +104,9 @@ def is_key(stage: str, name: str) -> bool:
     types: list[Any] = [STAGES[stage]]
     for part in long_key(name, stage).split("."):
         configs = [config for annotation in types for config in _configs(annotation)]
+        entries = [kinds_of_entries(annotation).get(kind_of_entry(part)) for annotation in types]
         types = [hints[part] for config in configs if part in (hints := hints_of(config))]
+        types += [entry for entry in entries if entry is not None]
     return bool(types)
 
 
@@ -139,6 +142,28 @@ def is_open(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Config) and "kind" not in annotation.__dict__
 
 
+def kinds_of_entries(annotation: Any) -> Mapping[str, type[Config]]:
+    """Return the configs by kind that the entries of a list of components may have; empty for any other type."""
+    parts = get_args(annotation)
+    is_list = get_origin(annotation) is tuple and is_open(parts[0])
+    return parts[0].kinds() if is_list else {}
+
+
+def kind_of_entry(name: str) -> str:
+    """Return the kind of an entry of a list of components: ``l1`` for ``l1``, and for the second one, ``l1-2``."""
+    return re.sub(r"-\d+$", "", name)
+
+
+def entry_names(kinds: Iterable[str]) -> list[str]:
+    """Return the names of the entries of a list of components, from their kinds: ``l1``, ``l1-2``, ..."""
+    count: dict[str, int] = {}
+    found: list[str] = []
+    for kind in kinds:
+        count[kind] = count.get(kind, 0) + 1
+        found.append(kind if count[kind] == 1 else f"{kind}-{count[kind]}")
+    return found
+
+
 def _configs(annotation: Any) -> Sequence[type]:
     """Return the dataclasses that a type may be."""
     annotation = plain_type(annotation)
@@ -172,6 +197,8 @@ def _groups(config: type, name: str, kind: str, outer: tuple[type, ...]) -> Iter
         elif _configs(annotation):
             inner.append((at, annotation, field))
         else:
+            if kinds_of_entries(annotation):
+                inner.append((at, annotation, field))
             values = _entries(annotation) or values_in_words(hints_of(config)[field.name])
             keys.append(Key(at, values, _default(field), meanings.get(field.name, "")))
     yield Group(name, kind, summary(config), tuple(keys))
@@ -182,21 +209,22 @@ def _groups(config: type, name: str, kind: str, outer: tuple[type, ...]) -> Iter
             yield _kinds(at, annotation.component(), kinds, default)
             for inner_kind in kinds:
                 yield from _groups(annotation.kinds()[inner_kind], at, inner_kind, (*outer, annotation))
+        elif entries := kinds_of_entries(annotation):
+            for inner_kind, entry in entries.items():
+                yield from _groups(entry, f"{at}.{inner_kind}", "", outer)
         else:
             yield from _groups(annotation, at, "", outer)
 
 
 def _entries(annotation: Any) -> str | None:
     """Return what a list of components takes, in words; None for any other type."""
-    parts = get_args(annotation)
-    if get_origin(annotation) is not tuple or not is_open(parts[0]):
-        return None
-    return f"a list of groups of keys, each with a kind: {', '.join(parts[0].kinds())}"
+    kinds = kinds_of_entries(annotation)
+    return f"a list of groups of keys, each with a kind: {', '.join(kinds)}" if kinds else None
 
 
 def _kinds(name: str, component: str, kinds: Sequence[str], default: str) -> Group:
-    meaning = f"which {component} to use; the other keys depend on the kind"
-    return Group(name, "", f"The {component}.", (Key(f"{name}.kind", ", ".join(kinds), default, meaning),))
+    about, meaning = f"The {component}. Its other keys depend on its kind.", f"which {component} to use."
+    return Group(name, "", about, (Key(f"{name}.kind", ", ".join(kinds), default, meaning),))
 
 
 def summary(config: type) -> str:

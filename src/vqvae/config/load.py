@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib import resources
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -150,6 +150,8 @@ def _adapter(known: tuple[type, ...]) -> TypeAdapter[RunConfig]:
     return TypeAdapter(Annotated[RunConfig, Field(discriminator="stage")])
 
 
-def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a deep copy of a mapping: changing its groups does not change the original."""
-    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+def _copy(values: Any) -> Any:
+    """Return values whose groups and lists may be changed without changing those of the original."""
+    if isinstance(values, Mapping):
+        return {key: _copy(value) for key, value in cast(Mapping[str, Any], values).items()}
+    return [_copy(value) for value in cast(list[Any], values)] if isinstance(values, list | tuple) else values

@@ -228,8 +228,9 @@ class TokenizerConfig:
         data: the images.
         model: the VQ-VAE.
         beta: weight of the commitment loss (arXiv 1711.00937, equation 3).
-        losses: further terms of the objective, such as ``[{kind: l1, weight: 0.1}]``. ``weight`` (default 1) is
-            the factor of the term; ``start`` (default 0) is the first optimizer step at which the term is added.
+        losses: further terms of the objective, such as ``[{kind: l1, weight: 0.1}]``. A key of an entry is named
+            by the entry's kind: ``losses.l1.weight``; the second entry of a kind is ``losses.l1-2``. The key adds
+            an entry if there is none of the kind.
         revive_until: fraction of the training, from its start, in which dead codes are revived.
         init: the trained tokenizer to start from, a run or a model file; empty to start from random weights. Its
             network and quantizer must fit ``model``; only the number of codes may differ. A larger codebook gets

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +30,18 @@ class Loss(nn.Module):
     Attributes:
         learning_rate: learning rate of the loss's own parameters, as a multiple of ``training.learning_rate``.
         betas: betas of AdamW for the loss's own parameters.
+        adaptive_limit: if not None, training multiplies the term's weight by the factor of arXiv 2012.09841,
+            equation 7, at most this limit: the ratio of the gradients of all other terms and of this term at the
+            weights of the decoder's last layer.
     """
 
     learning_rate: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
+    adaptive_limit: float | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._notes: dict[str, Tensor] = {}
 
     def forward(self, images: Tensor, reconstruction: Tensor) -> Tensor:
         """Return the term of the objective, a scalar, without its weight.
@@ -51,6 +60,24 @@ class Loss(nn.Module):
             reconstruction: float32, the same shape; detached, so no gradient reaches the decoder.
         """
         raise NotImplementedError(f"{type(self).__qualname__} has parameters, but does not define own_loss")
+
+    def note(self, **scalars: Tensor) -> None:
+        """Give training scalars to log, each as ``NAME_SCALAR``: means over the images of a batch."""
+        self._notes |= {name: value.detach() for name, value in scalars.items()}
+
+    def take_notes(self) -> dict[str, Tensor]:
+        """Return what was noted since the last call."""
+        notes, self._notes = self._notes, {}
+        return notes
+
+    def after_step(self) -> None:
+        """Update buffers from what the step's calls of ``own_loss`` kept; every rank calls it after the optimizer.
+
+        Buffers must change here and in place, so that a dropped step changes nothing.
+        """
+
+    def drop_step(self) -> None:
+        """Forget what ``after_step`` was about to learn from: the step was dropped."""
 
     def sharding_units(self) -> list[nn.Module]:
         """Return the modules whose weights are gathered one module at a time when weights are sharded over ranks.
@@ -79,6 +106,10 @@ class LossConfig(Config):
 
     weight: NotNegative = 1.0
     start: CountOrZero = 0
+
+    def resolved(self) -> Self:
+        """Return the config that a run records: paths absolute, and files named by their SHA-256."""
+        return self
 
     def build(self, *, image_shape: tuple[int, int, int], seed: int = 0) -> Loss:
         """Make the loss.

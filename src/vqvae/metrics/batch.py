@@ -1,4 +1,4 @@
-"""What a metric is given: the models that are measured, and batches of images with what they make of them."""
+"""The input of metrics: the models that are measured, and batches of images with the models' outputs."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,7 @@ class Models:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """A batch of images. Whatever the models make of it is computed when the first metric asks, and kept.
+    """A batch of images. The outputs of the models are computed when a metric first needs them, and kept.
 
     Attributes:
         models: the models that are measured.

@@ -1,6 +1,5 @@
 """The training objective (arXiv 1711.00937, equation 3), and the constant KL that it omits."""
 
-from collections.abc import Iterable
 from math import log2, prod
 from typing import NamedTuple
 
@@ -27,9 +26,8 @@ def objective(
     likelihood: Likelihood | None = None,
     pixel_variance: Tensor | float,
     beta: float,
-    others: Iterable[tuple[float, Tensor]] = (),
 ) -> Objective:
-    """Return equation 3 for a batch, plus the further terms of a run.
+    """Return equation 3 for a batch.
 
     The paper writes sums of squares: ``-log p(x | z_q) + |sg[z_e] - e|^2 + beta |z_e - sg[e]|^2``. Here each term
     is a mean over its elements. The default likelihood, a Gaussian, divides the squared error by the variance of
@@ -44,12 +42,10 @@ def objective(
         likelihood: p(x | z_q), whose ``loss`` is the reconstruction term; by default, a Gaussian.
         pixel_variance: the variance of the training images.
         beta: the weight of the commitment term, 0.25 in the paper.
-        others: the weight and the value of each further term.
     """
     likelihood = likelihood or GaussianLikelihood(images.shape[1])
     reconstruction = likelihood.loss(parameters, images, pixel_variance=pixel_variance)
     total = reconstruction + quantized.codebook_loss + beta * quantized.commitment_loss
-    total = sum((weight * term for weight, term in others), start=total)
     return Objective(total, reconstruction, quantized.codebook_loss, quantized.commitment_loss)
 
 

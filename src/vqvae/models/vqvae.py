@@ -148,7 +148,7 @@ class VQVAE(nn.Module):
             images: float [B, C, H, W] in [-1, 1].
 
         Raises:
-            ValueError: in training mode, where the quantizer learns from what it encodes.
+            ValueError: in training mode, where the quantizer would learn from the images.
         """
         if self.training:
             raise ValueError("exact codes need a model in eval mode: call eval() first")

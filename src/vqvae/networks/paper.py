@@ -11,7 +11,7 @@ from vqvae.networks.base import Network, NetworkConfig
 
 
 class PaperNetwork(Network):
-    """The paper's encoder, one strided convolution for each halving and then residual blocks, and its mirror.
+    """Strided convolutions and residual blocks, and the mirrored decoder (arXiv 1711.00937, section 4.1).
 
     Both are convolutions throughout, so height and width may be anything that the factor divides.
 

@@ -184,7 +184,7 @@ class CodebookQuantizer(Quantizer):
         """Let nothing move some codes any more.
 
         Which codes are frozen is part of the state. An optimizer with weight decay, or with momentum from earlier
-        steps, also moves what has no gradient: leave a learned codebook out of it.
+        steps, also moves parameters without a gradient: leave a learned codebook out of it.
 
         Args:
             codes: int64 [R], or bool [K]; None freezes the whole codebook.
@@ -193,7 +193,7 @@ class CodebookQuantizer(Quantizer):
 
     @torch.no_grad()
     def update(self, *, revive: bool = True) -> dict[str, Tensor]:
-        """Learn from what was noted and revive dead codes; without notes, do nothing.
+        """Learn from the recorded batches and revive dead codes; without records, do nothing.
 
         Returns:
             ``revived``, the number of codes that start again.

@@ -28,7 +28,7 @@ def within(codes: Tensor, quantizer: Quantizer, num_codes: int) -> Tensor:
 
     Args:
         codes: int64 [N, n].
-        quantizer: what is to embed the codes.
+        quantizer: the quantizer that embeds the codes.
         num_codes: the largest K, of the codes.
     """
     return codes if quantizer.num_codes == num_codes else codes.clamp(max=quantizer.num_codes - 1)

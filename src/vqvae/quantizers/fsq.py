@@ -149,5 +149,5 @@ class FSQ(Quantizer):
 
 
 def _places(levels: Sequence[int]) -> list[int]:
-    """Return what a level of each channel counts in k."""
+    """Return the place value in k of each channel's level."""
     return list(accumulate([1, *levels[:-1]], mul))

@@ -18,7 +18,7 @@ class GroupedQuantizer(Quantizer):
     """Split the channels into groups and quantize each group with a quantizer of its own.
 
     ``z_q = [quantize_1(z_1); ...; quantize_G(z_G)]``, a product quantizer: K^G combinations with K * G codes. The
-    losses are means over all elements, as those of one quantizer. When to choose it: for more bits a position
+    losses are means over all elements, as with one quantizer. When to choose it: for more bits a position
     where no order between codes is wanted (a residual stack has one). For several codes per position from one
     shared codebook, take the ``codes_per_position`` of a quantizer that has it.
 

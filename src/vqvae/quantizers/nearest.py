@@ -86,7 +86,7 @@ def _fused_search(device: torch.device) -> Search | None:
         from vqvae.quantizers.nearest_triton import fused_search
 
         probe = torch.zeros(1, 32, device=device)
-        fused_search(probe, probe, probe[:, 0])[2].item()  # item waits for what the GPU says
+        fused_search(probe, probe, probe[:, 0])[2].item()  # item waits for the GPU's result
     except Exception as error:  # no C compiler, a GPU too old: slower is better than not at all
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         warnings.warn(

@@ -66,7 +66,7 @@ class ProjectedQuantizer(Quantizer):
 
     @property
     def residual_scale(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """1, since the maps learn the size of what they map; None around a quantizer that draws its codes."""
+        """1, since the maps learn the size of the latents; None around a quantizer that draws its codes."""
         drawn = any(isinstance(part, GumbelQuantizer) for part in self.inner.modules())
         return None if drawn else 1.0
 

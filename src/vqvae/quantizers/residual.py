@@ -1,4 +1,4 @@
-"""Residual quantization: each layer quantizes what the layers before left over."""
+"""Residual quantization: each layer quantizes the error of the layers before it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -77,7 +77,7 @@ class ResidualQuantizer(Quantizer):
         estimator: EstimatorName = "straight_through"
 
         def __post_init__(self) -> None:
-            """Refuse what the layer refuses, and numbers of codes that do not fit the layers."""
+            """Refuse settings that the layer refuses, and numbers of codes that do not fit the layers."""
             if isinstance(self.inner, ResidualQuantizer.Config):
                 raise ValueError(f"inner must not be residual: {ResidualQuantizer.no_residual_because}")
             sizes = self.codebook_sizes
@@ -214,7 +214,7 @@ class ResidualQuantizer(Quantizer):
         return scale
 
     def _quantize(self, depth: int, residual: Tensor, mask: Tensor | None) -> Quantized:
-        """Return what a layer makes of its residual [N, D]; the first, of the vectors themselves."""
+        """Return a layer's result for its residual [N, D]; the first layer quantizes the vectors themselves."""
         layer, scale = self.layers[depth], self._scale(depth)
         if depth == 0:
             return layer(residual, mask)

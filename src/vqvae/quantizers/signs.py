@@ -78,7 +78,7 @@ class SignQuantizer(Quantizer):
         return self.quantize_residual(self.latents_of(vectors), mask)
 
     def quantize_residual(self, residual: Tensor, mask: Tensor | None) -> Quantized:
-        """Take the signs of latents, float32 [N, bits], or of what is left of them."""
+        """Take the signs of latents or residuals, float32 [N, bits]."""
         bits = residual > 0
         e = self.corners(bits)
         return Quantized(

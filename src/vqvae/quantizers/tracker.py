@@ -96,7 +96,7 @@ class CodebookTracker(nn.Module):
         return latents, codes
 
     def forget(self) -> None:
-        """Forget what was noted."""
+        """Discard the records."""
         self._noted.clear()
 
     def noted(self) -> list[Tensor]:
@@ -134,7 +134,7 @@ class CodebookTracker(nn.Module):
 
 
 def forget(model: nn.Module) -> None:
-    """Forget what a model's quantizers noted in training forwards since their last update."""
+    """Discard what a model's quantizers recorded since their last update."""
     for part in model.modules():
         if isinstance(part, CodebookTracker | UpdateCounter):
             part.forget()

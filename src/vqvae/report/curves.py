@@ -54,7 +54,7 @@ class _Line(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """A panel that is drawn if one of its lines has data. The default title is that of the first line's metric."""
+    """A panel that is drawn if one of its lines has data. The default title is the first line's metric."""
 
     lines: Sequence[_Line]
     size: str = "half"
@@ -102,6 +102,17 @@ _PLANS: dict[str, _Plan] = {
         _Line("train", "codebook", "codebook", "quiet", noisy=True),
         _Line("train", "commitment", "commitment", "train", noisy=True),
     ), "quarter", may_be_log=True, title="Codebook losses", note="not multiplied by beta"),
+    "shares": _Plan((
+        _Line("train", "reconstruction_share", "reconstruction", "train", noisy=True),
+        _Line("train", "perceptual_share", "perceptual", "validation", noisy=True),
+        _Line("train", "adversarial_share", "adversarial", "quiet", noisy=True),
+    ), title="Shares of the terms", note="of the gradient at the decoder's output"),
+    "discriminator": _Plan((
+        _Line("train", "adversarial_accuracy", "train", "train", noisy=True),
+    ), "quarter", title="Discriminator", note="fraction of patches judged rightly: 0.5 is guessing, 1 has won"),
+    "factor": _Plan((
+        _Line("train", "adversarial_factor", "train", "train", noisy=True),
+    ), "quarter", may_be_log=True, title="Adaptive weight", note="factor of the adversarial term"),
     "rate": _Plan((_Line("train", "learning_rate", "train", "train"),), "quarter"),
     "gradient": _Plan((_Line("train", "gradient_norm", "train", "train", noisy=True),), "quarter", True),
     "speed": _Plan((_Line("train", "images_per_second", "train", "train", noisy=True),), "quarter"),
@@ -160,7 +171,7 @@ def _plans() -> Iterator[tuple[str, _Plan]]:
 
 
 def _words(plan: _Plan) -> tuple[str, str]:
-    """Return title and note; the table of metrics gives what the plan does not have."""
+    """Return title and note, by default from the table of metrics."""
     metric = described(plan.lines[0].metric)
     note = plan.note or ", ".join(filter(None, [metric.meaning, metric.unit, metric.direction]))
     return plan.title or metric.title, note

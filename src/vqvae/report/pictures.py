@@ -83,7 +83,7 @@ def heat(values: Tensor) -> Tensor:
 
 
 def with_scale(picture: Image.Image, most: float, *, unit: str) -> Image.Image:
-    """Add the scale of a heat map to the right of a picture: from 0 to ``most``, whose colour is that of 1."""
+    """Add the scale of a heat map to the right of a picture: from 0 to ``most``, which has the colour of 1."""
     bar = heat(torch.linspace(1, 0, picture.height).expand(1, _SCALE_WIDTH, -1).mT)[0]
     canvas = Image.new("RGB", (picture.width + _SCALE_WIDTH + 110, picture.height), (GAP_GREY,) * 3)
     canvas.paste(picture, (0, 0))
@@ -111,7 +111,7 @@ def img_element(path: Path, *, alt: str, widest: int = 960) -> str:
 
     Args:
         path: the PNG file.
-        alt: what the picture shows, for those who do not see it.
+        alt: a description of the picture, for readers who cannot see it.
         widest: CSS pixels that the page offers. A picture of less than half the width is enlarged by a whole
             factor. Only a picture that fits gets the class ``exact``: shrinking by nearest neighbour drops rows.
 

@@ -74,7 +74,7 @@ class RunRecords:
         """Return the config.
 
         Raises:
-            UserError: when ``config.yaml`` is not that of a run.
+            UserError: when ``config.yaml`` is not the config of a run.
         """
         return config_from(self.config, str(self.directory.config))
 

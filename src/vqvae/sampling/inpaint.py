@@ -39,7 +39,7 @@ def inpaint(
     proportional to M; M matters more, the more codes are kept after the first drawn one.
 
     Candidate 0 of image i uses the random numbers of image i of ``sample``. With nothing kept and M = 1, the
-    result is that of ``sample``.
+    result equals the result of ``sample``.
 
     Args:
         prior: in eval mode.

@@ -99,7 +99,7 @@ class Store:
 
     Attributes:
         path: its directory.
-        header: what the store is.
+        header: the header of the store.
     """
 
     path: Path
@@ -223,7 +223,7 @@ def read_shard(file: Path, *, of: tuple[StoreHeader, int] | None = None) -> Shar
 
 
 def _fits(tensors: dict[str, Tensor], store: StoreHeader) -> bool:
-    """Return whether names, types and shapes are those that the header demands."""
+    """Return whether names, types and shapes agree with the header."""
     count = len(tensors["rows"]) if "rows" in tensors and tensors["rows"].ndim else 0
     expected = {"rows": (torch.int64, (count,)), "codes": (store.dtype, (count, *store.shape))}
     if store.labelled:

@@ -76,5 +76,5 @@ def _claim(file: int, piece: int) -> Generator[bool, None, None]:
 def exclusive(locks: Path) -> Generator[None, None, None]:
     """Run the block while no other process runs one with the same file."""
     with _open(locks) as file:
-        file_locks().lockf(file, file_locks().LOCK_EX, 1, 2**40)  # a byte beyond those of all pieces
+        file_locks().lockf(file, file_locks().LOCK_EX, 1, 2**40)  # a byte beyond the bytes of all pieces
         yield

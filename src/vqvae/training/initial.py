@@ -29,26 +29,27 @@ def check_start(config: RunConfig) -> None:
     """Check what does not depend on the file.
 
     Raises:
-        UserError: when parts are frozen without a model to start from, or nothing is left to train.
+        UserError: when parts are frozen without a model to start from.
     """
-    if isinstance(config, PriorConfig) or not config.freeze:
-        return
-    named = ",".join(config.freeze)
-    if not config.init:
+    if isinstance(config, TokenizerConfig) and config.freeze and not config.init:
+        named = ",".join(config.freeze)
         raise UserError(f"freeze {named}: only parts of a trained tokenizer can be frozen: add --init RUN")
-    if {"encoder", "quantizer", "decoder"} <= set(config.freeze):
-        raise UserError(f"freeze {named}: nothing is left to train")
 
 
 def freeze(tokenizer: VQVAE, parts: Sequence[str]) -> tuple[nn.Module, ...]:
     """Freeze parts of a tokenizer: no gradient, no statistics.
 
     Return their modules, which must stay in eval mode. The likelihood's weights belong to the decoder.
+
+    Raises:
+        UserError: when no parameter is left to train.
     """
     modules = [cast(nn.Module, getattr(tokenizer, part)) for part in dict.fromkeys(parts)]
     modules += [tokenizer.likelihood] if "decoder" in parts else []
     for module in modules:
         module.requires_grad_(False).eval()
+    if not any(parameter.requires_grad for parameter in tokenizer.parameters()):
+        raise UserError(f"freeze {','.join(parts)}: no parameter is left to train")
     return tuple(modules)
 
 

@@ -75,7 +75,7 @@ def record_run_data(run: RunDirectory, data: RunData) -> None:
             )
         if run.data.exists() and _recorded(run, name) != images.fingerprint:
             raise UserError(
-                f"{run.path}: the {name} images at {images.spec} are not those that the run began with; "
+                f"{run.path}: the {name} images at {images.spec} are not the images that the run began with; "
                 "pass --data WHERE if they were moved, or start a new run"
             )
     if rank() == 0:

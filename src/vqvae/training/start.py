@@ -83,7 +83,7 @@ def train(
 
 
 def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects | None = None) -> Run:
-    """Continue a run from its newest checkpoint; without changes, the result is that of an uninterrupted run.
+    """Continue a run from its newest checkpoint; without changes, the run ends like an uninterrupted run.
 
     Args:
         path: the run directory.
@@ -126,8 +126,11 @@ def _keep(file: ModelFile, at: Path) -> None:
 
 
 def _with_whole_paths(config: RunConfig) -> RunConfig:
-    """Make the data's path absolute, so that the run resumes from any folder."""
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, spec=whole_spec(config.data.spec)))
+    """Make paths absolute, so that the run resumes from any folder; files of losses are named by their SHA-256."""
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, spec=whole_spec(config.data.spec)))
+    if not isinstance(config, TokenizerConfig):
+        return config
+    return dataclasses.replace(config, losses=tuple(loss.resolved() for loss in config.losses))
 
 
 def _load(config: RunConfig, tokenizer: Opened[VQVAE] | None, given: Objects | None) -> RunData:
@@ -179,7 +182,7 @@ def _train(
 
 
 def _headline(run: Run, config: RunConfig, engine: Engine, stage: Stage, data: RunData) -> str:
-    """Return the line that says what is trained, on what, and where."""
+    """Return the line that names the run, the model, the data and the device."""
     sizes = {name: sum(p.numel() for p in group.module.parameters()) for name, group in stage.groups.items()}
     parameters = f"{sizes.pop(MODEL):,} parameters" + "".join(f", {name} {size:,}" for name, size in sizes.items())
     where = f"{world_size()} x {engine.device.type}" if world_size() > 1 else str(engine.device)

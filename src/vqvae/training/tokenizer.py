@@ -67,25 +67,31 @@ class TokenizerStage:
             device=engine.device,
             memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
         )
-        self.extra = ExtraLosses(config.losses, image_shape=train.shape, seed=training.seed, engine=engine)
         frozen = freeze(self.tokenizer, config.freeze)
+        batch = len(rank_slice(torch.arange(training.batch_size // training.accumulate)))
+        z_q = self._z_q(batch)
+        self.extra = ExtraLosses(
+            config.losses,
+            image_shape=train.shape,
+            seed=training.seed,
+            engine=engine,
+            decoder=self.tokenizer.decoder,
+            z_q=z_q,
+        )
         self.groups = {MODEL: Trainable(self.tokenizer, frozen=frozen), **self.extra.groups}
         self.likelihood = self.tokenizer.likelihood
         self._estimated: tuple[int, dict[str, Tensor]] = (-1, {})  # step of the last estimate, and the estimate
-        batch = rank_slice(torch.arange(training.batch_size // training.accumulate))
-        self.encoder, self.decoder = self._compiled(len(batch))
-
-    def _compiled(self, batch: int) -> tuple[Network, Network]:
         # the quantizer is not compiled: its search is exact in eager float32, and is tiled already
+        images = self._images(torch.zeros(batch, *train.shape, dtype=torch.uint8))
+        self.encoder: Network = engine.compile(self.tokenizer.encoder, images)
+        self.decoder: Network = engine.compile(self.tokenizer.decoder, z_q)
+
+    def _z_q(self, batch: int) -> Tensor:
+        """Return an example of what the decoder takes."""
         _, height, width = self.train.shape
         factor, channels = self.tokenizer.factor, self.tokenizer.quantizer.channels
-        images = self._images(torch.zeros(batch, *self.train.shape, dtype=torch.uint8))
         z_q = torch.zeros(batch, channels, height // factor, width // factor, device=self.engine.device)
-        z_q = z_q.to(memory_format=torch.channels_last).requires_grad_()
-        return (
-            self.engine.compile(self.tokenizer.encoder, images),
-            self.engine.compile(self.tokenizer.decoder, z_q),
-        )
+        return z_q.to(memory_format=torch.channels_last).requires_grad_()
 
     def train_on(self, modules: Mapping[str, nn.Module]) -> None:
         """Run the networks of these copies in ``losses``; the quantizer is still the tokenizer's own."""
@@ -123,8 +129,7 @@ class TokenizerStage:
             z_e = self.encoder(images)
             quantized = self.tokenizer.quantizer(z_e)
             parameters = self.decoder(quantized.z_q)
-        reconstruction = self.likelihood.mean(parameters) if self.extra.losses else parameters
-        terms = self.extra.terms(step, images, reconstruction)
+        parameters = parameters.view_as(parameters)  # a tensor without the hooks of sharding, to take gradients at
         loss = objective(
             images,
             parameters,
@@ -132,11 +137,14 @@ class TokenizerStage:
             likelihood=self.likelihood,
             pixel_variance=self.tokenizer.pixel_variance,
             beta=self.config.beta,
-            others=terms.values(),
         )
-        own = self.extra.own(step, images, reconstruction)
-        metrics = {name: term for name, (_, term) in terms.items()} | loss._asdict()
-        return StepLosses({MODEL: metrics.pop("total"), **own}, metrics)
+        metrics = loss._asdict()
+        total = metrics.pop("total")
+        if not self.extra.losses:
+            return StepLosses({MODEL: total}, metrics)
+        reconstruction = self.likelihood.mean(parameters)
+        extra = self.extra.on_batch(step, images, parameters, reconstruction, loss.reconstruction)
+        return StepLosses({MODEL: total + extra.total, **extra.own}, extra.metrics | metrics)
 
     def statistic(self) -> Tensor:
         """Return a scalar that is finite if the codebook and the statistics for its next update are finite."""
@@ -145,9 +153,11 @@ class TokenizerStage:
     def drop_step(self) -> None:
         """Discard the statistics for the codebook's next update."""
         forget(self.tokenizer)
+        self.extra.drop_step()
 
     def after_step(self, step: int) -> Metrics:
-        """Update the codebook, where it is not frozen."""
+        """Update the codebook, unless it is frozen, and what losses average."""
+        self.extra.after_step(step)
         if "quantizer" in self.config.freeze:
             return {}
         revive = step < self.config.revive_until * self.config.training.steps

@@ -28,7 +28,7 @@ class Weights(Protocol):
     nbytes: int
 
     def reduce(self, scalars: Mapping[str, Tensor], limit: float, *, norm: str) -> dict[str, Tensor]:
-        """Sum gradients over ranks, so that they are those of the whole batch; every rank must call.
+        """Sum gradients over ranks to the gradient of the whole batch; every rank must call.
 
         Args:
             scalars: this rank's summands of further sums over ranks, at least one.
@@ -88,5 +88,5 @@ class WholeWeights:
         self.module.load_state_dict(state)
 
     def in_module(self) -> AbstractContextManager[None]:
-        """Do nothing: the parameters are those of the module."""
+        """Do nothing: the parameters are the module's own."""
         return nullcontext()

@@ -1,0 +1,98 @@
+"""What a feature network offers: the features of an image as one vector, and as maps at several depths."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqvae.component import Config
+from vqvae.tensors import images_from_pixels
+
+
+class FeatureNetwork(nn.Module):
+    """A network that was trained before and does not learn here.
+
+    Attributes:
+        kind: what a protocol calls the network.
+        side: height and width of the images that the network was trained on; None for a network that takes images
+            of any size as they are. ``features`` resizes to it, ``maps`` never resizes.
+        facts: what the card of the weights says: data, accuracy, ...
+        digest: SHA-256 of the weights, in hex; see ``vqvae.features.files.weights_digest``.
+    """
+
+    kind: ClassVar[str] = ""
+    side: ClassVar[int | None] = None
+    facts: Mapping[str, Any] = {}
+    digest: str = ""
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Return feature maps, float [B, C_i, h_i, w_i], shallow ones first; differentiable in the images.
+
+        Args:
+            images: float [B, 3, H, W] in [-1, 1].
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} defines no maps")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features, float [B, F], of images of the network's size, float [B, 3, H, W] in [-1, 1]."""
+        raise NotImplementedError(f"{type(self).__qualname__} defines no forward")
+
+    @property
+    def resize(self) -> str:
+        """How ``features`` resizes images, in words."""
+        return "none" if self.side is None else f"bicubic, antialiased, to {self.side}x{self.side}"
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Return the features of images of any size, float32 [B, F].
+
+        Args:
+            images: float [B, 1 or 3, H, W] in [-1, 1]; a grey channel is repeated.
+        """
+        images = images.float().expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        if self.side is not None and images.shape[2:] != (self.side, self.side):
+            size = (self.side, self.side)
+            images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(-1.0, 1.0)
+        return self(images).float()
+
+    def features_of_pixels(
+        self, pixels: Tensor, *, batch_size: int = 250, advance: Callable[[int], object] = lambda count: None
+    ) -> Tensor:
+        """Return the features of many images, float64 [N, F], on the CPU.
+
+        Args:
+            pixels: uint8 [N, 1 or 3, H, W].
+            batch_size: affects speed and memory only.
+            advance: called with the number of images of each batch that is done.
+        """
+        found: list[Tensor] = []
+        device = next(self.parameters()).device
+        for part in pixels.split(batch_size):
+            found.append(self.features(images_from_pixels(part.to(device))).cpu().double())
+            advance(len(part))
+        return torch.cat(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesConfig(Config):
+    """Settings of a feature network; a kind says how to build it.
+
+    A loss that has a feature network has a field of this type in its own config. The card of a tokenizer then
+    names the network, and the network does not judge the tokenizer: see ``vqvae.features.networks_in``.
+
+    Attributes:
+        weights: path of the file of weights; None for the weights that the package ships, where it ships any.
+    """
+
+    weights: str | None = None
+
+    def build(self) -> FeatureNetwork:
+        """Make the network, in eval mode, with its weights; none of them requires a gradient.
+
+        Raises:
+            UserError: for a file of weights that is missing or of another network.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its network")

@@ -1,0 +1,108 @@
+"""SqueezeNet 1.1 (arXiv 1602.07360), trained on ImageNet by others; its weights are given by path."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqvae.errors import UserError
+from vqvae.features.base import FeatureNetwork, FeaturesConfig
+from vqvae.features.files import weights_digest
+
+_MEAN_BGR = (103.939, 116.779, 123.68)
+_FIRES = {  # name: channels in, squeezed, and of each of the two expansions
+    "fire2": (64, 16, 64),
+    "fire3": (128, 16, 64),
+    "fire4": (128, 32, 128),
+    "fire5": (256, 32, 128),
+    "fire6": (256, 48, 192),
+    "fire7": (384, 48, 192),
+    "fire8": (384, 64, 256),
+    "fire9": (512, 64, 256),
+}
+_POOL_BEFORE = ("fire2", "fire4", "fire6")
+_MAPS = ("fire3", "fire5", "fire6", "fire7", "fire8", "fire9")  # beside the first convolution: the layers of LPIPS
+
+
+class Fire(nn.Module):
+    """Squeeze with 1x1, expand with 1x1 and 3x3, concatenate: float [B, before, h, w] -> [B, 2 * each, h, w]."""
+
+    def __init__(self, before: int, squeezed: int, each: int) -> None:
+        super().__init__()
+        self.squeeze1x1 = nn.Conv2d(before, squeezed, 1)
+        self.expand1x1 = nn.Conv2d(squeezed, each, 1)
+        self.expand3x3 = nn.Conv2d(squeezed, each, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the expansions."""
+        x = F.relu(self.squeeze1x1(x))
+        return F.relu(torch.cat([self.expand1x1(x), self.expand3x3(x)], 1))
+
+
+class SqueezeNet(FeatureNetwork):
+    """The Caffe network without its classifier; the features are the means of the channels of the last map.
+
+    It takes images of any size as they are, from 17 pixels on a side.
+    """
+
+    kind = "squeezenet"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(FeaturesConfig):
+        """Settings of the class; ``weights`` is required: the package ships none."""
+
+        kind: Literal["squeezenet"] = "squeezenet"
+
+        def build(self) -> "SqueezeNet":
+            """Make the network with its weights, in eval mode."""
+            if self.weights is None:
+                raise UserError("squeezenet: its weights are not shipped: pass squeezenet:PATH")
+            return load_squeezenet(Path(self.weights))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 3, stride=2)
+        for name, (before, squeezed, each) in _FIRES.items():
+            self.add_module(name, Fire(before, squeezed, each))
+        self.register_buffer("mean", torch.tensor(_MEAN_BGR).view(3, 1, 1), persistent=False)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Return the maps after conv1 and fire3, 5, 6, 7, 8 and 9: 64, 128, 256, 384, 384, 512, 512 channels."""
+        x = (images.flip(1) + 1) * 127.5 - self.get_buffer("mean")
+        found = [x := F.relu(self.conv1(x))]
+        for name in _FIRES:
+            if name in _POOL_BEFORE:
+                x = F.max_pool2d(x, 3, stride=2, ceil_mode=True)
+            x = self.get_submodule(name)(x)
+            if name in _MAPS:
+                found.append(x)
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the mean of each channel of the last map, float [B, 512]."""
+        return self.maps(images)[-1].mean((2, 3))
+
+
+def load_squeezenet(path: Path) -> SqueezeNet:
+    """Read SqueezeNet's weights from a safetensors file; in eval mode, without gradients to the weights.
+
+    Raises:
+        UserError: for a file that is missing, damaged or of another network.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file of weights")
+    network = SqueezeNet()
+    try:
+        weights = load_file(path)
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    except (SafetensorError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: not the weights of SqueezeNet 1.1 as safetensors: {reason}") from None
+    network.digest = weights_digest(weights)
+    network = network.eval().requires_grad_(False)
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
