@@ -57,7 +57,7 @@ test-oldest: .venv-pins/bin/uv
 # one version for every Python and system; torch itself pins the packages of its CUDA builds
 pins: .venv-pins/bin/uv
 	echo 'torch==$(TORCH)' >.venv-pins/torch.txt
-	$(COMPILE) --universal --fork-strategy fewest --upgrade --extra dev --extra cuda \
+	$(COMPILE) --universal --fork-strategy fewest --upgrade --extra dev --extra cuda --extra heif \
 		--constraint .venv-pins/torch.txt pyproject.toml -o .venv-pins/pins.txt >/dev/null
 	{ echo '# The versions that are tested together, made by `make pins`: docs/dependencies.md. Ranges: pyproject.toml.'; \
 		grep -v '^nvidia-\|^cuda-' .venv-pins/pins.txt; } >constraints.txt

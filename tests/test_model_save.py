@@ -101,7 +101,8 @@ def test_a_prior_is_sampled_and_measured_as_a_run_is(
 ) -> None:
     source = read_model(tokenizer_run.path)
     prior = _prior(config, vqvae.load_tokenizer(tokenizer_run.path).code_spec(32, 32))
-    vqvae.save(prior, tmp_path / "mine", config=config, tokenizer=tokenizer_run.path, step=7)
+    own = {"tokenizer": tokenizer_run.path, "classes": source.card.classes}
+    vqvae.save(prior, tmp_path / "mine", config=config, step=7, **own)
     loaded, card = vqvae.load_prior(tmp_path / "mine"), read_model(tmp_path / "mine").card
     codes, labels = torch.randint(prior.spec.num_codes, (5, 8, 8, prior.spec.codes_per_position)), torch.arange(5)
     assert torch.equal(loaded(codes, labels), prior(codes, labels))
@@ -136,6 +137,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
             {"config": PRIORS[0], "tokenizer": of, "classes": ("a",)},
             "1 names of classes, but the prior has 8",
         ),
+        (prior, {"config": PRIORS[0], "tokenizer": of}, "0 names of classes, but the prior has 8"),
         (larger, {"config": PRIORS[0], "tokenizer": of}, "its codes are .*, but the prior models"),
         (prior, {"config": PRIORS[1], "tokenizer": of}, "builds another model than the one given"),
         (prior, mine, "a PixelCNN with a VQVAE.Config: expected a VQVAE with its VQVAE.Config, or a prior"),

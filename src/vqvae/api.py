@@ -15,7 +15,7 @@ from vqvae.commands.evaluate import evaluate as evaluate_run
 from vqvae.commands.resolve import open_prior_run, open_run
 from vqvae.commands.sample import sample_picture
 from vqvae.config import DataConfig, Recipe, full_keys, load_config, read_otherwise, recipe_name
-from vqvae.data import Objects
+from vqvae.data import OBJECT, Objects
 from vqvae.errors import UserError
 from vqvae.metrics import Models, Results, measure
 from vqvae.model_io import read_model
@@ -85,6 +85,8 @@ def train_prior(
         Interrupted: as ``train``.
     """
     spec, images = _split(data)
+    if images is not None:
+        spec = {"data.spec": OBJECT}  # not the tokenizer's data
     file = read_model(_location(tokenizer, "a tokenizer"))
     config = prior_config(file, recipe, {**full_keys(settings), **spec, **_init(init)})
     name = f"{Path(tokenizer).resolve().name}-prior"

@@ -14,12 +14,13 @@ from typing import Any
 from vqvae.errors import UserError
 
 _ABANDONED = 3600.0  # seconds without a change, after which a half-written file of another machine is removed
+_LONGEST = 128  # bytes of a name that is kept in the name of the half-written file
 _WRITES = count()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file; after a crash at any moment, it has the old content or the new content, never a part."""
-    beside = path.with_name(f".{path.name}.{_writer()}.tmp")
+    beside = path.with_name(f".{_shortened(path.name)}.{_writer()}.tmp")
     try:
         with open(beside, "wb") as file:
             file.write(content)
@@ -30,6 +31,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         beside.unlink(missing_ok=True)
     if hasattr(os, "O_DIRECTORY"):  # Windows opens no directory
         _flush_directory(path.parent)
+
+
+def _shortened(name: str) -> str:
+    """Return a name, or a hash where the name leaves no room for more: file systems allow 255 bytes."""
+    raw = os.fsencode(name)
+    return name if len(raw) <= _LONGEST else hashlib.sha256(raw).hexdigest()[:32]
 
 
 def _flush_directory(path: Path) -> None:

@@ -26,7 +26,8 @@ class ModelCard:
     Attributes:
         stage: ``tokenizer`` or ``prior``.
         build: the arguments from which the network is built.
-        classes: the names of the classes; empty if there are none.
+        classes: the names of the training images' classes, by number; empty if there are none, and for a prior
+            that was trained without classes.
         image_shape: (C, H, W) of the training images.
         step: number of optimizer steps that the weights were trained for.
         identity: for a tokenizer, the ``code_identity`` of its encoder and quantizer. Its codes belong to it.
@@ -64,13 +65,16 @@ def codes_from(card: ModelCard, path: Path) -> tuple[CodeSpec, int]:
     """Return the spec of the codes that a prior models, and the number of its classes.
 
     Raises:
-        UserError: when the card lacks one of them.
+        UserError: when the card lacks one of them, or names another number of classes.
     """
     try:
         spec = _SPEC.validate_python(card.build.get("codes"))
-        return spec, _COUNT.validate_python(card.build.get("num_classes"))
+        num_classes = _COUNT.validate_python(card.build.get("num_classes"))
     except ValidationError:
         raise UserError(f"{path}: damaged: its card does not describe the codes that it models") from None
+    if num_classes != len(card.classes):
+        raise UserError(f"{path}: damaged: its card names {len(card.classes)} of {num_classes} classes")
+    return spec, num_classes
 
 
 def tokenizer_card(
@@ -99,15 +103,25 @@ def code_identity(build: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def prior_card(config: PriorModelConfig, prior: Prior, tokenizer: ModelCard, step: int) -> ModelCard:
+def prior_card(
+    config: PriorModelConfig,
+    prior: Prior,
+    *,
+    classes: tuple[str, ...],
+    image_shape: tuple[int, int, int],
+    tokenizer: str,
+    step: int,
+) -> ModelCard:
     """Return the card of a prior's file.
 
     Args:
         config: of the prior's network.
         prior: the network.
-        tokenizer: the card of the tokenizer whose codes the prior models.
+        classes: the classes of the prior's own training images, a name for each of its numbers.
+        image_shape: (C, H, W) of these images.
+        tokenizer: the identity of the tokenizer whose codes the prior models.
         step: the optimizer steps so far.
     """
     codes = to_mapping(prior.spec)
     build = {"model": to_mapping(config), "codes": codes, "num_classes": prior.num_classes}
-    return ModelCard("prior", build, tokenizer.classes, tokenizer.image_shape, step, tokenizer=tokenizer.identity)
+    return ModelCard("prior", build, classes, image_shape, step, tokenizer=tokenizer)

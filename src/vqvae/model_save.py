@@ -1,7 +1,6 @@
 """Saving a model that was trained in a loop of one's own, as the file of a run."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -44,7 +43,7 @@ def save(
             the likelihood, such as the variance of its noise, are estimated on them.
         tokenizer: required for a prior: the run or file of the tokenizer whose codes the prior models. A directory
             gets a copy of it.
-        classes: names of the classes; for a prior, by default the classes of its tokenizer.
+        classes: names of the classes; required for a prior with classes, a name for each of its numbers.
         step: number of optimizer steps the model was trained for.
 
     Returns:
@@ -91,11 +90,10 @@ def _prior_card(
     height, width = (size * tokenizer.factor for size in prior.spec.grid)
     if (spec := tokenizer.code_spec(height, width)) != prior.spec:
         raise ValueError(f"{file.path}: its codes are {spec}, but the prior models {prior.spec}")
-    classes = classes or file.card.classes
-    if prior.num_classes and len(classes) != prior.num_classes:
+    if len(classes) != prior.num_classes:
         raise ValueError(f"{len(classes)} names of classes, but the prior has {prior.num_classes}: pass classes=")
-    card = prior_card(config, prior, file.card, step)
-    return replace(card, classes=classes, image_shape=(tokenizer.channels, height, width))
+    shape = (tokenizer.channels, height, width)
+    return prior_card(config, prior, classes=classes, image_shape=shape, tokenizer=file.card.identity, step=step)
 
 
 def _check_fit(model: nn.Module, build: "partial[Any]") -> None:

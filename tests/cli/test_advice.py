@@ -29,6 +29,7 @@ SAID_BY = {
     "config/mistakes.py": OPEN_MODELS,
     "data": READ_IMAGES,
     "data/decode_all.py: --data.channels": ["train", "prior"],
+    "data/splits.py: --split": ["encode"],
     "data/splits.py: --data.validation": [name for name in READ_IMAGES if name != "encode"],
     "model_io.py": ["train", "prior", "resume", "sample", "evaluate", "encode", "decode", "reconstruct"],
     "report/page.py": ["evaluate"],
@@ -39,6 +40,7 @@ SAID_BY = {
     "training/initial.py: --classes": ["prior"],
     "training/prior_start.py": ["prior"],
     "training/run_data.py: --classes": ["prior"],
+    "training/start.py: --classes": ["prior"],
     "training/run_data.py: --data": ["resume"],
 }
 NOT_ADVICE = {"report/plots.py": ["--ink"], "config/mistakes.py": ["--help"]}

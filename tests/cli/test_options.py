@@ -34,7 +34,7 @@ from vqvae.paths import whole_path, whole_spec
         ("train shapes --model.width --steps 3", "--model.width: expected a value: an integer above 0"),
         ("evaluate t --data d --data.sise 32", "did you mean --data.size?"),
         ("evaluate t --data d --training.steps 3", "unknown option --training.steps"),
-        ("evaluate t --data d --split tets", "'tets' is not one of train, test; did you mean test?"),
+        ("evaluate t --data d --split tets", "'tets' is not one of train, validation, test; did you mean test?"),
         ("sample p --out x --seed 12345678901234567890", "--seed: 12345678901234567890 does not fit into 64 bits"),
         ("sample p --out x --num ten", "--num: 'ten' is not a whole number such as 10000, 1e4 or 10k"),
         ("sample p --out x --temperature warm", "--temperature: 'warm' is not a number"),

@@ -87,8 +87,8 @@ def test_8_bit_images_take_no_notice_of_a_range(picture):
             "a Git LFS pointer, not the file itself",
         ),
         (b"\n<!DOCTYPE html><html>", "an HTML page, not an image"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC, which is not read: convert it to PNG or JPEG"),
-        (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF, which is not read: convert it to PNG or JPEG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", "a broken AVIF|AVIF: install Pillow 11.3 or newer"),
     ],
 )
 def test_what_a_file_is_instead_of_an_image_is_named(tmp_path, content, reason):

@@ -113,10 +113,10 @@ def test_two_forms_of_a_name_are_one_class(folder):
 
 def test_what_is_left_out_is_counted(folder, tmp_path):
     spec = folder(*(f"{key}.png" for key in range(5)))
-    for name in ("a.avif", "b.avif", "noname", "Thumbs.db", ".hidden"):
+    for name in ("a.tga", "b.tga", "noname", "Thumbs.db", ".hidden"):
         (tmp_path / name).write_bytes(b"")
     line = describe(load(spec, "train"))
-    assert "left out: 3 files of other kinds (.avif 2, no suffix 1)" in line
+    assert "left out: 3 files of other kinds (.tga 2, no suffix 1)" in line
 
 
 def test_a_runs_own_files_are_no_data(folder, tmp_path):
@@ -125,7 +125,7 @@ def test_a_runs_own_files_are_no_data(folder, tmp_path):
         (tmp_path / "runs/shapes" / name).write_text("")
     images = load(spec, "train")
     assert images.classes == ("a", "b")
-    assert "the training runs in runs/shapes/" in images.left_out
+    assert "what runs and decode wrote (runs/shapes/)" in images.left_out
 
 
 @pytest.mark.parametrize(
@@ -159,3 +159,80 @@ def test_a_column_of_a_table_is_named(folder, tmp_path):
     assert load(spec, "train").labels is None
     assert load(spec, "train", label="breed").classes == ("pug", "tabby")
     assert load(spec, "train", label="age").classes == ("2", "9", "10")
+
+
+def test_a_table_is_found_by_the_images_that_it_names_not_by_its_first_row(folder, tmp_path):
+    spec = folder("1.png", "2.png", "3.png")
+    (tmp_path / "labels.csv").write_text("label,file\n9,gone.png\n1,1.png\n2,2.png\n1,3.png\n")
+    images = load(spec, "all")
+    assert [images.classes[label] for label in images.labels] == ["1", "2", "1"]
+    assert "1 rows of labels.csv that name no image here" in images.left_out
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("1.png,dog\n2.png,cat\n1.png,cat\n3.png,dog\n", r"gives 1\.png the labels 'dog' and 'cat'"),
+        ("1.png,dog\n2.png,\n3.png,dog\n", r"labels 2 of 3 images; 2\.png is not in it"),
+    ],
+)
+def test_an_image_has_one_label(folder, tmp_path, rows, message):
+    spec = folder("1.png", "2.png", "3.png")
+    (tmp_path / "labels.csv").write_text(f"file_name,label\n{rows}")
+    with pytest.raises(UserError, match=message):
+        load(spec, "train")
+
+
+def test_labels_that_a_table_hides_are_no_classes(folder, tmp_path):
+    spec = folder("train/1.png", "train/2.png", "test/1.png", "test/2.png")
+    (tmp_path / "train/labels.csv").write_text("file_name,label\n1.png,dog\n2.png,cat\n")
+    (tmp_path / "test/labels.csv").write_text("file_name,label\n1.png,-1\n2.png,-1\n")
+    test = load(spec, "test")
+    assert test.labels is None and load(spec, "train").classes == ("cat", "dog")
+    assert any("classes, which train has" in said for said in test.left_out)
+
+
+def test_a_test_split_without_classes_says_so_and_train_keeps_its_own(folder):
+    spec = folder("train/cat/1.png", "train/dog/1.png", "test/1.png", "test/2.png")
+    assert load(spec, "train").classes == ("cat", "dog")
+    line = describe(load(spec, "test"))
+    assert "no classes" in line and "left out: classes, which train has" in line
+
+
+def test_a_folder_of_files_that_are_no_images_is_named(folder, tmp_path):
+    spec = folder("cat/1.png", "cat/2.png", "dog/1.png")
+    (tmp_path / "bird").mkdir()
+    (tmp_path / "bird/1.tga").write_bytes(b"")
+    images = load(spec, "train")
+    assert images.classes == ("cat", "dog")
+    assert "folders without images (bird/)" in images.left_out
+
+
+def test_a_link_to_a_folder_that_is_listed_is_named(folder, tmp_path):
+    spec = folder("cat/1.png", "cat/2.png", "dog/1.png")
+    (tmp_path / "kitty").symlink_to(tmp_path / "cat")
+    images = load(spec, "train")
+    assert images.classes == ("cat", "dog")
+    assert "links to folders that are listed (kitty/)" in images.left_out
+
+
+def test_images_that_decode_wrote_into_the_folder_are_no_data(folder, tmp_path):
+    spec = folder("cat/1.png", "cat/2.png", "dog/1.png", "decoded/cat/1.png")
+    (tmp_path / "decoded/.decoded").mkdir()
+    assert load(spec, "train").classes == ("cat", "dog")
+    assert load(f"{spec}/decoded", "train").classes == ("cat",)
+
+
+def test_all_is_every_image_of_a_set_without_splits(folder):
+    spec = folder(*(f"{key:02}.png" for key in range(40)))
+    assert [len(load(spec, split)) for split in ("train", "test", "all", "auto")] == [38, 2, 40, 40]
+    assert load(spec, "auto").split == "all"
+
+
+def test_auto_names_the_splits_that_it_leaves_out(folder):
+    spec = folder("train/1.png", "train/2.png", "val/1.png", "test/1.png")
+    images = load(spec, "auto")
+    assert (images.split, len(images)) == ("train", 2)
+    assert "the splits validation and test (--split validation or --split test)" in images.left_out
+    with pytest.raises(UserError, match="has splits of its own: name one of them: train, validation, test"):
+        load(spec, "all")

@@ -20,6 +20,7 @@ import pytest
 
 _COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _CONVERTED = "fedcba9876543210fedcba9876543210fedcba98"
+_TAGGED = "00112233445566778899aabbccddeeff00112233"
 _NAMES = ["airplane", "automobile", "bird"]
 
 # Loads each spec and prints one JSON object: what was loaded, or the error's line.
@@ -29,7 +30,7 @@ from vqvae.data import load
 from vqvae.errors import UserError
 results = {}
 for argument in sys.argv[1:]:
-    spec, split = argument.split("@")
+    spec, _, split = argument.rpartition("@")
     try:
         loaded = load(spec, split)
         results[argument] = [loaded.fingerprint, loaded.labels.tolist(), list(loaded.classes)]
@@ -79,6 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _describe(self, repo: str, revision: str):
         commit = _CONVERTED if revision == "refs/convert/parquet" else _COMMIT
+        commit = {"v1": _TAGGED, "v2": "none"}.get(revision, commit)
         files = self.server.repos.get((repo, commit))
         if files is None:
             known = any(name == repo for name, _ in self.server.repos)
@@ -147,6 +149,8 @@ def visit(tmp_path_factory):
             ("some/damaged", _COMMIT): {"train.parquet": (train, flipped)},
             ("some/short", _COMMIT): {"train.parquet": (train, train[:-9])},
             ("some/several", _COMMIT): {"one/train.parquet": (train, train), "two/train.parquet": (train, train)},
+            ("some/several", _CONVERTED): {"three/partial-train/0000.parquet": (test, test)},
+            ("some/several", _TAGGED): {"train.parquet": (test, test)},
             ("some/text", _COMMIT): {"README.md": (b"", b"")},
         }
     )
@@ -154,11 +158,13 @@ def visit(tmp_path_factory):
     home = tmp_path_factory.mktemp("hf")
     port = hub.server_address[1]
     specs = [f"hf:some/{name}@train" for name in ("archive", "damaged", "short", "several", "text", "gone")]
+    specs += [f"hf:some/several{which}@train" for which in (":one", ":three", "@v1", ":onee", "@v2")]
     online = _run(home, port, "cifar10@train", "cifar10@test", "cifar10@train", "hf:some/archive@test", *specs)
     downloads = list(hub.downloads)
     hub.shutdown()
     hub.server_close()
-    offline = _run(home, port, "cifar10@train", "cifar10@test", "hf:some/never@train")
+    again = ("cifar10@train", "cifar10@test", "hf:some/several:three@train", "hf:some/several@v1@train")
+    offline = _run(home, port, *again, "hf:some/never@train")
     return online, downloads, offline
 
 
@@ -171,8 +177,18 @@ def test_a_set_downloads_once_and_loads(visit):
 
 def test_what_was_loaded_once_loads_without_network(visit):
     online, _, offline = visit
-    for argument in ("cifar10@train", "cifar10@test"):
+    for argument in ("cifar10@train", "cifar10@test", "hf:some/several:three@train", "hf:some/several@v1@train"):
         assert offline[argument] == online[argument]
+
+
+def test_configurations_and_revisions_are_chosen(visit):
+    online, _, _ = visit
+    assert online["hf:some/several:one@train"][1] in ([0], [2])  # one of two rows is held out
+    for which in (":three", "@v1"):
+        assert online[f"hf:some/several{which}@train"][1] == [1]
+    wrong = online["hf:some/several:onee@train"]
+    assert wrong == "hf:some/several:onee has no configuration 'onee'; did you mean 'one'?"
+    assert online["hf:some/several@v2@train"].startswith("hf:some/several has no parquet files at v2")
 
 
 def test_sets_of_other_formats_come_from_the_converted_branch(visit):
@@ -198,7 +214,7 @@ def test_a_download_cut_short_is_caught(visit):
 def test_sets_that_cannot_serve_say_why(visit):
     online, _, _ = visit
     assert online["hf:some/several@train"].startswith(
-        "hf:some/several holds several data sets (one, two): download"
+        "hf:some/several holds several data sets (one, two): pass hf:some/several:CONFIG"
     )
     assert online["hf:some/text@train"] == "hf:some/text has no parquet files: download it, then pass its folder"
     assert (

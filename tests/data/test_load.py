@@ -152,7 +152,11 @@ def test_an_image_set_is_frozen_and_compares_by_identity():
         ("shape", "no data set 'shape'; did you mean 'shapes'? (or a path that exists)"),
         ("qqqqq", "no data set 'qqqqq'; known: cifar10, hf:OWNER/NAME, shapes (or a path that exists)"),
         ("./gone", "no folder ./gone: pass one of shapes, cifar10, hf:OWNER/NAME, or a path that exists"),
-        ("hf:mnist", "'hf:mnist' is no Hub data set: write hf:OWNER/NAME, such as hf:uoft-cs/cifar10"),
+        (
+            "hf:mnist",
+            "'hf:mnist' is no Hub data set: write hf:OWNER/NAME, hf:OWNER/NAME:CONFIG or "
+            "hf:OWNER/NAME@REVISION, such as hf:uoft-cs/cifar10",
+        ),
     ],
 )
 def test_a_spec_that_names_nothing(spec, message):
@@ -160,7 +164,7 @@ def test_a_spec_that_names_nothing(spec, message):
 
 
 def test_a_file_in_place_of_a_folder(tmp_path):
-    archive = tmp_path / "cifar-10-binary.tar.gz"
+    archive = tmp_path / "cifar-10-binary.zip"
     archive.write_bytes(b"")
     assert _error(str(archive), "train") == (
         f"{archive} is a file: pass the folder it is in, or unpack it and pass that folder"

@@ -119,7 +119,7 @@ def test_wide_and_floating_pixels_need_or_have_a_range():
     twelve = PIXELS.astype(np.uint16) * 16
     assert load(twelve).pixels.max() <= 16
     assert load(twelve, pixel_range="auto").pixel_range == (0, 4095)
-    with pytest.raises(UserError, match="32-bit pixels have no known range"):
+    with pytest.raises(UserError, match="int64 pixels have no known range"):
         load(PIXELS[:1].astype(np.int64) - 1)
 
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vqvae.data import BadFile, load
+from vqvae.data import BadFile, load, open_stream
 from vqvae.errors import UserError
 
 
@@ -83,11 +83,12 @@ def test_bad_rows_are_named_and_their_labels_go_with_them(tmp_path, encoded, pic
     _write(tmp_path / "train.parquet", broken, label=list(range(8)))
     _write(tmp_path / "test.parquet", encoded[:1], label=[0])
     loaded = load(str(tmp_path), "train")
-    assert [bad.path for bad in loaded.bad] == [f"train.parquet row {row}" for row in (4, 5, 6)]
+    names = ["row 4 (4.png)", "row 5 (5.png)", "row 6"]
+    assert [bad.path for bad in loaded.bad] == [f"train.parquet {name}" for name in names]
     assert isinstance(loaded.bad[0], BadFile)
     assert loaded.labels.tolist() == [0, 1, 2, 3, 7]
     assert np.array_equal(loaded.pixels[4].permute(1, 2, 0).numpy(), picture(7))
-    with pytest.raises(UserError, match=r"^cannot decode train\.parquet row 4: empty file"):
+    with pytest.raises(UserError, match=r"^cannot decode train\.parquet row 4 \(4\.png\): no such file"):
         load(str(tmp_path), "train", strict=True)
 
 
@@ -121,3 +122,122 @@ def test_a_folder_with_test_files_alone(tmp_path, encoded):
     assert len(load(str(tmp_path), "test")) == 2
     with pytest.raises(UserError, match=r"has no parquet file for training: name one train\.parquet$"):
         load(str(tmp_path), "train")
+
+
+def _binary(path, **columns):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path, row_group_size=7)
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_plain_bytes_are_images_where_they_are(tmp_path, encoded, picture, kind):
+    images = pa.array(encoded, kind)
+    embedding = pa.array([b"\0" * 16] * 40, pa.binary())
+    _binary(tmp_path / "part-0.parquet", embedding=embedding, content=images, label=["dog", "cat"] * 20)
+    loaded = load(str(tmp_path / "part-0.parquet"), "train")
+    everything = [picture(key).tobytes() for key in range(40)]
+    assert all(image.permute(1, 2, 0).numpy().tobytes() in everything for image in loaded.pixels)
+    assert len(loaded) == 38
+    assert loaded.classes == ("cat", "dog")
+
+
+def test_several_columns_of_images(tmp_path, encoded, picture):
+    _binary(tmp_path / "a" / "train.parquet", before=encoded[:20], after=encoded[20:])
+    with pytest.raises(
+        UserError, match=r"several columns of images \(before, after\): pass --data\.image COLUMN$"
+    ):
+        load(str(tmp_path / "a"))
+    found = load(str(tmp_path / "a"), image="after", validation=2)
+    assert np.array_equal(found.pixels[0].permute(1, 2, 0).numpy(), picture(20))
+    with pytest.raises(UserError, match=r"--data\.image aftr: no such column of images; did you mean 'after'\?"):
+        load(str(tmp_path / "a"), image="aftr")
+    _binary(tmp_path / "b" / "train.parquet", mask=encoded[:20], image=encoded[20:])
+    found = load(str(tmp_path / "b"), validation=2)
+    assert np.array_equal(found.pixels[0].permute(1, 2, 0).numpy(), picture(20))
+    assert "the images in mask (--data.image COLUMN takes them)" in found.left_out
+
+
+@pytest.mark.parametrize("form", ["struct", "string"])
+@pytest.mark.parametrize("base", ["", "data"])
+def test_paths_lead_to_images_beside_the_table(tmp_path, picture, save, form, base):
+    for key in range(6):
+        save(tmp_path / base / "images" / f"{key}.png", picture(key))
+    paths = [f"images/{key}.png" for key in range(6)] + ["images/missing.png"]
+    rows = [{"bytes": None, "path": path} for path in paths]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = pa.array(rows, kind) if form == "struct" else pa.array(paths)
+    for name in ("train", "test"):
+        _binary(tmp_path / "data" / f"{name}.parquet", image=images, label=[0, 1, 2, 0, 1, 2, 0])
+    loaded = load(str(tmp_path))
+    assert np.array_equal(loaded.pixels.permute(0, 2, 3, 1).numpy(), [picture(key) for key in range(6)])
+    assert loaded.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    [bad] = loaded.bad
+    assert (bad.path, bad.reason) == ("data/train.parquet row 6 (images/missing.png)", "no such file")
+
+
+@pytest.mark.parametrize("path", ["../outside.png", "{tmp}/outside.png"])
+def test_a_path_that_leads_out_of_the_set_is_refused(tmp_path, picture, save, path):
+    save(tmp_path / "outside.png", picture(0))
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    row = {"bytes": None, "path": path.format(tmp=tmp_path)}
+    _binary(tmp_path / "set" / "train.parquet", image=pa.array([row] * 3, kind))
+    with pytest.raises(UserError, match=r"holds no image but the path .*, which leads out of the data set"):
+        load(str(tmp_path / "set"), validation=1)
+
+
+@pytest.mark.parametrize("way", ["a/b", "data", "default/train", "train", "cropped/train", "2024"])
+def test_nested_folders(tmp_path, encoded, way):
+    _write(tmp_path / way / "train-00000-of-00001.parquet", encoded)
+    assert len(load(str(tmp_path))) == 38
+
+
+def test_several_sets_in_one_folder_are_not_poured_together(tmp_path, encoded):
+    for name in ("cropped", "full"):
+        _write(tmp_path / name / "train.parquet", encoded[:10])
+        _write(tmp_path / name / "test.parquet", encoded[10:12])
+    with pytest.raises(UserError, match=r"several data sets \(cropped, full\): pass the folder of one of them"):
+        load(str(tmp_path))
+    assert len(load(str(tmp_path / "full"))) == 10
+    _write(tmp_path / "train.parquet", encoded[:20])
+    _write(tmp_path / "test.parquet", encoded[:2])
+    found = load(str(tmp_path))
+    assert len(found) == 20
+    assert found.left_out[0].startswith("other data sets (cropped, full)")
+
+
+def test_files_whose_labels_differ_are_refused(tmp_path, encoded):
+    _write(tmp_path / "train-0.parquet", encoded[:2], label=[0, 1], names=["cat", "dog"])
+    _write(tmp_path / "train-1.parquet", encoded[2:4], label=[0, 1], names=["dog", "cat"])
+    with pytest.raises(UserError, match=r"label: cat, dog\) and of train-1\.parquet \(label: dog, cat\) are not"):
+        load(str(tmp_path))
+    _write(tmp_path / "train-1.parquet", encoded[2:4])
+    with pytest.raises(UserError, match=r"of train-1\.parquet \(none\) are not the same"):
+        load(str(tmp_path))
+
+
+def test_a_table_beside_image_files_is_no_set_of_images(tmp_path, picture, save):
+    for key in range(40):
+        save(tmp_path / "ab"[key % 2] / f"{key}.png", picture(key))
+    _binary(tmp_path / "captions.parquet", caption=["x"] * 40, width=[8] * 40)
+    assert load(str(tmp_path)).classes == ("a", "b")
+
+
+def test_other_files_beside_the_tables_are_said(tmp_path, encoded, picture, save):
+    _write(tmp_path / "data" / "train.parquet", encoded)
+    save(tmp_path / "preview.png", picture(0))
+    (tmp_path / "README.md").write_text("x")
+    assert load(str(tmp_path)).left_out == ("1 file of other kinds beside them (.png 1)",)
+
+
+def test_a_git_lfs_pointer_is_called_one(tmp_path):
+    (tmp_path / "train.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(
+        UserError, match=r"^cannot read train\.parquet at .*: a Git LFS pointer.*run git lfs pull$"
+    ):
+        load(str(tmp_path))
+
+
+def test_a_stream_reads_plain_bytes_too(tmp_path, encoded):
+    _binary(tmp_path / "train.parquet", jpg=encoded, caption=["a"] * 40)
+    stream, whole = open_stream(str(tmp_path)), load(str(tmp_path))
+    assert np.array_equal(np.concatenate([pixels for _, pixels in stream.iter_batches()]), whole.pixels)

@@ -5,6 +5,7 @@ from typing import Literal
 
 import pytest
 import torch
+from tests.onnx_runtime import in_onnx_runtime
 from tests.priors.kinds import KINDS, small, spec_of
 from torch import nn
 
@@ -98,6 +99,19 @@ def test_it_exports_with_a_dynamic_batch(prior, labels):
         part = [argument[:count] for argument in arguments]
         with torch.no_grad():
             torch.testing.assert_close(exported(*part), prior(*part), rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("default")  # of the exporter's own
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_logits_in_onnx_runtime_are_its_own_at_any_batch(kind):
+    torch.manual_seed(0)
+    prior = small(kind, SPEC, num_classes=3, layers=2).eval()
+    codes, labels = random_codes(), torch.arange(6) % 4
+    run = in_onnx_runtime(prior, codes, labels)
+    for count in (1, 5):
+        with torch.no_grad():
+            own = prior(codes[:count], labels[:count])
+        torch.testing.assert_close(run(codes[:count], labels[:count]), own, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])

@@ -58,7 +58,9 @@ def originals(folder: Path) -> dict[str, Callable[[Path], object]]:
     second = build_prior(prior.model, CodeSpec((8, 8), 1, 16), num_classes=8)
     card = tokenizer_card(tokenizer.model, classes=("a", "b"), image_shape=(3, 32, 32), step=7)
     save_model(folder / "tokenizer.safetensors", first.state_dict(), card)
-    described = prior_card(prior.model, second, card, 7)
+    described = prior_card(
+        prior.model, second, classes=tuple("abcdefgh"), image_shape=(3, 32, 32), tokenizer="ab" * 32, step=7
+    )
     save_model(folder / "prior.safetensors", second.state_dict(), described)
     for parameter in first.parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -57,7 +57,7 @@ def _describe_likelihood(likelihood: CommandParser) -> None:
     add_data(likelihood, text)
     add_label(likelihood, "the class of the images, by name or number (default: none)")
     add_json(likelihood)
-    add_picture(likelihood)
+    add_picture(likelihood, "each image, its reconstruction and the map of its bits")
     add_device(likelihood)
 
 

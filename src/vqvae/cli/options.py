@@ -4,7 +4,7 @@ import argparse
 
 from vqvae.cli.parser import CommandParser, choice, integer, number, path, spec
 
-SPECS = "shapes, shapes:50000, cifar10, hf:OWNER/NAME, or the path of a folder"
+SPECS = "shapes, shapes:50000, cifar10, hf:OWNER/NAME, or the path of a folder or file"
 
 
 def add_run(sub: CommandParser, name: str, text: str) -> None:
@@ -26,10 +26,13 @@ def add_data(sub: CommandParser, text: str, *, required: bool = False) -> None:
     sub.add_argument("--data", metavar="SPEC", type=spec, required=required, help=f"{text}: {SPECS}")
 
 
-def add_split(sub: CommandParser, default: str) -> None:
-    """Add ``--split``."""
-    words = ("train", "test")
-    text = f"which split of the data: {' or '.join(words)} (default: {default})"
+def add_split(sub: CommandParser, default: str, *more: str) -> None:
+    """Add ``--split``; ``more`` words than those of the splits may be given."""
+    words = ("train", "validation", "test", *more)
+    meaning = (
+        "all is every image of a set without splits of its own; auto is the same, or train where there are splits"
+    )
+    text = f"which split of the data: {', '.join(words)} (default: {default})" + (f"; {meaning}" if more else "")
     sub.add_argument("--split", metavar="NAME", type=choice(*words), default=default, help=text)
 
 
@@ -61,9 +64,9 @@ def add_label(sub: CommandParser, text: str) -> None:
     sub.add_argument("--label", metavar="CLASS", help=text)
 
 
-def add_picture(sub: CommandParser, *, required: bool = True) -> None:
-    """Add ``--out`` of a command that writes one picture."""
-    text = "the PNG file to write; a file that exists is never overwritten"
+def add_picture(sub: CommandParser, shows: str, *, required: bool = True) -> None:
+    """Add ``--out`` of a command that writes one picture; ``shows`` says what the picture shows."""
+    text = f"the PNG file to write, with {shows}; a file that exists is never overwritten"
     sub.add_argument("--out", metavar="PNG", type=path, required=required, help=text)
 
 

@@ -64,7 +64,7 @@ def _describe_inpaint(inpaint: CommandParser) -> None:
     inpaint.add_argument("--candidates", metavar="M", type=integer, default=8, help=text)
     add_label(inpaint, "the image's class, by name or number (default: none)")
     add_controls(inpaint)
-    add_picture(inpaint)
+    add_picture(inpaint, "the image, the part that is kept, and the samples")
     add_tokenizer(inpaint)
     add_device(inpaint)
 
@@ -73,7 +73,7 @@ def _describe_reconstruct(reconstruct: CommandParser) -> None:
     add_run(reconstruct, "tokenizer", "the tokenizer: its run directory or model file")
     text = f"image files; or a data set, whose first 32 test images are shown: {SPECS}"
     reconstruct.add_argument("images", metavar="IMAGES", nargs="+", type=spec, help=text)
-    add_picture(reconstruct)
+    add_picture(reconstruct, "each image above its reconstruction")
     add_device(reconstruct)
 
 

@@ -20,7 +20,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     )
     add_run(encode, "tokenizer", "the tokenizer: its run directory or model file")
     add_data(encode, "the images", required=True)
-    add_split(encode, "train")
+    add_split(encode, "auto", "all", "auto")
     encode.add_argument("--out", metavar="DIR", type=path, required=True, help="the store to make or to continue")
     text = "number of images per shard; a process that is killed loses at most one shard (default: 8192)"
     encode.add_argument("--shard-rows", metavar="N", type=integer, default=8192, help=text)

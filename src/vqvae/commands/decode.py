@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqvae.commands.resolve import TokenizerRun
+from vqvae.data.listing import DECODED
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
 from vqvae.progress import Progress, silent
@@ -20,7 +21,6 @@ from vqvae.tokens.shards import each_shard, report_write_errors
 from vqvae.tokens.store import LOCK_FILE, STORE_FILE
 
 _BATCH = 64  # fixed, since a pixel may differ by one level at another batch size
-_RECORD = ".decoded"  # hidden, so that the folder can be used as a data set
 
 
 def decode_store(store_path: str, run: TokenizerRun, out: str, *, progress: Progress = silent) -> int:
@@ -67,7 +67,7 @@ def decode_store(store_path: str, run: TokenizerRun, out: str, *, progress: Prog
 
 def _start(store: Store, out: Path) -> Path:
     """Make the folder, or continue a folder of the same store; return the folder that records finished shards."""
-    record, header = out / _RECORD, (store.path / STORE_FILE).read_bytes()
+    record, header = out / DECODED, (store.path / STORE_FILE).read_bytes()
     begun = record / STORE_FILE
     if out.exists() and not (out.is_dir() and (begun.exists() or not any(out.iterdir()))):
         raise UserError(f"{out} exists and is not a folder of decoded images: choose another folder")
@@ -84,7 +84,7 @@ def _start(store: Store, out: Path) -> Path:
 
 def _folders(classes: Sequence[str]) -> tuple[str, ...]:
     """Return a folder for each class: the classes' names if all can be file names, otherwise their numbers."""
-    fit = len(set(classes)) == len(classes) and all(re.fullmatch(r"\w[\w .()+-]{0,99}", name) for name in classes)
+    fit = len(set(classes)) == len(classes) and all(re.fullmatch(r"\w[\w .()+-]{0,49}", name) for name in classes)
     return tuple(classes) if fit else tuple(f"{number:05d}" for number in range(len(classes)))
 
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import torch
 
 from vqvae.commands.resolve import TokenizerRun, check_at_least_1
-from vqvae.data import ImageStream, open_stream, quiet_pil
+from vqvae.data import ImageStream, describe, open_stream, quiet_pil
 from vqvae.files import write_json
 from vqvae.model_io import Opened
 from vqvae.models import VQVAE
 from vqvae.progress import Progress, silent
+from vqvae.screen import say
 from vqvae.tensors import images_from_pixels
 from vqvae.tokens import Shard, Store, StoreHeader
 from vqvae.tokens.shards import each_shard, report_write_errors
@@ -42,7 +43,7 @@ def encode_to_store(
     spec: str,
     out: str,
     *,
-    split: str = "train",
+    split: str = "auto",
     shard_rows: int = SHARD_ROWS,
     progress: Progress = silent,
 ) -> Encoded:
@@ -56,7 +57,7 @@ def encode_to_store(
         spec: the data set, as ``vqvae.data.load`` takes it. Its images are resized and converted like the run's
             own images.
         out: the store's directory.
-        split: ``train`` or ``test``.
+        split: ``train``, ``validation``, ``test``, ``all`` or ``auto``, as ``vqvae.data.load`` takes it.
         shard_rows: number of images per shard. A process that is killed loses at most one shard.
         progress: called with the number of images done and of all images.
 
@@ -66,6 +67,7 @@ def encode_to_store(
     check_at_least_1(shard_rows=shard_rows)
     tokenizer = run.tokenizer.model
     stream = _stream_for(run, spec, split)
+    say(describe(stream, look=False))
     store = Store.create(Path(out), _header(run.tokenizer, stream, shard_rows))
     made = near_ties = 0
 

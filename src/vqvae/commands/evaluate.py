@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import torch
 
-from vqvae.commands.resolve import PriorRun, TokenizerRun, load_for
-from vqvae.data import Objects
+from vqvae.commands.resolve import PriorRun, TokenizerRun, labels_by_name, load_for
+from vqvae.data import ImageSet, Objects
 from vqvae.files import write_json
 from vqvae.metrics import Models, Results, measure
 from vqvae.metrics.baselines import load_counts
 from vqvae.progress import Progress, silent
 from vqvae.run_directory import RunDirectory
+from vqvae.screen import say
 from vqvae.version import VERSION
 
 
@@ -27,18 +28,29 @@ def evaluate(
         progress: called with the number of images measured and of all images.
 
     Raises:
-        UserError: for data that the tokenizer does not fit.
+        UserError: for data that the tokenizer does not fit, and for classes that the prior was not trained on.
     """
     directory = RunDirectory(run.path)
     models = Models(run.tokenizer.model)
     if isinstance(run, PriorRun):
         models = replace(models, prior=run.prior.model, code_counts=load_counts(directory.code_counts))
     images, fit = load_for(run, data, split)
-    results = measure(models, images, fit=fit, progress=progress)
-    results = replace(results, protocol={**results.protocol, "versions": _versions()})
+    results = measure(models, _for_prior(images, run), fit=fit, progress=progress)
+    protocol = {**results.protocol, "fingerprint": images.fingerprint, "versions": _versions()}
+    results = replace(results, protocol=protocol)
     if directory.path.is_dir():
         write_json(directory.evaluation, {"results": results.to_dict(), "counts": results.code_counts.tolist()})
     return results
+
+
+def _for_prior(images: ImageSet, run: TokenizerRun) -> ImageSet:
+    """Return the images, labelled with the prior's numbers of their classes; say where they have no classes."""
+    if not isinstance(run, PriorRun) or not run.prior.card.classes:
+        return images
+    labels = labels_by_name(images, run.prior)
+    if labels is None:
+        say(f"{images.spec}: its {images.split} images have no classes: the prior is measured without")
+    return replace(images, labels=labels, classes=run.prior.card.classes)
 
 
 def _versions() -> dict[str, str]:

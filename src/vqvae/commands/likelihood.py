@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqvae.commands.resolve import PriorRun, images_named, load_for, same_label
+from vqvae.commands.resolve import PriorRun, images_named, labels_by_name, load_for, same_label
 from vqvae.errors import ArgumentError, UserError
 from vqvae.metrics.bits import bits
 from vqvae.metrics.typicality import code_bits, typicality
 from vqvae.progress import Progress, advancing, silent
 from vqvae.report.pictures import grid, heat, with_scale
+from vqvae.screen import say
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
 REFERENCES = 1000  # most reference images for typicality
@@ -84,7 +85,8 @@ def likelihood_picture(
         UserError: for images that do not fit, an unknown class, or a class without reference images.
     """
     label_row = same_label(label, 1, run.prior)
-    pixels, spec = images_named(run, names), data or _own_data(run)
+    spec = data or _own_data(run)
+    pixels = images_named(run, names)
     references = _references(run, spec, label_row)
     advance = advancing(progress, len(references) + len(pixels))
     usual = torch.cat([nats.flatten(1).sum(1) for nats, _ in _measured(run, references, label_row, advance)])
@@ -112,11 +114,15 @@ def _own_data(run: PriorRun) -> str:
 def _references(run: PriorRun, spec: str, label_row: Tensor | None) -> Tensor:
     """Return test images, of one class where there is a label, uint8 [N, C, H, W]."""
     images, _ = load_for(run, spec, "test")
-    if label_row is None or images.labels is None:
+    if label_row is None:
         return images.pixels[:REFERENCES]
-    of_class = images.pixels[images.labels == label_row]
+    labels = labels_by_name(images, run.prior)
+    if labels is None:
+        say(f"{spec}: its test images have no classes: images of all kinds are compared with")
+        return images.pixels[:REFERENCES]
+    of_class = images.pixels[labels == label_row]
     if not len(of_class):
-        raise UserError(f"{spec}: no test image of class {int(label_row)} to compare with")
+        raise UserError(f"{spec}: no test image of class {run.prior.card.classes[int(label_row)]} to compare with")
     return of_class[:REFERENCES]
 
 

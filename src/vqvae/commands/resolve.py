@@ -1,5 +1,6 @@
 """Resolve what a user names (runs, classes, images) to models and tensors. A command opens each model once."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +10,14 @@ import torch
 from torch import Tensor
 
 from vqvae.config import DataConfig, config_from, read_otherwise, read_yaml
-from vqvae.data import ImageSet, Objects, load_files
+from vqvae.data import ImageSet, Objects, describe, load_files, named_classes
 from vqvae.errors import ArgumentError, UserError, did_you_mean
 from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, read_model
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
 from vqvae.run_directory import RunDirectory
 from vqvae.sampling import Controls, check_candidates, labels_in_turn
+from vqvae.screen import say
 
 MOST_SHOWN = 32  # most images of a data set that a picture shows
 
@@ -39,10 +41,11 @@ class TokenizerRun:
     device: torch.device
 
     def reading_of(self, spec: str) -> DataConfig:
-        """Return how the data of a spec are read; the run's own have the column of labels that the run names."""
+        """Return how the data of a spec are read; the run's own have the columns that the run names."""
         how = replace(self.reading, spec=spec)
-        own = self.data is not None and self.data.spec == spec and how.label is None
-        return replace(how, label=self.data.label) if own and self.data is not None else how
+        if self.data is None or self.data.spec != spec:
+            return how
+        return replace(how, label=how.label or self.data.label, image=how.image or self.data.image)
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,30 @@ def class_named(label: str, prior: Opened[Prior]) -> int:
     raise ArgumentError("label", f"{label}: no such class{did_you_mean(label, classes)}")
 
 
+def labels_by_name(images: ImageSet, prior: Opened[Prior]) -> Tensor | None:
+    """Return the prior's numbers of images' classes, int64 [N]; None where either has no classes.
+
+    Raises:
+        UserError: when images have a class that the prior was not trained on.
+    """
+    if images.labels is None or not prior.card.classes:
+        return None
+    number = {name: row for row, name in enumerate(map(_one_form, prior.card.classes))}
+    numbers = torch.tensor([number.get(_one_form(name), -1) for name in images.classes])
+    labels = numbers[images.labels]
+    if bool((labels < 0).any()):
+        other = images.classes[int(images.labels[labels < 0][0])]
+        raise UserError(
+            f"{images.spec}: the prior was not trained on the class '{other}', but on "
+            f"{named_classes(prior.card.classes)}; classes are matched by name: rename the classes of the data"
+        )
+    return labels
+
+
+def _one_form(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
 def same_label(label: str | None, num: int, prior: Opened[Prior]) -> Tensor | None:
     """Return one class for ``num`` images, int64 [num]; None without a label.
 
@@ -198,7 +225,12 @@ def check_controls(controls: Controls, labels: Tensor | None, candidates: int = 
 
 
 def load_for(run: TokenizerRun, data: str | Objects, split: str) -> tuple[ImageSet, str]:
-    """Load a split of a data set, by its spec or an object of ``vqvae.data.load``, for a run's tokenizer.
+    """Load a split of a data set for a run's tokenizer, and print one line about it.
+
+    Args:
+        run: whose images say how these are read.
+        data: the data set's spec, or an object as ``vqvae.data.load`` takes it.
+        split: ``train``, ``validation`` or ``test``.
 
     Returns:
         The images, and how they were made to fit: ``strict`` or ``crop``.
@@ -208,6 +240,7 @@ def load_for(run: TokenizerRun, data: str | Objects, split: str) -> tuple[ImageS
         images = run.reading_of(data).load(split, multiple_of=multiple)
     else:
         images = run.reading.load(split, multiple_of=multiple, data=data)
+    say(describe(images))
     return images, run.reading.fit
 
 

@@ -38,7 +38,8 @@ class DataConfig:
     """The images, and how they are resized, converted and split.
 
     Attributes:
-        spec: the images: ``shapes``, ``shapes:50000``, ``cifar10``, ``hf:OWNER/NAME`` or the path of a folder.
+        spec: the images: ``shapes``, ``shapes:50000``, ``cifar10``, ``hf:OWNER/NAME``, or the path of a folder or
+            file.
         size: height and width of the images in pixels. ``64`` means 64x64; ``48x64`` means height 48 and width 64.
             ``null`` takes the size that the images have; if ``fit`` is ``crop``, it takes their most common size.
         fit: what to do with an image of another size. ``strict`` stops with an error. ``crop`` scales the image
@@ -52,6 +53,8 @@ class DataConfig:
             tokenizer per view.
         label: name of the label column, for images in a table. ``null`` takes the column that lists its classes,
             or else the column called label, labels, fine_label, class or coarse_label.
+        image: name of the column or array of images, where several could be meant. ``null`` takes the only one, or
+            the one called image.
         range: the two values that are mapped to 0 and 255 in pixels of more than 8 bits, such as ``0,4095``.
             ``full`` means 0,65535. ``auto`` means 0 and the largest value of 8, 10, 12, 14 or 16 bits: the
             smallest of these widths that holds every pixel of the training images.
@@ -77,6 +80,7 @@ class DataConfig:
     flip: bool = False
     crops: CountOrZero = 0
     label: str | None = None
+    image: str | None = None
     range: Annotated[tuple[float, float] | Literal["auto", "full"], BeforeValidator(_low_and_high)] = "full"
     strict: bool = False
     limit: Count | None = None
@@ -149,6 +153,7 @@ class DataConfig:
             "limit": self.limit,
             "validation": self.validation,
             "label": self.label,
+            "image": self.image,
             "pixel_range": self.range,
             "multiple_of": multiple_of,
         }

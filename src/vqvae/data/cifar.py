@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vqvae.data.archives import Place, damaged
+from vqvae.data.labels import BY_RULE, Columns
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files
 from vqvae.data.splits import DataSet
 from vqvae.errors import UserError
@@ -18,20 +20,21 @@ _BINARY_FOLDERS = ("cifar-10-batches-bin", "cifar-100-binary")
 _PICKLE_FOLDERS = ("cifar-10-batches-py", "cifar-100-python")
 
 
-def find_cifar(folder: Path, label: str | None = None) -> DataSet | None:
+def find_cifar(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
     """Return the splits of CIFAR's binary batches in a folder, or in a known folder within it; None without any.
 
     Raises:
         UserError: for CIFAR's Python batches, which are pickles.
     """
+    folder = place.path
     candidates = [folder, *(folder / name for name in (*_BINARY_FOLDERS, *_PICKLE_FOLDERS))]
-    for place in candidates:
-        if _batch_files(place, "train") or _batch_files(place, "test"):
-            return DataSet(str(place), {split: partial(_open, place, split) for split in ("train", "test")})
-    for place in candidates:
-        if (place / "data_batch_1").is_file() or ((place / "meta").is_file() and (place / "train").is_file()):
+    for where in candidates:
+        if _batch_files(where, "train") or _batch_files(where, "test"):
+            return DataSet(str(where), {split: partial(_open, where, split) for split in ("train", "test")})
+    for where in candidates:
+        if (where / "data_batch_1").is_file() or ((where / "meta").is_file() and (where / "train").is_file()):
             raise UserError(
-                f"{place} holds CIFAR's Python batches, which are pickles and never loaded (a pickle can run any "
+                f"{where} holds CIFAR's Python batches, which are pickles and never loaded (a pickle can run any "
                 "code): get the binary version, cifar-10-binary.tar.gz or cifar-100-binary.tar.gz"
             )
     return None
@@ -81,8 +84,8 @@ def _records(path: Path, label_bytes: int) -> NDArray[np.uint8]:
     record = label_bytes + _PIXEL_BYTES
     size = path.stat().st_size
     if size == 0 or size % record:
-        raise UserError(
-            f"{path} has {size} bytes, which is not a multiple of {record}: it is cut short; download it again"
+        raise damaged(
+            path, path.name, f"{size} bytes are not a multiple of {record}: it is cut short", "download it again"
         )
     return np.memmap(path, np.uint8, mode="r").reshape(-1, record)
 

@@ -103,6 +103,12 @@ def with_range(source: Source, wanted: ImageSpec) -> ImageSpec:
     """Settle a range of "auto": 0 and the largest value of the fewest bits, 8, 10, 12, 14 or 16, that hold all."""
     if wanted.pixel_range != "auto":
         return wanted
+    first = next(iter(source.items(np.arange(min(source.count, 1)))), None)
+    if first is not None and isinstance(first.content, np.ndarray) and first.content.dtype.kind == "f":
+        raise UserError(
+            f"{first.name}: --data.range auto is for whole numbers, not {first.content.dtype}: pass --data.range "
+            "MIN,MAX, the values of black and white"
+        )
     values = (brightest(item.content) for item in source.items(all_rows(source)))
     most = max((value for value in values if value is not None), default=0.0)
     bits = next((bits for bits in range(8, 16, 2) if most < 2**bits), 16)

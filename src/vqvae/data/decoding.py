@@ -1,6 +1,7 @@
 """One encoded image in, one upright 8-bit image out: grey or RGB, never anything else."""
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Generator
@@ -14,27 +15,18 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vqvae.data.colour import to_srgb
+from vqvae.data.formats import brand_of, heif_formats, plain_formats, why_unread
 from vqvae.data.source import Content
 
 # The values that become 0 and 255, for pixels of more than 8 bits.
 PixelRange = tuple[float, float]
 
-# Everything else that PIL can open has a decoder that few people test: not for files of unknown origin.
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MAX_PIXELS = 64 * 2**20
 _MAX_BYTES = 512 * 2**20  # 8 bytes, two for each of four channels, for every pixel
 _ORIENTATION = 0x0112
 _GREY = ("1", "L", "LA", "La", "I", "F")
+_KNOWN_RANGES = ("uint8", "uint16", "int16")
 _ADVICE = ": pass --data.range MIN,MAX"
-_BRANDS = {
-    "heic": "HEIC",
-    "heix": "HEIC",
-    "hevc": "HEIC",
-    "mif1": "HEIF",
-    "msf1": "HEIF",
-    "avif": "AVIF",
-    "avis": "AVIF",
-}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -94,7 +86,7 @@ def decode(content: Content, channels: int | None, pixel_range: PixelRange | Non
     except UndecodableError:
         raise
     except Exception as error:
-        raise UndecodableError(_kind(content) or _reason(error)) from error
+        raise UndecodableError(kind_of(content) or _reason(error)) from error
 
 
 def measure(content: Content) -> tuple[int, int] | None:
@@ -134,7 +126,7 @@ def _orientation(image: Image.Image) -> int:
 def _read(content: Path | bytes) -> bytes:
     if isinstance(content, Path):
         if not content.is_file():  # a dangling link, or a pipe that would block for ever
-            raise UndecodableError("not a regular file")
+            raise UndecodableError("not a regular file" if os.path.lexists(content) else "no such file")
         if content.stat().st_size > _MAX_BYTES:
             raise UndecodableError(f"more than {_MAX_BYTES // 2**20} megabytes")
         content = content.read_bytes()
@@ -152,13 +144,24 @@ def _opened(content: Path | bytes | Image.Image) -> AbstractContextManager[Image
 def _open(stream: Path | BytesIO) -> Image.Image:
     too_large = f"more than {_MAX_PIXELS // 2**20} megapixels"
     try:
-        image = Image.open(stream, formats=_FORMATS)
+        image = _identified(stream)
     except Image.DecompressionBombError as error:
         raise UndecodableError(too_large) from error
     if image.width * image.height > _MAX_PIXELS:
         image.close()
         raise UndecodableError(too_large)
     return image
+
+
+def _identified(stream: Path | BytesIO) -> Image.Image:
+    try:
+        return Image.open(stream, formats=plain_formats())
+    except UnidentifiedImageError:
+        # the extra's module is imported for such a file alone
+        head = stream.getbuffer()[:64].tobytes() if isinstance(stream, BytesIO) else _head(stream)
+        if brand_of(head) not in ("HEIC", "HEIF") or not heif_formats():
+            raise
+        return Image.open(stream, formats=heif_formats())
 
 
 def _reason(error: Exception) -> str:
@@ -189,6 +192,9 @@ def _to_8_bits(image: Image.Image, pixel_range: PixelRange | None) -> Image.Imag
 def _from_array(pixels: NDArray[Any], pixel_range: PixelRange | None) -> Image.Image:
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * 255
+    if pixel_range is None and pixels.dtype.kind in "iu" and str(pixels.dtype) not in _KNOWN_RANGES:
+        # most of them hold 0..255; the range of 16 bits would make them black
+        raise UndecodableError(f"{pixels.dtype} pixels have no known range: pass --data.range auto or MIN,MAX")
     if pixels.dtype != np.uint8:
         pixels = _scaled(pixels, pixel_range)
     return Image.fromarray(np.ascontiguousarray(pixels))
@@ -222,7 +228,7 @@ def brightest(content: Content) -> float | None:
         return None
 
 
-def _kind(content: Content) -> str | None:
+def kind_of(content: Content) -> str | None:
     """Say what a file is that is not an image of a known format, where its first bytes tell."""
     if isinstance(content, np.ndarray | Image.Image):
         return None
@@ -234,10 +240,8 @@ def _kind(content: Content) -> str | None:
         return "a Git LFS pointer, not the file itself: run git lfs pull"
     if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page, not an image"
-    if head[4:8] == b"ftyp":
-        brand = head[8:12].decode("ascii", "replace")
-        return f"{_BRANDS.get(brand, 'a video or an image')}, which is not read: convert it to PNG or JPEG"
-    return None
+    brand = brand_of(head)
+    return None if brand is None else why_unread(brand)
 
 
 def _head(path: Path) -> bytes:

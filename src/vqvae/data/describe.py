@@ -1,5 +1,7 @@
 """A split in one line of words."""
 
+from collections.abc import Sequence
+
 from vqvae.data.imageset import ImageSet
 from vqvae.data.stream import ImageStream
 
@@ -8,8 +10,14 @@ _ASKED = 2048  # images whose pixels are looked at
 _DARK = 256 // 8
 
 
-def describe(images: ImageSet | ImageStream) -> str:
-    """Return one line: how many images of which size, their classes, where they come from, what is left out."""
+def describe(images: ImageSet | ImageStream, *, look: bool = True) -> str:
+    """Return one line: how many images of which size, their classes, where they come from, what is left out.
+
+    Args:
+        images: the split.
+        look: whether to look at pixels, some of which a stream decodes for it, and to say what makes them hard to
+            learn from.
+    """
     channels, height, width = images.shape
     kind = "grey" if channels == 1 else "colour"
     line = (
@@ -20,7 +28,7 @@ def describe(images: ImageSet | ImageStream) -> str:
         left_out.append(f"{len(images.bad):,} that cannot be decoded")
     if left_out:
         line += f"; left out: {', '.join(left_out)}"
-    note = _note(images)
+    note = _note(images) if look else None
     return f"{line}; {note}" if note else line
 
 
@@ -45,6 +53,11 @@ def _note(images: ImageSet | ImageStream) -> str | None:
 def _classes(images: ImageSet | ImageStream) -> str:
     if images.labels is None:
         return "no classes"
-    names = images.classes
-    some = ", ".join(names[:_MOST_CLASSES]) + (", ..." if len(names) > _MOST_CLASSES else "")
-    return f"{len(names)} class{'es' if len(names) != 1 else ''} ({some})"
+    count = len(images.classes)
+    return f"{count:,} class{'es' if count != 1 else ''} ({named_classes(images.classes)})"
+
+
+def named_classes(classes: Sequence[object]) -> str:
+    """Return the names of the first classes; "none" without any."""
+    some = ", ".join(str(name) for name in classes[:_MOST_CLASSES])
+    return some + (", ..." if len(classes) > _MOST_CLASSES else "") or "none"

@@ -5,9 +5,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from vqvae.data.archives import Place
+from vqvae.data.arrays import find_arrays
 from vqvae.data.cifar import find_cifar
 from vqvae.data.folder import find_folder
 from vqvae.data.hub import hub_files
+from vqvae.data.idx import find_idx
+from vqvae.data.labels import BY_RULE, Columns
 from vqvae.data.objects import OBJECT, Objects, object_splits
 from vqvae.data.parquet import find_parquet
 from vqvae.data.shapes import shapes
@@ -16,35 +20,51 @@ from vqvae.data.webdataset import find_tars
 from vqvae.errors import UserError, did_you_mean
 
 _CIFAR10_REPO = "uoft-cs/cifar10"
-# What a folder may hold, in the order in which they are looked for; the last takes every folder.
-_LAYOUTS: tuple[Callable[[Path, str | None], DataSet | None], ...] = (
-    find_parquet,
+# What a folder or file may hold, in the order in which it is looked for. Each returns None where it is not there.
+Layout = Callable[[Place, Columns], DataSet | None]
+_LAYOUTS: list[Layout] = [
     find_cifar,
+    find_idx,
     find_tars,
-    find_folder,
-)
+    find_parquet,
+    find_arrays,
+]
 
 
-def find_data(data: str | Path | Objects, label: str | None = None) -> DataSet:
+def add_layout(find: Layout) -> None:
+    """Add a layout of one's own, which is looked for before the others.
+
+    Args:
+        find: takes the place that the user named, and the columns that the user asked for by name; returns the
+            data set there, or None where the place holds none of its kind.
+    """
+    if find not in _LAYOUTS:
+        _LAYOUTS.insert(0, find)
+
+
+def find_data(data: str | Path | Objects, columns: Columns = BY_RULE) -> DataSet:
     """Return the data set that a name, a path or an object means.
 
     Args:
         data: as ``vqvae.data.load`` takes it.
-        label: the column of labels, where the images come in a table.
+        columns: what is asked for by name, where the images come in a table.
 
     Raises:
-        UserError: for what means no data set, and for a column of labels where there are no columns.
+        UserError: for what means no data set, and for a column where there are no columns.
     """
     if isinstance(data, str):
-        found = _named(data, label) or _at(data, label)
+        found = _named(data, columns) or _at(data, columns)
     else:
-        found = _at(str(data), label) if isinstance(data, Path) else object_splits(data, label)
-    if label is not None and not found.takes_label:
-        raise UserError(f"{found.where}: --data.label {label}: its images do not come in a table with columns")
+        found = _at(str(data), columns) if isinstance(data, Path) else object_splits(data, columns)
+    without = "its images do not come in a table with columns"
+    if columns.label is not None and not found.takes_label:
+        raise UserError(f"{found.where}: --data.label {columns.label}: {without}")
+    if columns.image is not None and not found.takes_image:
+        raise UserError(f"{found.where}: --data.image {columns.image}: {without}")
     return found
 
 
-def _named(spec: str, label: str | None) -> DataSet | None:
+def _named(spec: str, columns: Columns) -> DataSet | None:
     """Return the data set that is not at a path, or None for a path."""
     if spec.startswith(OBJECT):
         raise UserError(f"'{spec}' was an object in Python: pass it again, as in vqvae.resume(path, data=...)")
@@ -53,14 +73,20 @@ def _named(spec: str, label: str | None) -> DataSet | None:
     if spec.startswith("shapes:"):
         return shapes(_shapes_count(spec))
     if spec == "cifar10":
-        return hub_files(_CIFAR10_REPO, label)
-    return hub_files(spec.removeprefix("hf:"), label) if spec.startswith("hf:") else None
+        return hub_files(_CIFAR10_REPO, columns)
+    return hub_files(spec.removeprefix("hf:"), columns) if spec.startswith("hf:") else None
 
 
-def _at(spec: str, label: str | None) -> DataSet:
+def _at(spec: str, columns: Columns) -> DataSet:
     path = Path(os.path.expanduser(spec))
+    if path.exists():
+        place = Place(path)
+        for find in _LAYOUTS:
+            found = find(place, columns)
+            if found is not None:
+                return found
     if path.is_dir():
-        return next(found for find in _LAYOUTS if (found := find(path, label)) is not None)
+        return find_folder(path, columns)
     if path.exists():
         raise UserError(f"{spec} is a file: pass the folder it is in, or unpack it and pass that folder")
     known = ("shapes", "cifar10", "hf:OWNER/NAME")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vqvae.data.labels import BY_RULE, Columns, column_names
 from vqvae.data.layout import innermost, split_beginning, split_folders
 from vqvae.data.listing import (
     MOST_NAMED,
@@ -51,7 +52,7 @@ def folder_source(folder: Path, split: str) -> Source:
     return open_split(find_folder(folder), split)
 
 
-def find_folder(folder: Path, label: str | None = None) -> DataSet:
+def find_folder(folder: Path, columns: Columns = BY_RULE) -> DataSet:
     """Return the splits of an image folder.
 
     The folders ``train``, ``validation`` and ``test`` (or ``training``, ``val``, ``Test``, ``train2017``, ...) are
@@ -62,12 +63,12 @@ def find_folder(folder: Path, label: str | None = None) -> DataSet:
 
     Args:
         folder: where to look.
-        label: the column of labels in a table beside the images.
+        columns: the column of labels in a table beside the images, where it is asked for.
 
     Raises:
         UserError: when it is not clear which folder is which split.
     """
-    given, folder = folder, innermost(folder, splits=True)
+    given, folder, label = folder, innermost(folder, splits=True), columns.label
     roots = split_folders(folder)
     if not roots:
         whole = _Place(folder, folder, given, "train", label)
@@ -133,8 +134,12 @@ def _with_labels(source: Source, listing: Listing, place: _Place, inner: Path) -
     others = listing.others.total()
     if others:
         left_out.append(f"{others:,} file{'s' * (others > 1)} of other kinds ({counted(listing.others)})")
-    if listing.runs:
-        left_out.append(f"the training runs in {', '.join(listing.runs[:MOST_NAMED])}")
+    if source.labels is not None and listing.without:
+        left_out.append(f"folders without images ({column_names(listing.without)})")
+    if listing.links:
+        left_out.append(f"links to folders that are listed ({column_names(listing.links)})")
+    if listing.own:
+        left_out.append(f"what runs and decode wrote ({column_names(listing.own)})")
     return replace(source, left_out=tuple(left_out))
 
 

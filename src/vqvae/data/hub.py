@@ -7,20 +7,21 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vqvae.data.archives import one_set, sets_of
+from vqvae.data.labels import BY_RULE, Columns
 from vqvae.data.parquet import parquet_files
 from vqvae.data.splits import DataSet
 from vqvae.errors import UserError
 
 # The branch that the Hub fills itself for data sets of other formats.
 _CONVERTED = "refs/convert/parquet"
-_REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_SPEC = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w./+ -]+))?(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -33,41 +34,32 @@ class _Listing:
     files: tuple[str, ...]
 
 
-def hub_files(repo: str, label: str | None = None) -> DataSet:
+def hub_files(spec: str, columns: Columns = BY_RULE) -> DataSet:
     """Return the splits of a data set on the Hub.
 
     Honours HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE. What was loaded before loads again without network.
 
     Args:
-        repo: OWNER/NAME.
-        label: the column of labels; None for the one that ``label_column`` chooses.
+        spec: OWNER/NAME, OWNER/NAME:CONFIG for one configuration of several, and either with @REVISION for a
+            branch, a tag or a commit.
+        columns: what is asked for by name.
 
     Raises:
         UserError: when the data set is not there, is not of images, is damaged, or cannot be reached.
     """
-    if not _REPO.fullmatch(repo):
-        raise UserError(f"'hf:{repo}' is no Hub data set: write hf:OWNER/NAME, such as hf:uoft-cs/cifar10")
-    listing = _listing(repo)
-    where = f"hf:{repo}"
-    files = _only_config(listing.files, where)
-    return parquet_files(files, fetch=partial(_fetch, listing), where=where, label=label)
-
-
-def _only_config(files: Iterable[str], where: str) -> list[str]:
-    """Return the files of the default configuration, or of the only one: the Hub keeps each in its own folder."""
-    configs: dict[str, list[str]] = {}
-    for name in files:
-        top, _, rest = name.partition("/")
-        configs.setdefault(top if rest else "", []).append(name)
-    for name in ("default", "data", ""):
-        if name in configs:
-            return configs[name]
-    if len(configs) > 1:
+    match = _SPEC.fullmatch(spec)
+    if match is None:
         raise UserError(
-            f"{where} holds several data sets ({', '.join(sorted(configs))}): download the parquet files of one "
-            "of them, then pass their folder"
+            f"'hf:{spec}' is no Hub data set: write hf:OWNER/NAME, hf:OWNER/NAME:CONFIG or "
+            "hf:OWNER/NAME@REVISION, such as hf:uoft-cs/cifar10"
         )
-    return next(iter(configs.values()))
+    repo, config = match["repo"], match["config"]
+    listing = _listing(repo, config, match["revision"])
+    where = f"hf:{spec}"
+    found = one_set(listing.files, where, f"pass hf:{repo}:CONFIG to choose", asked=config)
+    fetch = partial(_fetch, listing)
+    data = parquet_files(found.names, fetch=fetch, where=where, columns=columns, left_out=found.left_out)
+    return replace(data, is_remote=True)
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
@@ -78,37 +70,49 @@ def _network_errors() -> tuple[type[Exception], ...]:
     return OSError, errors.HTTPError  # pyright: ignore[reportPrivateImportUsage]
 
 
-def _listing(repo: str) -> _Listing:
+def _listing(repo: str, config: str | None, revision: str | None) -> _Listing:
     """List a data set's files, or recall the list where the Hub cannot be reached."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
+    memo = _memo(repo, config, revision)
     try:
-        listing = _ask(repo)
+        listing = _ask(repo, config, revision)
     except RepositoryNotFoundError as error:
         raise UserError(f"no data set {repo} on the Hub; if it is private or gated, set HF_TOKEN") from error
     except _network_errors() as error:
-        recalled = _recall(repo)
+        recalled = _recall(repo, memo)
         if recalled is None:
             raise _out_of_reach(repo, error) from error
         return recalled
-    _remember(listing)
+    _remember(listing, memo)
     return listing
 
 
-def _ask(repo: str) -> _Listing:
+def _ask(repo: str, config: str | None, revision: str | None) -> _Listing:
+    """Return the first listing that has the configuration: of the files themselves, or of those that the Hub made.
+
+    Where neither has it, return the first one with any files.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RevisionNotFoundError
 
-    for revision in (None, _CONVERTED):
+    first = None
+    for name in (None, _CONVERTED) if revision is None else (revision,):
         try:
-            info = HfApi().dataset_info(repo, revision=revision)
+            info = HfApi().dataset_info(repo, revision=name)
         except RevisionNotFoundError:
             continue
         names = [sibling.rfilename for sibling in info.siblings or ()]
         files = tuple(sorted(name for name in names if name.endswith(".parquet")))
         if files and info.sha:
-            return _Listing(repo, info.sha, files)
-    raise UserError(f"hf:{repo} has no parquet files: download it, then pass its folder")
+            listing = _Listing(repo, info.sha, files)
+            if config is None or config in sets_of(files):
+                return listing
+            first = first or listing
+    if first is None:
+        at = f" at {revision}" if revision else ""
+        raise UserError(f"hf:{repo} has no parquet files{at}: download it, then pass its folder")
+    return first
 
 
 def _fetch(listing: _Listing, name: str) -> Path:
@@ -152,15 +156,16 @@ def _out_of_reach(repo: str, error: Exception) -> UserError:
     )
 
 
-def _memo(repo: str) -> Path:
+def _memo(repo: str, config: str | None, revision: str | None) -> Path:
+    """Return where the list of files is kept; a configuration may be on another branch than the others."""
     from huggingface_hub import constants
 
-    return Path(constants.HF_HOME) / "vqvae" / f"{repo.replace('/', '--')}.json"
+    name = repo + (f":{config}" if config else "") + (f"@{revision}" if revision else "")
+    return Path(constants.HF_HOME) / "vqvae" / f"{name.replace('/', '--')}.json"
 
 
-def _remember(listing: _Listing) -> None:
+def _remember(listing: _Listing, memo: Path) -> None:
     """Keep the list of files: the cache holds files alone, so offline one could not tell a split is missing."""
-    memo = _memo(listing.repo)
     beside = memo.with_suffix(f".{os.getpid()}.tmp")
     # A cache that cannot be written costs the offline start and nothing else.
     with suppress(OSError):
@@ -172,9 +177,9 @@ def _remember(listing: _Listing) -> None:
         beside.replace(memo)
 
 
-def _recall(repo: str) -> _Listing | None:
+def _recall(repo: str, memo: Path) -> _Listing | None:
     try:
-        memo: dict[str, Any] = json.loads(_memo(repo).read_text())
-        return _Listing(repo, str(memo["commit"]), tuple(memo["files"]))
+        kept: dict[str, Any] = json.loads(memo.read_text())
+        return _Listing(repo, str(kept["commit"]), tuple(kept["files"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

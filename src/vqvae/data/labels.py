@@ -18,6 +18,16 @@ LABEL_NAMES = ("label", "labels", "fine_label", "class", "coarse_label")
 _MOST_NAMES = 12
 
 
+class Columns(NamedTuple):
+    """The columns of a table that are asked for by name, as ``--data.label`` and ``--data.image`` give them."""
+
+    label: str | None = None
+    image: str | None = None
+
+
+BY_RULE = Columns()
+
+
 class LabelColumn(NamedTuple):
     """The column of labels, or None, and a few words on the columns that are not used."""
 
@@ -95,6 +105,11 @@ def numbered(
             f"0 to {len(classes) - 1}"
         )
     return labels, classes
+
+
+def no_column(where: str, asked: str, known: Iterable[str]) -> UserError:
+    """Return the error of a column of images that was asked for and is not there."""
+    return UserError(f"{where}: --data.image {asked}: no such column of images{did_you_mean(asked, known)}")
 
 
 def column_names(names: Iterable[str]) -> str:

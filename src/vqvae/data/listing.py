@@ -1,4 +1,4 @@
-"""What lies in a folder: image files, other files, and the folders of training runs."""
+"""What lies in a folder: image files, other files, and what this program wrote there itself."""
 
 import os
 import unicodedata
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from vqvae.data.source import printable
 from vqvae.errors import UserError
@@ -13,9 +14,10 @@ from vqvae.run_directory import RunDirectory
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif"),
 )
 MOST_NAMED = 5  # names in a message
+DECODED = ".decoded"  # in a folder of images that ``vqvae decode`` wrote
 # What systems leave in folders of images: not worth a word.
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
 _PACKED = {".zip", ".gz", ".tgz", ".7z", ".rar", ".xz", ".zst", ".bz2"}
@@ -28,39 +30,48 @@ class Listing:
     Attributes:
         images: the paths of images relative to the folder, with forward slashes, sorted.
         others: the number of other files by suffix.
-        runs: the folders of training runs, which are not listed further.
+        own: the folders of training runs and of decoded images, which are not listed further.
+        links: links to folders that were listed already.
+        without: the top folders that hold other files, but no image.
     """
 
     images: list[str]
     others: Counter[str]
-    runs: list[str]
+    own: list[str]
+    links: list[str]
+    without: list[str]
 
 
 def list_files(folder: Path) -> Listing:
-    """List a folder and everything below it, except hidden files and what lies in runs.
+    """List a folder and everything below it, except hidden files and what this program wrote.
 
     Raises:
         UserError: for a folder that cannot be listed.
     """
-    listing = Listing([], Counter(), [])
-    for way, names in _walk(folder):
-        if names is None:
-            listing.runs.append(printable(way))
+    listing = Listing([], Counter(), [], [], [])
+    holds = dict[str, bool]()
+    for way, names, kind in walk(folder):
+        if kind is not None:
+            (listing.own if kind == "own" else listing.links).append(printable(way))
             continue
+        top = way.partition("/")[0]
         for name in names:
             if is_image(name):
                 listing.images.append(way + name)
+                holds[top] = True
             elif _is_visible(name):
                 listing.others[os.path.splitext(name)[1].lower()] += 1
+                holds.setdefault(top, False)
     listing.images.sort()
+    listing.without.extend(f"{printable(top)}/" for top in sorted(holds) if top and not holds[top])
     return listing
 
 
 def holds_images(folder: Path) -> bool:
-    """Tell whether an image lies in a folder or below, outside training runs."""
-    if _is_run(str(folder)):
+    """Tell whether an image lies in a folder or below, except what this program wrote."""
+    if _is_run(folder) or (folder / DECODED).is_dir():
         return False
-    return any(is_image(name) for _, names in _walk(folder) for name in names or ())
+    return any(is_image(name) for _, names, _ in walk(folder) for name in names)
 
 
 def folders_of_images(folder: Path) -> Iterator[str]:
@@ -68,27 +79,27 @@ def folders_of_images(folder: Path) -> Iterator[str]:
     return (name for name in folders_in(folder) if holds_images(folder / name))
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, list[str] | None]]:
-    """Yield the way to each folder below, "" or such as "a/b/", and its files; None for a training run."""
+def walk(folder: Path) -> Iterator[tuple[str, list[str], Literal["own", "link"] | None]]:
+    """Yield the way to each folder, "" or such as "a/b/", its files, and why it is not listed."""
     seen = set[str]()
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         relative = os.path.relpath(parent, folder)
         way = "" if relative == "." else f"{relative.replace(os.sep, '/')}/"
-        folders[:] = [name for name in folders if _is_visible(name)]
+        own = bool(way) and (
+            DECODED in folders or (RunDirectory(Path(parent)).config.name in names and _is_run(Path(parent)))
+        )
         real = os.path.realpath(parent)
-        if real in seen:  # a link back up would never end
+        if own or real in seen:  # a link back up would never end
             folders.clear()
+            yield way, [], "own" if own else "link"
             continue
         seen.add(real)
-        if way and RunDirectory(Path(parent)).config.name in names and _is_run(parent):
-            folders.clear()
-            yield way, None
-        else:
-            yield way, names
+        folders[:] = sorted(name for name in folders if _is_visible(name))
+        yield way, names, None
 
 
-def _is_run(folder: str) -> bool:
-    run = RunDirectory(Path(folder))
+def _is_run(folder: Path) -> bool:
+    run = RunDirectory(folder)
     return run.config.is_file() and (run.metrics.is_file() or run.environment.is_file())
 
 

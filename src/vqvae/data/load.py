@@ -11,10 +11,11 @@ from vqvae.data.decoding import PixelRange, quiet_pil
 from vqvae.data.find import find_data
 from vqvae.data.folder import file_source
 from vqvae.data.imageset import ImageSet
+from vqvae.data.labels import Columns
 from vqvae.data.objects import Objects
 from vqvae.data.resize import round_down, spell
 from vqvae.data.source import Source
-from vqvae.data.splits import SPLITS, Validation, open_split
+from vqvae.data.splits import SPLITS, WHOLE, Validation, naming_others, open_split, whole_split
 from vqvae.data.stream import ImageStream
 from vqvae.errors import UserError, did_you_mean
 
@@ -30,6 +31,7 @@ class LoadOptions(TypedDict, total=False):
     limit: int | None
     validation: Validation
     label: str | None
+    image: str | None
     pixel_range: PixelRange | Literal["auto", "full"]
 
 
@@ -38,13 +40,14 @@ def load(data: str | Path | Objects, split: str = "train", **options: Unpack[Loa
 
     Args:
         data: ``shapes`` (embedded; ``shapes:50000`` for more than 10,000 training images), ``cifar10``,
-            ``hf:OWNER/NAME``, or a path: a folder of images whose sub-folders are classes, of parquet files in the
-            Hub's image layout, of tar files in WebDataset's, or of CIFAR's binary batches.
+            ``hf:OWNER/NAME`` (``hf:OWNER/NAME:CONFIG@REVISION``), or a path: a folder of images whose sub-folders
+            are classes; parquet files; tar files in WebDataset's layout; arrays in .npz or .npy files; MNIST's IDX
+            files; or CIFAR's binary batches. README.md has the list.
             Or an object: pixels [N, H, W, C], [N, C, H, W] or [N, H, W]; a pair of
             pixels and labels; a list or torch ``Dataset`` of images or (image, label) pairs; a Hugging Face
             ``Dataset``; or a mapping from train, validation and test to such objects. Only ``cifar10`` and ``hf:``
             use the network.
-        split: "train", "validation" or "test", by the rule at the top of ``vqvae.data.splits``.
+        split: "train", "validation", "test", "all" or "auto", by the rule at the top of ``vqvae.data.splits``.
         **options: any of
 
             - ``size``: (height, width) in pixels; by default the size that all images share or, under crop, the
@@ -59,6 +62,7 @@ def load(data: str | Path | Objects, split: str = "train", **options: Unpack[Loa
               "auto" for the set's own validation split or else 5,000 rows or 5 %, whichever is less. 0, the
               default, holds out nothing.
             - ``label``: the column of labels, where the images come in a table; see ``vqvae.data.labels``.
+            - ``image``: the column of images, where they come in a table or in arrays.
             - ``pixel_range``: (the values that become 0 and 255) for pixels of more than 8 bits; "full", the
               default, is 0 and 65535; "auto" is 0 and the largest value of 8, 10, 12, 14 or 16 bits, the fewest
               that hold every pixel. Pixels of 32 bits and floats need a pair.
@@ -66,7 +70,7 @@ def load(data: str | Path | Objects, split: str = "train", **options: Unpack[Loa
     Raises:
         UserError: for data that cannot be found or read, and images that do not fit.
     """
-    source, wanted, name = _prepared(data, split, **options)
+    source, wanted, name, split = _prepared(data, split, **options)
     return assemble(source, wanted, spec=name, split=split)
 
 
@@ -100,7 +104,7 @@ def open_stream(
     Raises:
         UserError: as ``load``.
     """
-    source, wanted, name = _prepared(data, split, **options)
+    source, wanted, name, split = _prepared(data, split, **options)
     with quiet_pil():
         wanted = channels_of(source, with_range(source, wanted), where=name)
         frame = frame_of(source, wanted, where=name)
@@ -109,13 +113,17 @@ def open_stream(
 
 def _prepared(
     data: str | Path | Objects, split: str, **options: Unpack[LoadOptions]
-) -> tuple[Source, ImageSpec, str]:
-    """Return the encoded images, what they should become, and what they are called."""
+) -> tuple[Source, ImageSpec, str, str]:
+    """Return the encoded images, what they should become, what they are called, and the split, never "auto"."""
     wanted = _wanted(split, **options)
-    found = find_data(data, options.get("label"))
-    source = open_split(found, split, options.get("validation", 0))
+    found = find_data(data, Columns(options.get("label"), options.get("image")))
+    if split == "auto":
+        split = whole_split(found)
+        source = naming_others(open_split(found, split, options.get("validation", 0)), found, split)
+    else:
+        source = open_split(found, split, options.get("validation", 0))
     name = str(data) if isinstance(data, str | Path) else found.where
-    return _first(source, options.get("limit")), wanted, name
+    return _first(source, options.get("limit")), wanted, name, split
 
 
 def _wanted(split: str, **options: Unpack[LoadOptions]) -> ImageSpec:
@@ -128,7 +136,7 @@ def _wanted(split: str, **options: Unpack[LoadOptions]) -> ImageSpec:
         strict=options.get("strict", False),
         pixel_range=options.get("pixel_range", "full"),
     )
-    for name, word, known in (("split", split, SPLITS), ("fit", wanted.fit, ("strict", "crop"))):
+    for name, word, known in (("split", split, (*SPLITS, *WHOLE)), ("fit", wanted.fit, ("strict", "crop"))):
         if word not in known:
             raise UserError(f"no {name} '{word}'{did_you_mean(word, known)}")
     if wanted.channels not in (None, 1, 3):

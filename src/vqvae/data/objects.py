@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from vqvae.data.imageset import ImageSet
-from vqvae.data.labels import column_names, label_column, numbered
+from vqvae.data.labels import BY_RULE, Columns, column_names, label_column, no_column, numbered
+from vqvae.data.pixels import channels_last
 from vqvae.data.source import Content, Item, Rows, Source
 from vqvae.data.splits import DataSet, split_named
 from vqvae.errors import UserError
@@ -43,7 +44,7 @@ class HubDataset(MapStyle, Protocol):
 Objects = NDArray[Any] | Tensor | ImageSet | MapStyle | Mapping[str, Any]
 
 
-def object_splits(data: Any, label: str | None) -> DataSet:
+def object_splits(data: Any, columns: Columns = BY_RULE) -> DataSet:
     """Return the splits of an object: those that a mapping such as a ``DatasetDict`` names.
 
     Of any other object, all images are the training split, and all are the test split: a run is trained on one
@@ -53,26 +54,27 @@ def object_splits(data: Any, label: str | None) -> DataSet:
         data: pixels [N, H, W, C], [N, C, H, W] or [N, H, W]; a pair of these and labels [N]; a list or torch
             ``Dataset`` of images or (image, label) pairs; a Hugging Face ``Dataset``; an ``ImageSet``; or a
             mapping from ``train``, ``validation`` and ``test`` to any of them.
-        label: the column of labels of a Hugging Face ``Dataset``.
+        columns: of a Hugging Face ``Dataset``, where they are asked for by name.
 
     Raises:
         UserError: for an object of another kind, or of a shape that could mean two things.
     """
     if not isinstance(data, Mapping):
-        name, opened = _opener(data, label)
+        name, opened = _opener(data, columns)
+        table = isinstance(data, HubDataset)
         # whoever passes an object chose its images: nothing is held out of it for testing
-        return DataSet(name, {"train": opened, "test": opened}, takes_label=isinstance(data, HubDataset))
+        return DataSet(name, {"train": opened, "test": opened}, takes_label=table, takes_image=table)
     splits = dict[str, Callable[[], Source]]()
     for key, value in cast(Mapping[str, Any], data).items():
         split = split_named(str(key))
         if split is None:
             raise UserError(f"data: no split is called '{key}': call them train, validation and test")
-        splits[split] = _opener(value, label)[1]
+        splits[split] = _opener(value, columns)[1]
     known = any(isinstance(value, HubDataset) for value in data.values())
-    return DataSet(f"{OBJECT}{', '.join(splits)}", splits, takes_label=known)
+    return DataSet(f"{OBJECT}{', '.join(splits)}", splits, takes_label=known, takes_image=known)
 
 
-def _opener(data: Any, label: str | None) -> tuple[str, Callable[[], Source]]:
+def _opener(data: Any, columns: Columns) -> tuple[str, Callable[[], Source]]:
     """Return what the data are called, and a function that opens them."""
     if isinstance(data, ImageSet):
         return f"{OBJECT}ImageSet of {len(data):,} images", partial(_image_set, data)
@@ -81,10 +83,10 @@ def _opener(data: Any, label: str | None) -> tuple[str, Callable[[], Source]]:
         pixels, labels = cast(tuple[Any, Any], data)
     if isinstance(pixels, Tensor | np.ndarray):
         name = f"{OBJECT}array of {len(pixels):,} images"
-        return name, partial(_array, _channels_last(_as_array(pixels)), labels, name)
+        return name, partial(_array, channels_last(_as_array(pixels)), labels, name)
     if isinstance(data, HubDataset):
         name = f"{OBJECT}Dataset of {len(data):,} rows"
-        return name, partial(_hub_dataset, data, label, name)
+        return name, partial(_hub_dataset, data, columns, name)
     if isinstance(data, MapStyle) and not isinstance(data, str | bytes):
         name = f"{OBJECT}{type(data).__name__} of {len(data):,} images"
         return name, partial(_map_style, data, name)
@@ -126,13 +128,17 @@ def _map_style(data: MapStyle, name: str) -> Source:
     return _source(len(data), read, name, labels, classes, "its items")
 
 
-def _hub_dataset(data: HubDataset, label: str | None, name: str) -> Source:
-    image = next((column for column, kind in data.features.items() if type(kind).__name__ == "Image"), None)
+def _hub_dataset(data: HubDataset, asked: Columns, name: str) -> Source:
+    if asked.image is not None and asked.image not in data.column_names:
+        raise no_column(name, asked.image, data.column_names)
+    image = asked.image or next(
+        (column for column, kind in data.features.items() if type(kind).__name__ == "Image"), None
+    )
     image = image or next((column for column in ("image", "img") if column in data.column_names), None)
     if image is None:
         raise UserError(f"{name} has no column of images; its columns: {column_names(data.column_names)}")
     columns = {column: _column_kind(data.features[column]) for column in data.column_names if column != image}
-    found = label_column(columns, label, name)
+    found = label_column(columns, asked.label, name)
     labels, classes, fixed = None, tuple[str, ...](), False
     if found.name is not None:
         names = getattr(data.features[found.name], "names", None)
@@ -205,35 +211,12 @@ def _content(value: Any, name: str) -> Content:
         if encoded.get("path"):
             return Path(str(encoded["path"]))
     if isinstance(value, Tensor | np.ndarray):
-        return _channels_last(_as_array(value)[None])[0]
+        return channels_last(_as_array(value)[None])[0]
     raise UserError(f"{name} is of type {type(value).__name__}: expected a PIL image, an array or a tensor")
 
 
 def _as_array(pixels: Tensor | NDArray[Any]) -> NDArray[Any]:
     return pixels.detach().cpu().numpy() if isinstance(pixels, Tensor) else pixels
-
-
-def _channels_last(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return pixels as [N, H, W] or [N, H, W, C]; grey ones without an axis of channels.
-
-    Raises:
-        UserError: for a shape that is neither, or that could be both.
-    """
-    if pixels.ndim == 3:
-        return pixels
-    known = (1, 3, 4)
-    last, first = pixels.ndim == 4 and pixels.shape[3] in known, pixels.ndim == 4 and pixels.shape[1] in known
-    if last and first:
-        raise UserError(
-            f"pixels {list(pixels.shape)}: axis 1 and axis 3 could both be the channels; pass [N, H, W] where "
-            "images are grey, or images of another size"
-        )
-    if not last and not first:
-        raise UserError(
-            f"pixels {list(pixels.shape)}: expected [N, H, W, C], [N, C, H, W] or [N, H, W], 1, 3 or 4 channels"
-        )
-    pixels = pixels if last else pixels.transpose(0, 2, 3, 1)
-    return pixels[..., 0] if pixels.shape[3] == 1 else pixels
 
 
 def _shape(pixels: NDArray[Any]) -> str:

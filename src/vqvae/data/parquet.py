@@ -1,10 +1,9 @@
-"""Parquet files in the Hub's image layout: a struct of bytes and path, and perhaps a label beside it."""
+"""Parquet files of images: a column of structs of bytes and path, as on the Hub, of plain bytes, or of paths."""
 
 # pyarrow ships no types, so everything that comes from it is unknown to the checker.
 # pyright: reportMissingTypeStubs=false
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vqvae.data.labels import label_column, numbered
-from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files
+from vqvae.data.archives import Place, damaged, left_beside, one_set
+from vqvae.data.labels import BY_RULE, Columns, column_names, label_column, no_column, numbered
+from vqvae.data.parquet_columns import image_column, kind_of_column, listed_classes, path_inside
+from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files, printable
 from vqvae.data.splits import DataSet, files_by_split
 from vqvae.errors import UserError
 
 _ROWS_AT_ONCE = 512
+_LOOKED_AT = 64  # rows in which a column's first value is looked for
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class _Shard:
 
     name: str
     path: Path
+    root: Path | None  # the folder that the paths in a column of images must stay in
     groups: tuple[int, ...]  # the rows of each group: what is read, and decompressed, at once
     image: str
     label: str | None
@@ -43,36 +46,76 @@ class _Shard:
         return sum(self.groups)
 
 
-def find_parquet(folder: Path, label: str | None = None) -> DataSet | None:
-    """Return the splits of a folder's parquet files, those in it or else one level below; None without any."""
-    paths = list(folder.glob("*.parquet")) or list(folder.glob("*/*.parquet"))
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    return parquet_files(names, fetch=folder.joinpath, where=str(folder), label=label) if names else None
+def find_parquet(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
+    """Return the splits of the parquet files in a folder and below, or of one file; None without any.
+
+    Parquet files without a column of images are no data set where image files lie in the folder.
+
+    Raises:
+        UserError: where the folder holds several data sets, each in its folder.
+    """
+    path, folder, names = place.path, place.folder, place.files(lambda name: name.lower().endswith(".parquet"))
+    if not names:
+        return None
+    found = one_set(
+        names, str(path), f"pass the folder of one of them, as in {folder}/{names[0].partition('/')[0]}"
+    )
+    if columns.image is None and place.holds_images:
+        first = files_by_split(found.names).get("train", found.names)[0]  # training never opens a test file
+        if not _has_images(first, folder):
+            return None
+    return parquet_files(
+        found.names,
+        fetch=folder.joinpath,
+        where=str(path),
+        columns=columns,
+        root=folder,
+        left_out=found.left_out + left_beside(place, names),
+    )
 
 
-def parquet_files(names: Iterable[str], *, fetch: Callable[[str], Path], where: str, label: str | None) -> DataSet:
+def parquet_files(
+    names: Iterable[str],
+    *,
+    fetch: Callable[[str], Path],
+    where: str,
+    columns: Columns,
+    root: Path | None = None,
+    left_out: tuple[str, ...] = (),
+) -> DataSet:
     """Return the splits of some parquet files.
 
     Args:
         names: of the files.
         fetch: gives a file by its name; called for the files of a split when the split is opened.
         where: the data set, for errors.
-        label: the column of labels; None for the one that ``label_column`` chooses.
+        columns: what is asked for by name; else the rules of ``image_column`` and ``label_column`` choose.
+        root: the folder that the paths in a column of images must stay in; None where paths lead nowhere.
+        left_out: in words, what was found beside the files and is not read.
     """
     splits = files_by_split(names)
-    opened = {
-        split: partial(_open, files, fetch=fetch, where=where, label=label) for split, files in splits.items()
-    }
-    return DataSet(where, opened, "parquet file", "name one train.parquet", takes_label=True)
+    how = partial(_open, fetch=fetch, where=where, columns=columns, root=root, left_out=left_out)
+    opened = {split: partial(how, files) for split, files in splits.items()}
+    return DataSet(where, opened, "parquet file", "name one train.parquet", takes_label=True, takes_image=True)
 
 
-def _open(names: Sequence[str], *, fetch: Callable[[str], Path], where: str, label: str | None) -> Source:
+def _open(
+    names: Sequence[str],
+    *,
+    fetch: Callable[[str], Path],
+    where: str,
+    columns: Columns,
+    root: Path | None,
+    left_out: tuple[str, ...],
+) -> Source:
     """Return the rows of some parquet files.
 
     Raises:
         UserError: when a file cannot be read, has no image column, or a label is missing or out of range.
     """
-    shards = [_open_shard(name, fetch(name), label) for name in names]
+    first = _open_shard(names[0], fetch(names[0]), columns, root)
+    same = Columns(columns.label, first.image)
+    shards = [first, *(_open_shard(name, fetch(name), same, root) for name in names[1:])]
     labels, classes = _labels(shards, where)
     return Source(
         count=sum(shard.num_rows for shard in shards),
@@ -82,19 +125,37 @@ def _open(names: Sequence[str], *, fetch: Callable[[str], Path], where: str, lab
         origin=f"the rows of {names[0]}" + (f" and {len(names) - 1} more files" if names[1:] else ""),
         labels=labels,
         classes=classes,
-        fixed_classes=shards[0].classes is not None,
+        fixed_classes=first.classes is not None,
         ends=np.cumsum([size for shard in shards for size in shard.groups]),
-        left_out=shards[0].left_out,
+        left_out=first.left_out + left_out,
     )
 
 
 def _items(shards: Sequence[_Shard], rows: Rows) -> Iterator[Item]:
     for index, _, within in by_file(rows, [shard.num_rows for shard in shards]):
-        for row, image in _images(shards[index], within):
-            yield Item(_row_name(shards[index], row), image)
+        for row, value in _values(shards[index], within):
+            yield _item(shards[index], row, value)
 
 
-def _images(shard: _Shard, rows: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
+def _item(shard: _Shard, row: int, value: Any) -> Item:
+    """Return one image: its bytes, or else the file at its path."""
+    name, path = _row_name(shard, row), None
+    if isinstance(value, dict):
+        value, path = value.get("bytes"), value.get("path")
+    elif isinstance(value, str):
+        value, path = None, value
+    if value or not path:
+        return Item(name, value or b"")
+    place = path_inside(path, shard.path, shard.root)
+    if place is None:
+        raise UserError(
+            f"{name} holds no image but the path {printable(path)}, which leads out of the data set: put tables "
+            "and images into one folder, with paths relative to it"
+        )
+    return Item(f"{name} ({printable(path)})", place)
+
+
+def _values(shard: _Shard, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
     """Yield some rows, ascending, of a file, reading no group of rows that holds none of them."""
     with _readable(shard.path, shard.name), pq.ParquetFile(shard.path) as file:
         sizes, ends = shard.groups, list(accumulate(shard.groups))
@@ -102,9 +163,9 @@ def _images(shard: _Shard, rows: NDArray[np.int64]) -> Iterator[tuple[int, bytes
         numbers = np.concatenate([np.arange(ends[group] - sizes[group], ends[group]) for group in groups.tolist()])
         wanted, at = np.isin(numbers, rows), 0
         for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=groups.tolist(), columns=[shard.image]):
-            images = batch.column(0).field("bytes")
+            values = batch.column(0)
             for index in np.flatnonzero(wanted[at : at + len(batch)]):
-                yield int(numbers[at + index]), images[int(index)].as_py() or b""
+                yield int(numbers[at + index]), values[int(index)].as_py()
             at += len(batch)
 
 
@@ -117,51 +178,63 @@ def _readable(path: Path, name: str) -> Generator[None, None, None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"cannot read {name} at {path}: {reason}; download or write it again") from error
+        raise damaged(path, name, error) from error
 
 
-def _open_shard(name: str, path: Path, asked: str | None) -> _Shard:
+def _has_images(name: str, folder: Path) -> bool:
+    path = folder / name
+    with _readable(path, name), pq.ParquetFile(path) as file:
+        return (
+            image_column(file.schema_arrow, partial(_first, file), partial(_lies_there, path, folder), name)[0]
+            is not None
+        )
+
+
+def _open_shard(name: str, path: Path, asked: Columns, root: Path | None) -> _Shard:
     with _readable(path, name), pq.ParquetFile(path) as file:
         schema = file.schema_arrow
-        image = next((field.name for field in schema if _is_image(field.type)), None)
+        image, others = asked.image, list[str]()
+        if image is None:
+            image, others = image_column(schema, partial(_first, file), partial(_lies_there, path, root), name)
         if image is None:
             raise UserError(
-                f"{name} has no image column, a struct of bytes and path; its columns: {', '.join(schema.names)}"
+                f"{name} has no image column, one of structs of bytes and path, of encoded images, or of paths to "
+                f"images; its columns: {column_names(schema.names)}"
             )
-        columns = {field.name: _kind(field, schema) for field in schema if field.name != image}
-        label, left_out = label_column(columns, asked, name)
+        if image not in schema.names:
+            raise no_column(name, image, schema.names)
+        kinds = {
+            field.name: kind_of_column(field, schema) for field in schema if field.name not in (image, *others)
+        }
+        label, left_out = label_column(kinds, asked.label, name)
+        if others:
+            left_out = (*left_out, f"the images in {column_names(others)} (--data.image COLUMN takes them)")
         groups = tuple(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
-        return _Shard(name, path, groups, image, label, _listed_classes(schema, label), left_out)
+        return _Shard(name, path, root, groups, image, label, listed_classes(schema, label), left_out)
 
 
-def _is_image(kind: Any) -> bool:
-    return pa.types.is_struct(kind) and {"bytes", "path"} <= {kind.field(i).name for i in range(kind.num_fields)}
+def _first(file: pq.ParquetFile, column: str) -> Any:
+    """Return the first value of a column that is not null, of the first rows; None where there is none."""
+    batch = next(file.iter_batches(_LOOKED_AT, columns=[column]), None)
+    values = [] if batch is None else batch.column(0).to_pylist()
+    return next((value for value in values if value is not None), None)
 
 
-def _kind(field: Any, schema: Any) -> str:
-    if _listed_classes(schema, field.name) is not None:
-        return "classes"
-    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    if pa.types.is_integer(kind):
-        return "integer"
-    if pa.types.is_boolean(kind):
-        return "bool"
-    return "string" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else "other"
-
-
-def _listed_classes(schema: Any, label: str | None) -> tuple[str, ...] | None:
-    """Read the classes that the datasets library leaves in the schema of a file that it wrote, or None."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[label]["names"])
-    except (KeyError, TypeError, ValueError):
-        return None
+def _lies_there(file: Path, root: Path | None, path: str) -> bool:
+    found = path_inside(path, file, root)
+    return found is not None and found.is_file()
 
 
 def _labels(shards: Sequence[_Shard], where: str) -> tuple[Rows | None, tuple[str, ...]]:
-    """Read all labels and their classes; None where a file has none, and where all are -1, hidden by the Hub."""
+    """Read all labels and their classes; None where no file has any, and where all are -1, hidden by the Hub."""
     columns = list[NDArray[Any]]()
+    first = shards[0]
+    for shard in shards:
+        if (shard.label, shard.classes) != (first.label, first.classes):
+            raise UserError(
+                f"{where}: the labels of {first.name} ({_in_words(first)}) and of {shard.name} "
+                f"({_in_words(shard)}) are not the same: write one again, or move it to a folder of its own"
+            )
     for shard in shards:
         if shard.label is None:
             return None, ()
@@ -173,3 +246,9 @@ def _labels(shards: Sequence[_Shard], where: str) -> tuple[Rows | None, tuple[st
             )
         columns.append(np.asarray(column.to_numpy()))
     return numbered(np.concatenate(columns), where, shards[0].classes)
+
+
+def _in_words(shard: _Shard) -> str:
+    if shard.label is None:
+        return "none"
+    return shard.label + (f": {column_names(shard.classes)}" if shard.classes else "")

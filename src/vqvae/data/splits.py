@@ -10,6 +10,8 @@ A data set may come with splits of its own: folders or files named ``train`` (or
   the end of the training split: 5,000 rows or 5 %, whichever is less, or as many as were asked for. Where rows lie
   class by class, it is the end of every class.
 - **train** is the rest. Training never opens the test split, and nothing in train depends on it.
+- **all** is every image of a set that comes without splits of its own. **auto** is all of such a set, and the
+  training split of a set with splits, whose other splits it names as left out.
 
 Classes are the training split's. A class that only another split has comes after them, so that a number means the
 same class in every split.
@@ -31,6 +33,7 @@ from vqvae.errors import UserError
 Validation = int | float | Literal["auto"]
 
 SPLITS = ("train", "validation", "test")
+WHOLE = ("all", "auto")  # words for a whole set, as encode reads it
 _MOST_HELD_OUT, _SHARE_HELD_OUT = 5_000, 0.05
 _SPLIT_OF = {
     "train": "train",
@@ -54,6 +57,8 @@ class DataSet:
         files: what a split consists of, for the error of a set without training images.
         advice: how to mark them as training images.
         takes_label: whether the column of labels can be chosen by its name.
+        is_remote: whether opening a split may download it.
+        takes_image: whether the column of images can be chosen by its name.
     """
 
     where: str
@@ -61,6 +66,8 @@ class DataSet:
     files: str = "images"
     advice: str = "name some train"
     takes_label: bool = False
+    is_remote: bool = False
+    takes_image: bool = False
 
 
 def split_named(name: str) -> str | None:
@@ -88,13 +95,15 @@ def open_split(data: DataSet, split: str, validation: Validation = 0) -> Source:
 
     Args:
         data: what the data set comes with.
-        split: "train", "validation" or "test".
+        split: "train", "validation", "test" or "all".
         validation: what is held out of train for validation: a number of rows, a share of them, or "auto" for the
             default rule. 0 holds out nothing; "validation" is then the set's own validation split.
 
     Raises:
         UserError: for a split that the data set does not have, or one with too few images.
     """
+    if split == "all":
+        return _all(data)
     if split == "test":
         return _test(data)
     has_own = {"validation", "test"} <= data.splits.keys()
@@ -105,7 +114,10 @@ def open_split(data: DataSet, split: str, validation: Validation = 0) -> Source:
             return _undivided(data)
         if has_own:
             return _own(data, split)
-        raise UserError(f"{data.where} has no validation split beside a test split: say how many rows to hold out")
+        raise UserError(
+            f"{data.where} has no validation split beside a test split: say how many rows to hold out, or "
+            "read its train or test split"
+        )
     return _divided(data, split, validation)
 
 
@@ -114,9 +126,14 @@ def _own(data: DataSet, split: str) -> Source:
     if split not in data.splits:
         raise UserError(f"{data.where} has no {data.files} for training: {data.advice}")
     source = data.splits[split]()
-    if split == "train" or source.labels is None or source.fixed_classes or "train" not in data.splits:
+    if split == "train" or "train" not in data.splits or (source.labels is not None and source.fixed_classes):
         return source
-    return _numbered_as(data.splits["train"]().classes, source)
+    if source.labels is not None:
+        return _numbered_as(data.splits["train"]().classes, source)
+    if not data.is_remote and data.splits["train"]().labels is not None:
+        without = f"classes, which train has: the {data.files} of this split have none, or hide them"
+        return replace(source, left_out=(*source.left_out, without))
+    return source
 
 
 def _numbered_as(classes: tuple[str, ...], source: Source) -> Source:
@@ -125,6 +142,28 @@ def _numbered_as(classes: tuple[str, ...], source: Source) -> Source:
     number = np.array([known.setdefault(name, len(known)) for name in source.classes], np.int64)
     labels = None if source.labels is None else number[source.labels]
     return replace(source, labels=labels, classes=tuple(known))
+
+
+def whole_split(data: DataSet) -> str:
+    """Return the split that "auto" means: all of a set without splits of its own, else its training split."""
+    return "all" if set(data.splits) == {"train"} else "train"
+
+
+def naming_others(source: Source, data: DataSet, split: str) -> Source:
+    """Return a split's source that names the other splits of its data set as left out."""
+    others = [name for name in SPLITS if name in data.splits and name != split]
+    if not others:
+        return source
+    advice = " or ".join(f"--split {name}" for name in others)
+    named = f"the split{'s' * (len(others) > 1)} {' and '.join(others)} ({advice})"
+    return replace(source, left_out=(*source.left_out, named))
+
+
+def _all(data: DataSet) -> Source:
+    if set(data.splits) == {"train"}:
+        return _own(data, "train")
+    names = ", ".join(name for name in SPLITS if name in data.splits)
+    raise UserError(f"{data.where} has splits of its own: name one of them: {names}")
 
 
 def _test(data: DataSet) -> Source:

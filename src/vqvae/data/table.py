@@ -48,15 +48,15 @@ def table_labels(paths: Sequence[Path], images: Sequence[str], asked: str | None
         asked: the column of labels; None for the one that ``label_column`` chooses.
 
     Raises:
-        UserError: when a table of labels names some images only, or lacks the column asked for.
+        UserError: when a table of labels names some images only, gives an image two labels, or lacks the column
+            asked for.
     """
     rows = _rows_by_name(images)
     for path in paths:
         columns = _columns(path)
-        names = next(
-            (name for name, values in columns.items() if values and _row(values[0], rows) is not None), None
-        )
-        if names is not None:
+        named = {name: len({_row(value, rows) for value in values} - {None}) for name, values in columns.items()}
+        names = max(named, key=lambda name: named[name], default=None)
+        if names is not None and named[names]:
             found = _labels(path, columns, names, rows, images, asked)
             if found is not None:
                 return found
@@ -78,10 +78,20 @@ def _labels(
     if chosen.name is None:
         return None
     values: list[str | None] = [None] * len(images)
+    elsewhere = 0
     for name, value in zip(columns[names], columns[chosen.name], strict=True):
         row = _row(name, rows)
-        if row is not None:
-            values[row] = value
+        if row is None:
+            elsewhere += 1
+        elif values[row] not in (None, value or None):
+            raise UserError(
+                f"{path} gives {printable(images[row])} the labels '{printable(values[row] or '')}' and "
+                f"'{printable(value)}': keep one of them"
+            )
+        else:
+            values[row] = value or None  # an empty field is no label
+    if all(value in (None, "-1") for value in values):
+        return None
     missing = next((row for row, value in enumerate(values) if value is None), None)
     if missing is not None:
         raise UserError(
@@ -90,8 +100,10 @@ def _labels(
         )
     labels, classes = _numbered([value or "" for value in values])
     others.pop(chosen.name)
-    unused = (f"the columns {column_names(others)} of {path.name}",) if others and asked != "column 2" else ()
-    return TableLabels(path, labels, classes, unused)
+    unused = [f"the columns {column_names(others)} of {path.name}"] if others and asked != "column 2" else []
+    if elsewhere:
+        unused.append(f"{elsewhere:,} rows of {path.name} that name no image here")
+    return TableLabels(path, labels, classes, tuple(unused))
 
 
 def _numbered(values: list[str]) -> tuple[Rows, tuple[str, ...]]:
@@ -140,7 +152,9 @@ def _of_json(text: str) -> dict[str, list[str]]:
         isinstance(record, dict) and record.keys() == records[0].keys() for record in records
     ):
         return {}
-    return {str(name): [str(record[name]) for record in records] for name in records[0]}
+    return {
+        str(name): ["" if record[name] is None else str(record[name]) for record in records] for name in records[0]
+    }
 
 
 def _of_csv(text: str, *, tabs: bool) -> dict[str, list[str]]:

@@ -1,7 +1,8 @@
 """Tar files in WebDataset's layout: ``key.jpg`` and perhaps ``key.cls`` side by side, a sample for each key.
 
 Uncompressed tar files can be read anywhere, so a sample is read by its place, which one pass over the headers
-finds (https://github.com/webdataset/webdataset, "The WebDataset Format").
+finds (https://github.com/webdataset/webdataset, "The WebDataset Format"). Classes are the values of the ``.cls``
+files, else of a key of the ``.json`` files by the rule of ``vqvae.data.labels``, else the folders in the tar file.
 """
 
 import tarfile
@@ -9,124 +10,144 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vqvae.data.listing import IMAGE_SUFFIXES
+from vqvae.data.archives import Place, damaged, left_beside, one_set
+from vqvae.data.labels import BY_RULE, Columns
+from vqvae.data.samples import Piece, Sample, image_of, samples_of
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files, printable
 from vqvae.data.splits import DataSet, files_by_split
+from vqvae.data.tar_labels import Labels, labels_of
 from vqvae.errors import UserError
 
-_LABEL = "cls"
-
-
-class _Piece(NamedTuple):
-    """Where a file's content lies in its tar file, in bytes."""
-
-    offset: int
-    size: int
+_UNPACK = {".gz": "gunzip", ".tgz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd"}
+_MAGIC = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 
 
 @dataclass(frozen=True)
-class _Shard:
-    """One tar file: its samples in order, by key; labels are None where no sample has one."""
+class Shard:
+    """One tar file.
+
+    Attributes:
+        name: relative to the folder.
+        path: the file.
+        samples: those with an image, in order.
+        images: where the image of each sample lies.
+        left_out: in words, the images of each sample that are not read.
+    """
 
     name: str
     path: Path
-    keys: list[str]
-    images: list[_Piece]
-    labels: list[int] | None
+    samples: list[Sample]
+    images: list[Piece]
+    left_out: tuple[str, ...]
 
 
-def find_tars(folder: Path, label: str | None = None) -> DataSet | None:
-    """Return the splits of a folder's tar files, those in it or else one level below; None without any."""
-    paths = list(folder.glob("*.tar")) or list(folder.glob("*/*.tar"))
-    splits = files_by_split(path.relative_to(folder).as_posix() for path in paths)
-    opened = {split: partial(_open, names, folder) for split, names in splits.items()}
-    return DataSet(str(folder), opened, "tar file", "name one train.tar") if paths else None
+def find_tars(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
+    """Return the splits of the tar files in a folder and below, or of one tar file; None without any.
+
+    Raises:
+        UserError: for compressed tar files where there is nothing else, and for several data sets in one folder.
+    """
+    path, folder, names = place.path, place.folder, place.files(lambda name: name.lower().endswith(".tar"))
+    if not names:
+        _refuse_compressed(place)
+        return None
+    found = one_set(
+        names, str(path), f"pass the folder of one of them, as in {folder}/{names[0].partition('/')[0]}"
+    )
+    left_out = found.left_out + left_beside(place, names)
+    splits = files_by_split(found.names)
+    opened = {
+        split: partial(_open, files, folder, columns, where=str(path), left_out=left_out)
+        for split, files in splits.items()
+    }
+    return DataSet(str(path), opened, "tar file", "name one train.tar", takes_label=True, takes_image=True)
 
 
-def _open(names: Sequence[str], folder: Path) -> Source:
-    """Return the samples of some tar files. Classes are the numbers from 0 to the largest in a ``.cls`` file.
+def _refuse_compressed(place: Place) -> None:
+    names = place.files(_is_compressed)
+    if not names or place.holds_images or place.files(lambda name: name.endswith((".parquet", ".npz", ".npy"))):
+        return
+    tool = _UNPACK[Path(names[0]).suffix.lower()]
+    raise UserError(
+        f"{place.folder / names[0]} is compressed: unpack it and pass the folder that comes out. WebDataset "
+        f"samples are read from uncompressed tar files: for them, run {tool} on it and pass the same folder"
+    )
+
+
+def _is_compressed(name: str) -> bool:
+    lower = name.lower()
+    return lower.endswith(".tgz") or lower.endswith(tuple(f".tar{suffix}" for suffix in _UNPACK))
+
+
+def _open(
+    names: Sequence[str], folder: Path, columns: Columns, *, where: str, left_out: tuple[str, ...]
+) -> Source:
+    """Return the samples of some tar files.
 
     Raises:
         UserError: when a file cannot be read, holds no image, or has labels for some samples only.
     """
-    shards = [_open_shard(name, folder / name) for name in names]
-    labels = _labels(shards, str(folder))
+    shards = [_open_shard(name, folder / name, columns.image) for name in names]
+    found: Labels = labels_of([(shard.name, shard.path, shard.samples) for shard in shards], columns.label, where)
     return Source(
-        count=sum(len(shard.keys) for shard in shards),
+        count=sum(len(shard.samples) for shard in shards),
         items=partial(_items, shards),
-        names=lambda: (_name(shard, row) for shard in shards for row in range(len(shard.keys))),
-        files=partial(lines_of_files, [(shard.path, shard.name, len(shard.keys)) for shard in shards]),
-        origin=f"the samples of {names[0]}" + (f" and {len(names) - 1} more files" if names[1:] else ""),
-        labels=labels,
-        classes=() if labels is None else tuple(str(label) for label in range(1 + int(labels.max()))),
+        names=lambda: (_name(shard, row) for shard in shards for row in range(len(shard.samples))),
+        files=partial(lines_of_files, [(shard.path, shard.name, len(shard.samples)) for shard in shards]),
+        origin=f"the samples of {names[0]}"
+        + (f" and {len(names) - 1} more files" if names[1:] else "")
+        + found.origin,
+        labels=found.labels,
+        classes=found.classes,
+        left_out=(
+            *dict.fromkeys(words for shard in shards for words in shard.left_out),
+            *found.left_out,
+            *left_out,
+        ),
     )
 
 
-def _items(shards: Sequence[_Shard], rows: Rows) -> Iterator[Item]:
-    for index, _, within in by_file(rows, [len(shard.keys) for shard in shards]):
+def _items(shards: Sequence[Shard], rows: Rows) -> Iterator[Item]:
+    for index, _, within in by_file(rows, [len(shard.samples) for shard in shards]):
         shard = shards[index]
         with shard.path.open("rb") as file:
             for row in within.tolist():
-                offset, size = shard.images[row]
-                file.seek(offset)
-                yield Item(_name(shard, row), file.read(size))
+                yield Item(_name(shard, row), shard.images[row].read(file))
 
 
-def _name(shard: _Shard, row: int) -> str:
-    return printable(f"{shard.name} {shard.keys[row]}")
+def _name(shard: Shard, row: int) -> str:
+    return printable(f"{shard.name} {shard.samples[row].key}")
 
 
-def _open_shard(name: str, path: Path) -> _Shard:
-    samples = dict[str, dict[str, _Piece]]()
+def _open_shard(name: str, path: Path, asked: str | None) -> Shard:
     try:
         with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if member.isreg() and not member.issparse():
-                    key, extension = _split_name(member.name)
-                    samples.setdefault(key, {})[extension] = _Piece(member.offset_data, member.size)
+            files = [
+                (member.name, Piece(member.offset_data, member.size))
+                for member in tar
+                if member.isreg() and not member.issparse()
+            ]
     except (tarfile.TarError, OSError) as error:
-        raise UserError(f"cannot read {name} at {path}: {error}; write it again, and uncompressed") from error
-    images = {key: _image_of(pieces) for key, pieces in samples.items()}
-    keys = [key for key, piece in images.items() if piece is not None]
-    if not keys:
+        raise damaged(path, name, error, _advice(path)) from error
+    samples, left_out = samples_of(files, asked, f"{name} at {path}")
+    if not samples:
+        inner = next((inner for inner, _ in files if inner.lower().endswith((".tar", ".tgz", ".tar.gz"))), None)
+        if inner is not None:
+            raise UserError(f"{name} at {path} holds other tar files, such as {printable(inner)}: unpack it first")
         raise UserError(f"{name} at {path} has no image: a sample is KEY.jpg, and KEY.cls for its class")
-    labelled = [key for key in keys if _LABEL in samples[key]]
-    if labelled and len(labelled) < len(keys):
-        missing = next(key for key in keys if _LABEL not in samples[key])
-        raise UserError(f"{name}: {printable(missing)} has no .{_LABEL}, but others have; label all or none")
-    labels = [_label(name, path, key, samples[key][_LABEL]) for key in labelled]
-    return _Shard(name, path, keys, [piece for piece in images.values() if piece is not None], labels or None)
+    return Shard(name, path, samples, [image_of(sample) for sample in samples], left_out)
 
 
-def _split_name(name: str) -> tuple[str, str]:
-    """Return a file's name up to its first point, with its folder, and what comes after it in small letters."""
-    folder, slash, file = name.rpartition("/")
-    key, _, extension = file.partition(".")
-    return folder + slash + key, extension.lower()
-
-
-def _image_of(pieces: dict[str, _Piece]) -> _Piece | None:
-    return next((piece for extension, piece in pieces.items() if f".{extension}" in IMAGE_SUFFIXES), None)
-
-
-def _label(name: str, path: Path, key: str, piece: _Piece) -> int:
-    with path.open("rb") as file:
-        file.seek(piece.offset)
-        text = file.read(min(piece.size, 20)).decode("ascii", "replace").strip()
-    if not text.isdecimal():
-        raise UserError(f"{name}: {printable(key)}.{_LABEL} is '{printable(text)}', not a class's number")
-    return int(text)
-
-
-def _labels(shards: Sequence[_Shard], where: str) -> NDArray[np.int64] | None:
-    found = [shard.labels for shard in shards]
-    if all(labels is None for labels in found):
-        return None
-    if any(labels is None for labels in found):
-        raise UserError(f"{where}: some tar files have .{_LABEL} files and some have none; label all or none")
-    return np.array([label for labels in found for label in labels or ()], np.int64)
+def _advice(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            head = file.read(6)
+    except OSError:
+        head = b""
+    tool = next((tool for magic, tool in _MAGIC.items() if head.startswith(magic)), None)
+    if tool is not None:
+        return (
+            f"it is compressed, and images are read by their place: run {tool} on it, so that it is uncompressed"
+        )
+    return "write it again, and uncompressed"

@@ -1,4 +1,4 @@
-"""What a feature network offers: the features of an image as one vector, and as maps at several depths."""
+"""The base class of feature networks: the features of an image as one vector, and as maps at several depths."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from vqvae.tensors import images_from_pixels
 
 
 class FeatureNetwork(nn.Module):
-    """A network that was trained before and does not learn here.
+    """A trained network that does not learn any more.
 
     Attributes:
-        kind: what a protocol calls the network.
+        kind: name of the network in protocols.
         side: height and width of the images that the network was trained on; None for a network that takes images
             of any size as they are. ``features`` resizes to it, ``maps`` never resizes.
-        facts: what the card of the weights says: data, accuracy, ...
+        facts: facts on the card of the weights: data, accuracy, ...
         digest: SHA-256 of the weights, in hex; see ``vqvae.features.files.weights_digest``.
     """
 
@@ -34,11 +34,11 @@ class FeatureNetwork(nn.Module):
         Args:
             images: float [B, 3, H, W] in [-1, 1].
         """
-        raise NotImplementedError(f"{type(self).__qualname__} defines no maps")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define maps")
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features, float [B, F], of images of the network's size, float [B, 3, H, W] in [-1, 1]."""
-        raise NotImplementedError(f"{type(self).__qualname__} defines no forward")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define forward")
 
     @property
     def resize(self) -> str:
@@ -78,13 +78,13 @@ class FeatureNetwork(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesConfig(Config):
-    """Settings of a feature network; a kind says how to build it.
+    """Settings of a feature network; each kind defines ``build``.
 
     A loss that has a feature network has a field of this type in its own config. The card of a tokenizer then
     names the network, and the network does not judge the tokenizer: see ``vqvae.features.networks_in``.
 
     Attributes:
-        weights: path of the file of weights; None for the weights that the package ships, where it ships any.
+        weights: path of the file of weights; ``null`` takes the weights in the package, if there are any.
     """
 
     weights: str | None = None
@@ -95,4 +95,4 @@ class FeaturesConfig(Config):
         Raises:
             UserError: for a file of weights that is missing or of another network.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} does not say how to build its network")
+        raise NotImplementedError(f"{type(self).__qualname__} does not define build, which makes the network")

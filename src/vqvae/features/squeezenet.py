@@ -45,7 +45,7 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(FeatureNetwork):
-    """The Caffe network without its classifier; the features are the means of the channels of the last map.
+    """SqueezeNet without its classifier; the features are the means of the channels of the last map.
 
     It takes images of any size as they are, from 17 pixels on a side.
     """

@@ -21,11 +21,12 @@ _DECAY = 0.99  # of the averages of LeCam, per optimizer step
 class Adversarial(Loss):
     """A discriminator D tells patches of images from patches of reconstructions; the term is ``-mean D(x')``.
 
-    D is trained by the hinge loss, ``mean max(0, 1 - D(x)) + mean max(0, 1 + D(x'))`` (arXiv 1705.02894). The
-    squared error blurs what the codes do not say; this term makes it sharp instead, and PSNR falls.
+    D is trained with the hinge loss, ``mean max(0, 1 - D(x)) + mean max(0, 1 + D(x'))`` (arXiv 1705.02894). The
+    squared error blurs details that the codes do not determine. This term makes such details sharp; PSNR falls.
 
-    Training logs ``adversarial_accuracy``, the fraction of patches that D judges rightly: 0.5 is guessing, 1 is a
-    discriminator that has won. With an adaptive weight, training also logs the factor, ``adversarial_factor``.
+    Training logs ``adversarial_accuracy``, the fraction of patches that D classifies correctly: 0.5 is guessing, 1
+    is a discriminator that has won. With an adaptive weight, training also logs the factor,
+    ``adversarial_factor``.
 
     Args:
         channels: number of channels C of the images.
@@ -36,8 +37,8 @@ class Adversarial(Loss):
             layer as large as the gradient of all other terms together (arXiv 2012.09841, equation 7).
         adaptive_limit: largest factor of an adaptive weight.
         lecam: weight of the LeCam regularisation of the discriminator (arXiv 2104.03310, equation 3). It pulls D's
-            answers for images towards the average answer for reconstructions, and the other way round, so that D
-            wins less easily. 0 means none; 0.001 to 0.1 are usual.
+            answers for images towards its average answer for reconstructions and vice versa, so that D does not
+            win easily. 0 means none; 0.001 to 0.1 are usual.
     """
 
     betas = (0.5, 0.9)

@@ -16,7 +16,8 @@ class Charbonnier(Loss):
     has no jump at zero. Charbonnier et al., ICIP 1994; used for images in arXiv 1710.01992.
 
     Args:
-        epsilon: the error at which the square turns into the absolute value; a level of 256 is 0.0078.
+        epsilon: size of the error below which the loss is quadratic and above which it is linear; one of 256 grey
+            levels is 0.0078.
     """
 
     @dataclass(frozen=True, kw_only=True)

@@ -88,7 +88,7 @@ def measure(
 
     Args:
         models: in eval mode. A prior that was trained with classes is given the images' labels.
-        images: the split.
+        images: the split; for a prior with classes, its labels are the prior's numbers of these classes.
         use_labels: False measures a prior with classes without labels.
         batch_size: affects speed and memory only.
         fit: how the images were made to fit, for the protocol.

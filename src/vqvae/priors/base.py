@@ -37,7 +37,7 @@ class PriorModelConfig(Config):
         raise NotImplementedError(f"{type(self).__qualname__} does not define build, which makes the prior")
 
     def arguments(self, spec: CodeSpec, num_classes: int) -> dict[str, Any]:
-        """Return the settings, the spec and the number of classes as the package's priors take them."""
+        """Return the arguments of the prior's constructor: settings, spec of the codes, number of classes."""
         n = spec.codes_per_position
         given = {"num_codes": spec.num_codes, "codes_per_position": n, "grid": spec.grid}
         return {**given, "num_classes": num_classes, **self.settings()}
@@ -104,13 +104,13 @@ class CodeHead(nn.Module):
 
 
 class Cache(Protocol):
-    """A number of grids of codes, known up to the same code in each."""
+    """Several grids of codes that are filled code by code, all at the same place."""
 
     def step(self, previous: Tensor | None) -> Tensor:
         """Return the logits of the next code, float [B, K].
 
         Args:
-            previous: int64 [B], the code before it; None at the first code.
+            previous: int64 [B], the code before the next code; None at the first code.
         """
         ...
 
@@ -118,7 +118,7 @@ class Cache(Protocol):
 class Prior(nn.Module):
     """p(codes | label): the product of p(code | the codes before it, label) over all codes.
 
-    The order is raster order over the positions, and within a position from the first of its n codes to the last.
+    Positions are in raster order; the n codes of a position follow one another.
 
     A subclass creates ``embedding`` and ``head`` in its constructor and defines ``features``. With no more than
     these it trains and samples. ``cache`` makes sampling fast, and ``sharding_units`` lets its layers be spread
@@ -156,9 +156,9 @@ class Prior(nn.Module):
         The default cache runs the whole network for each code; a subclass can define a faster one.
 
         Args:
-            count: B.
-            grid: (h, w).
-            labels: as ``features`` takes them.
+            count: number of grids B.
+            grid: height and width (h, w) in positions.
+            labels: int64 [B], as in ``features``.
         """
         return WholeGridCache(self, count, grid, labels)
 
@@ -170,13 +170,13 @@ class Prior(nn.Module):
         """Return logits, float [B, h, w, n, K]; those of a code depend on the codes before it alone.
 
         Args:
-            codes: of any integer type, [B, h, w, n], or [B, h, w] where n = 1; of any grid.
+            codes: integers [B, h, w, n], or [B, h, w] if n = 1, of any integer type and any grid.
             labels: the class of each image, integers [B], or one integer for all. Label ``num_classes`` and None
                 mean no class.
 
         Raises:
-            ValueError: for codes or labels of another type, shape or range, and for labels where the prior has no
-                classes. Training on a device does not check the range: it would wait for the device at each step.
+            ValueError: for codes or labels of another type, shape or range, and for labels if the prior has no
+                classes. Training on a GPU skips the check of the range, which would wait for the GPU at each step.
         """
         codes = self._checked(codes)
         return self.head(self.features(codes, self._rows(labels, codes.shape[0])), codes)
@@ -207,8 +207,8 @@ class Prior(nn.Module):
         """Return the logits of the next code, float [B, K].
 
         Args:
-            cache: of ``start``; it is changed.
-            previous: int64 [B], the code before it; None at the first code.
+            cache: the cache that ``start`` returned; this call changes it.
+            previous: int64 [B], the code before the next code; None at the first code.
         """
         return cache.step(previous)
 
@@ -249,7 +249,7 @@ class Prior(nn.Module):
 
 
 class WholeGridCache:
-    """The codes so far; each step is a pass over the whole grid."""
+    """Hold the codes so far, and run the prior on the whole grid at each step."""
 
     def __init__(self, prior: Prior, count: int, grid: tuple[int, int], labels: Tensor) -> None:
         self.prior, self.labels = prior, labels
@@ -267,7 +267,7 @@ class WholeGridCache:
 
 
 class Positions(Protocol):
-    """A prior's network, run for one position after the other in raster order."""
+    """The network of a prior, run at one position after the other in raster order."""
 
     def next_features(self, embedded: Tensor | None) -> Tensor:
         """Return the features of the next position, [B, width]; the next call may overwrite them.
@@ -279,12 +279,12 @@ class Positions(Protocol):
 
 
 class PriorCache:
-    """The network position by position, and within a position the head code by code.
+    """Run the network one position at a time, and the head one code of the position at a time.
 
     Args:
-        positions: the network.
-        embedding: of the prior.
-        head: of the prior.
+        positions: the network of the prior, one position at a time.
+        embedding: the embedding of the prior's codes.
+        head: the head of the prior.
     """
 
     def __init__(self, positions: Positions, embedding: CodeEmbedding, head: CodeHead) -> None:

@@ -36,11 +36,12 @@ class GatedLayer(nn.Module):
     layer except the first, it also sees position j, whose features hold only earlier codes.
 
     Args:
-        width: channels of each stack.
-        kernel: columns of the vertical kernel, odd. A layer sees (kernel - 1) / 2 rows up and columns to the left.
+        width: number of channels of each stack.
+        kernel: number of columns of the vertical kernel, odd. A layer sees (kernel - 1) / 2 rows above and as many
+            columns to the left.
         first: whether the input is the embedded codes.
-        classes: rows of the class bias; 0 for none.
-        dropout: of the horizontal stack's gated features.
+        classes: number of labels that have a class bias; 0 for no bias.
+        dropout: share of the horizontal stack's gated features that training sets to 0.
     """
 
     def __init__(self, width: int, kernel: int, *, first: bool, classes: int, dropout: float) -> None:

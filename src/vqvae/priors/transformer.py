@@ -57,9 +57,9 @@ class Block(nn.Module):
     """Attention, then a gated network, each behind a norm and with a residual (arXiv 1910.07467, 2002.05202).
 
     Args:
-        width: channels.
-        heads: of attention, ``width / heads`` channels each.
-        dropout: of the attention weights and of both residuals.
+        width: number of channels.
+        heads: number of attention heads, with ``width / heads`` channels each.
+        dropout: share of the attention weights and of both residuals that training sets to 0.
     """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:

@@ -1,4 +1,4 @@
-"""What the doctor knows of a run, and what it says of it."""
+"""The input and the output of the diagnosis of a run: its records, and its faults."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

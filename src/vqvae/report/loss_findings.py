@@ -1,4 +1,4 @@
-"""What may be wrong with the further terms of a tokenizer's objective, its ``losses``."""
+"""Find faults of the further terms of a tokenizer's objective, its ``losses``."""
 
 from collections.abc import Iterator
 
@@ -57,18 +57,18 @@ def loss_weight(case: Case) -> Finding | None:
 
 
 def drowned(case: Case) -> Finding | None:
-    """Find a term whose gradient at the reconstruction leaves the other terms no say."""
+    """Find a term whose gradient at the reconstruction dominates the gradients of the other terms."""
     for name, loss in _losses(case):
         share = case.quarters(f"{name}_share")
         if not share or share[3] < _LARGEST_SHARE or not loss.weight:
             continue
         says = (
-            f"losses.{name} drowns the other terms: its gradient at the reconstruction is {100 * share[3]:.3g} % "
-            "of all terms' gradients"
+            f"losses.{name} dominates the other terms: its gradient at the reconstruction is "
+            f"{100 * share[3]:.3g} % of the gradients of all terms"
         )
         smaller = loss.weight * (1 - share[3]) / share[3]  # as much as all others together
         options = {f"losses.{name}.weight": f"{max(smaller, 1e-4 * loss.weight):.2g}"}
         return Finding(
-            "drowned", says, "take a smaller weight, so that the term has half of the gradient", options
+            "drowned", says, "use a smaller weight, with which the term has half of the gradient", options
         )
     return None

@@ -28,11 +28,15 @@ class CodeSet:
 
     Attributes:
         codes: int16 or int32 [V, N, h, w, n]: the V views of N images.
-        labels: int64 [N], or None.
+        labels: int64 [N], indices into ``classes``, or None.
+        classes: the names of the images' classes; empty without labels.
+        image_shape: (C, H, W) of the images.
     """
 
     codes: Tensor
     labels: Tensor | None
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
 
     def __len__(self) -> int:
         """Return N."""
@@ -69,8 +73,8 @@ def code_set(
     if tensors is None:
         tensors = _encoded(tokenizer, images, views, device)
         _keep(path, key, tensors)
-    labels = images.labels
-    return CodeSet(tensors["codes"], None if labels is None else labels[tensors["rows"]])
+    labels = None if images.labels is None else images.labels[tensors["rows"]]
+    return CodeSet(tensors["codes"], labels, images.classes, images.shape)
 
 
 def _keep(path: Path | None, key: dict[str, object], tensors: dict[str, Tensor]) -> None:

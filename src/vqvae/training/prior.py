@@ -43,6 +43,7 @@ class PriorStage:
         init: the file of the trained prior to start from; None starts from random weights.
 
     Attributes:
+        classes: the names of the training codes' classes, where the prior is conditioned on them.
         counts: how often each code occurs at each position of the training codes, int64 [h, w, n, K].
         baselines: the unigram baselines on the validation codes, in bits per code.
     """
@@ -60,12 +61,13 @@ class PriorStage:
     ) -> None:
         self.config, self.train, self.validation, self.engine = config, train, validation, engine
         self.tokenizer = tokenizer
+        self.classes = train.classes if config.classes else ()
         height, width, n = train.codes.shape[2:]
         prior = build_prior(
             config.model,
             CodeSpec((height, width), n, tokenizer.model.num_codes),
             seed=config.training.seed,
-            num_classes=len(tokenizer.card.classes) if config.classes else 0,
+            num_classes=len(self.classes),
         )
         if init is not None:
             start_prior(prior, init, config, tokenizer.card.identity)
@@ -154,5 +156,12 @@ class PriorStage:
 
     def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
         """Write the prior."""
-        card = prior_card(self.config.model, self.prior, self.tokenizer.card, step)
+        card = prior_card(
+            self.config.model,
+            self.prior,
+            classes=self.classes,
+            image_shape=self.train.image_shape,
+            tokenizer=self.tokenizer.card.identity,
+            step=step,
+        )
         save_model(path, self.prior.state_dict(), replace(card, validation=validation))

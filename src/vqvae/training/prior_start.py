@@ -10,6 +10,7 @@ from vqvae.errors import UserError
 from vqvae.metrics.baselines import save_counts
 from vqvae.model_io import ModelFile, Opened, read_model
 from vqvae.models import VQVAE
+from vqvae.paths import whole_spec
 from vqvae.screen import say
 from vqvae.training.code_cache import code_set
 from vqvae.training.engine import Engine
@@ -21,7 +22,8 @@ from vqvae.training.run_data import RunData
 def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[str, Any]) -> RunConfig:
     """Read a prior's recipe. Settings of the data that it does not have are taken from the tokenizer's run.
 
-    So by default, a prior is measured on the validation images of its tokenizer. Neither was trained on them.
+    So by default, a prior is measured on the validation images of its tokenizer. Neither was trained on them. For
+    other data, ``label`` and ``limit`` are not taken over: they say which part of the tokenizer's data was read.
 
     Args:
         tokenizer: the tokenizer's run directory or model file, or the model file that was read already.
@@ -40,7 +42,11 @@ def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[
     if run.exists:
         base = to_mapping(run.read_config().data)
     base["channels"] = card.image_shape[0]
-    return load_config(recipe, "prior", {"tokenizer": str(file.path), **overrides}, base=base)
+    settings = {"tokenizer": str(file.path), **overrides}
+    config = load_config(recipe, "prior", settings, base=base)
+    if whole_spec(config.data.spec) == base.get("spec"):
+        return config
+    return load_config(recipe, "prior", settings, base={**base, "label": None, "limit": None})
 
 
 def prior_stage(

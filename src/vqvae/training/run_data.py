@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from vqvae.config import DataConfig
-from vqvae.data import Images, ImageSet, Objects, are_identical, describe
+from vqvae.data import Images, ImageSet, Objects, are_identical, describe, named_classes
 from vqvae.distributed import broadcast, in_turn, local_rank, rank
 from vqvae.errors import UserError
 from vqvae.files import read_json, write_json
@@ -52,13 +52,30 @@ def load_run_data(
             f"{config.spec}: images [C, H, W] are {list(train.shape)} in train, but "
             f"{list(validation.shape)} in validation; set --data.channels, --data.size and --data.fit crop"
         )
-    if classes and train.labels is None:
-        raise UserError(f"{config.spec}: its images have no classes; set --classes false")
+    if classes:
+        _check_classes(train, validation, config.spec)
     if rank() == 0:
         say(f"{describe(train)}\n{describe(validation)}")
     for bad in [*train.bad, *validation.bad]:
         _LOG.warning("skipped %s: %s", bad.path, bad.reason)
     return RunData(train, validation)
+
+
+def _check_classes(train: Images, validation: ImageSet, where: str) -> None:
+    """Check that a prior can be conditioned on the classes of its images.
+
+    Raises:
+        UserError: when the training images have no classes, or validation images have others.
+    """
+    if train.labels is None:
+        raise UserError(f"{where}: its images have no classes; set --classes false")
+    known = len(train.classes)
+    if validation.labels is not None and int(validation.labels.max()) >= known:
+        other = validation.classes[int(validation.labels.max())]
+        raise UserError(
+            f"{where}: validation images have the class '{other}', which no training image has: set --classes "
+            f"false, or remove them"
+        )
 
 
 def record_run_data(run: RunDirectory, data: RunData) -> None:
@@ -78,6 +95,12 @@ def record_run_data(run: RunDirectory, data: RunData) -> None:
                 f"{run.path}: the {name} images at {images.spec} are not the images that the run began with; "
                 "pass --data WHERE if they were moved, or start a new run"
             )
+    now = list(data.train.classes)
+    if run.data.exists() and (before := read_json(run.data).get("classes")) != now:
+        raise UserError(
+            f"{run.path}: the classes at {data.train.spec} are {named_classes(now)}, but the run began with "
+            f"{named_classes(before or ())}: rename them back, or start a new run"
+        )
     if rank() == 0:
         write_json(run.data, _record(data))
 

@@ -187,7 +187,12 @@ def _headline(run: Run, config: RunConfig, engine: Engine, stage: Stage, data: R
     parameters = f"{sizes.pop(MODEL):,} parameters" + "".join(f", {name} {size:,}" for name, size in sizes.items())
     where = f"{world_size()} x {engine.device.type}" if world_size() > 1 else str(engine.device)
     where += " sharded" if engine.sharded else ""
+    classes = ""
+    if isinstance(config, PriorConfig) and data.train.labels is not None:
+        count = f"{len(data.train.classes):,} classes"
+        classes = f", conditioned on {count}" if config.classes else f", without the {count} (--classes true)"
+    images = f"{len(data.train):,} images{classes}"
     return (
-        f"{run.path}: {config.stage}, {parameters}, {len(data.train):,} images, {config.training.steps} steps of "
+        f"{run.path}: {config.stage}, {parameters}, {images}, {config.training.steps} steps of "
         f"{config.training.batch_size}, {where} {'bf16' if engine.bf16 else 'fp32'}"
     )
