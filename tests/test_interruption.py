@@ -36,6 +36,23 @@ def test_without_a_stop_the_next_signal_interrupts():
         signal.raise_signal(signal.SIGTERM)
 
 
+def wrapped_by_compiled_code() -> None:
+    """Do what compiled code does with an exception of a handler: raise an error of its own instead."""
+    try:
+        signal.raise_signal(signal.SIGXCPU)
+    except KeyboardInterrupt as stop:
+        raise ValueError(f"Error building a validator: {stop}") from None
+
+
+def test_a_stop_that_compiled_code_made_another_error_of_is_a_stop():
+    with pytest.raises(Interrupted, match=r"^stopped by SIGXCPU$"), interrupt_on_signals():
+        wrapped_by_compiled_code()
+    with pytest.raises(Interrupted, match=r"^stopped by SIGXCPU$"), stop_on_signals() as stop, stop.at_once():
+        wrapped_by_compiled_code()
+    with pytest.raises(ValueError, match="a mistake"), interrupt_on_signals():
+        raise ValueError("a mistake")
+
+
 PROGRAM = """
 import signal, sys, time
 if sys.argv[1:]:

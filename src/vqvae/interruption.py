@@ -50,7 +50,8 @@ class StopRequest:
         try:
             if self:
                 raise Interrupted(self.signum)
-            yield
+            with _named_again(self):
+                yield
         finally:
             self._at_once = False
 
@@ -59,10 +60,12 @@ class _Once:
     """Raises Interrupted at the first signal and ignores later ones, so that the last line is printed."""
 
     stopping = False
+    signum = 0
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         if not self.stopping:
             self.stopping = True
+            self.signum = signum
             raise Interrupted(signum)
 
 
@@ -87,8 +90,20 @@ def stop_on_signals() -> Iterator[StopRequest]:
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
     """Raise Interrupted at the first signal during the block; the signals are those of ``stop_on_signals``."""
-    with _handling(_Once()):
+    once = _Once()
+    with _handling(once), _named_again(once):
         yield
+
+
+@contextmanager
+def _named_again(signalled: "_Once | StopRequest") -> Iterator[None]:
+    """Raise Interrupted for the error that compiled code made of it: pydantic's core raises a SchemaError instead."""
+    try:
+        yield
+    except Exception as error:
+        if signalled.signum:
+            raise Interrupted(signalled.signum) from error
+        raise
 
 
 @contextmanager

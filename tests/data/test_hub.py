@@ -214,7 +214,7 @@ def test_a_download_cut_short_is_caught(visit):
 def test_sets_that_cannot_serve_say_why(visit):
     online, _, _ = visit
     assert online["hf:some/several@train"].startswith(
-        "hf:some/several holds several data sets (one, two): pass hf:some/several:CONFIG"
+        "hf:some/several holds several data sets (one, two): pass hf:some/several:one"
     )
     assert online["hf:some/text@train"] == "hf:some/text has no parquet files: download it, then pass its folder"
     assert (

@@ -82,6 +82,14 @@ def test_several_sets_in_one_folder(tmp_path):
     same(tmp_path / "emnist-letters-train-images-idx3-ubyte")
 
 
+def test_image_files_beside_are_said(tmp_path, picture, save):
+    write(tmp_path)
+    write(tmp_path, packed=True)
+    assert load(str(tmp_path)).left_out == ()
+    save(tmp_path / "shown" / "first.png", picture(0))
+    assert load(str(tmp_path)).left_out == ("the image files beside them",)
+
+
 def test_without_labels(tmp_path):
     write(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte").unlink()

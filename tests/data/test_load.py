@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vqvae.data import ImageSet, load
+from vqvae.data import ImageSet, is_data_file, load
 from vqvae.errors import UserError
 
 _LOSSLESS = Path(__file__).resolve().parents[3] / "shared/data/cifar10-lossless"
@@ -194,3 +194,12 @@ def test_real_cifar(split, count):
     assert loaded.classes == tuple("0123456789")
     assert loaded.labels.bincount().min() > count / 20
     assert 110 < loaded.pixels.double().mean() < 130
+
+
+def test_a_file_that_holds_a_set_is_told_from_an_image(tmp_path, picture, save):
+    save(tmp_path / "photo.png", picture(0))
+    (tmp_path / "nosuffix").write_bytes((tmp_path / "photo.png").read_bytes())
+    np.save(tmp_path / "set.npy", np.stack([picture(key) for key in range(4)]))
+    assert [is_data_file(tmp_path / name) for name in ("photo.png", "nosuffix", "set.npy", "gone", ".")] == [
+        *(False, False, True, False, False)
+    ]

@@ -169,6 +169,7 @@ def test_paths_lead_to_images_beside_the_table(tmp_path, picture, save, form, ba
     for name in ("train", "test"):
         _binary(tmp_path / "data" / f"{name}.parquet", image=images, label=[0, 1, 2, 0, 1, 2, 0])
     loaded = load(str(tmp_path))
+    assert loaded.left_out == ()  # the image files are those of the table
     assert np.array_equal(loaded.pixels.permute(0, 2, 3, 1).numpy(), [picture(key) for key in range(6)])
     assert loaded.labels.tolist() == [0, 1, 2, 0, 1, 2]
     [bad] = loaded.bad
@@ -195,7 +196,9 @@ def test_several_sets_in_one_folder_are_not_poured_together(tmp_path, encoded):
     for name in ("cropped", "full"):
         _write(tmp_path / name / "train.parquet", encoded[:10])
         _write(tmp_path / name / "test.parquet", encoded[10:12])
-    with pytest.raises(UserError, match=r"several data sets \(cropped, full\): pass the folder of one of them"):
+    with pytest.raises(
+        UserError, match=r"several data sets \(cropped, full\): pass the folder of one of them, as in .*/cropped$"
+    ):
         load(str(tmp_path))
     assert len(load(str(tmp_path / "full"))) == 10
     _write(tmp_path / "train.parquet", encoded[:20])
@@ -226,7 +229,9 @@ def test_other_files_beside_the_tables_are_said(tmp_path, encoded, picture, save
     _write(tmp_path / "data" / "train.parquet", encoded)
     save(tmp_path / "preview.png", picture(0))
     (tmp_path / "README.md").write_text("x")
-    assert load(str(tmp_path)).left_out == ("1 file of other kinds beside them (.png 1)",)
+    (tmp_path / "more.h5").write_text("x")
+    said = ("the image files beside them", "1 file of other kinds beside them (.h5 1)")
+    assert load(str(tmp_path)).left_out == said
 
 
 def test_a_git_lfs_pointer_is_called_one(tmp_path):

@@ -248,6 +248,14 @@ def test_a_packed_copy_beside_image_files_changes_nothing(tmp_path, picture, sav
     assert load(str(tmp_path)).classes == ("a", "b")
 
 
+def test_an_unpacked_copy_beside_a_tar_file_is_said(tmp_path, picture, png, save):
+    write(tmp_path / "all.tar", named(png, picture, [f"{key}.png" for key in range(40)]))
+    for key in range(40):
+        save(tmp_path / "ab"[key % 2] / f"{key}.png", picture(key))
+    assert load(str(tmp_path)).left_out == ("the image files beside them",)
+    assert len(load(str(tmp_path / "all.tar"))) == 38
+
+
 def test_several_sets_of_tar_files(tmp_path, samples):
     for name in ("256", "512"):
         write(tmp_path / name / "00000.tar", samples(0, 10))

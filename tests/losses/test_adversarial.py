@@ -48,6 +48,8 @@ def test_an_answer_depends_on_one_image_alone() -> None:
 def test_lecam_pulls_answers_towards_the_averages_of_the_other_side() -> None:
     loss, plain = (Adversarial(3, **SMALL, lecam=lecam).double() for lecam in (0.5, 0.0))
     plain.load_state_dict(loss.state_dict())
+    loss.real_average.fill_(0.7)
+    loss.fake_average.fill_(-0.4)
     images, reconstruction = pair()
     real, fake = loss.network(images), loss.network(reconstruction)
     for step in range(3):

@@ -107,6 +107,10 @@ def test_without_weights_one_line_says_how_to_give_them(
     ("tensors", "says"),
     [
         ({"lin0": torch.tensor([-1.0])}, "negative channel weights"),
+        (
+            {"lin0": torch.tensor([1.0])},
+            r"factors for maps of \[1\] channels, but squeezenet has maps of \[64, 128",
+        ),
         (None, "no such file of channel weights"),
     ],
 )
@@ -119,3 +123,11 @@ def test_a_wrong_file_of_channel_weights_is_refused(
     wrong["losses"] = wrong["losses"].replace("weight: 0.5", f"channel_weights: {tmp_path / 'lin.safetensors'}")
     with pytest.raises(UserError, match=says):
         train_tokenizer(tmp_path / "run", **wrong)
+
+
+def test_images_that_are_too_small_for_the_network_are_refused_in_one_line(
+    weights: str, train_tokenizer: Any, tmp_path: Path
+) -> None:
+    small = {"data__size": "8", "data__fit": "crop"}
+    with pytest.raises(UserError, match=r"images of 8x8 are too small for squeezenet: set --data\.size"):
+        train_tokenizer(tmp_path / "run", **settings(weights), **small)

@@ -9,8 +9,7 @@ from torch import nn
 from vqvae.component import Count, Positive
 from vqvae.likelihoods import Likelihood, LikelihoodConfig
 from vqvae.networks import Network, NetworkConfig
-from vqvae.priors import Prior, PriorModelConfig
-from vqvae.priors.base import CodeEmbedding, CodeHead
+from vqvae.priors import CodeEmbedding, CodeHead, Prior, PriorModelConfig
 from vqvae.quantizers import Quantizer, QuantizerConfig
 from vqvae.tensors import Quantized
 

@@ -9,8 +9,7 @@ from tests.onnx_runtime import in_onnx_runtime
 from tests.priors.kinds import KINDS, small, spec_of
 from torch import nn
 
-from vqvae.priors import Prior, PriorModelConfig
-from vqvae.priors.base import CodeEmbedding, CodeHead
+from vqvae.priors import CodeEmbedding, CodeHead, Prior, PriorModelConfig
 from vqvae.sampling import inpaint, sample, sample_naively
 from vqvae.training.sharding import Shardable
 

@@ -27,12 +27,12 @@ def add_data(sub: CommandParser, text: str, *, required: bool = False) -> None:
 
 
 def add_split(sub: CommandParser, default: str, *more: str) -> None:
-    """Add ``--split``; ``more`` words than those of the splits may be given."""
+    """Add ``--split``, which takes the names of splits and the words of ``more``."""
     words = ("train", "validation", "test", *more)
     meaning = (
-        "all is every image of a set without splits of its own; auto is the same, or train where there are splits"
+        "; all takes every image of a data set without splits; auto is all for such a data set, otherwise train"
     )
-    text = f"which split of the data: {', '.join(words)} (default: {default})" + (f"; {meaning}" if more else "")
+    text = f"which split of the data: {', '.join(words)}{meaning if more else ''} (default: {default})"
     sub.add_argument("--split", metavar="NAME", type=choice(*words), default=default, help=text)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vqvae.config import DataConfig, config_from, read_otherwise, read_yaml
-from vqvae.data import ImageSet, Objects, describe, load_files, named_classes
+from vqvae.data import ImageSet, Objects, describe, is_data_file, load_files, named_classes
 from vqvae.errors import ArgumentError, UserError, did_you_mean
 from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, read_model
 from vqvae.models import VQVAE
@@ -250,7 +250,7 @@ def images_named(run: TokenizerRun, names: Sequence[str]) -> Tensor:
     Raises:
         UserError: for names of neither, and images that do not fit.
     """
-    if all(Path(name).is_file() for name in names):
+    if all(Path(name).is_file() and not is_data_file(Path(name)) for name in names):
         return image_files(run, names)
     if len(names) == 1:
         return load_for(run, names[0], "test")[0].pixels[:MOST_SHOWN]

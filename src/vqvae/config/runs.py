@@ -53,8 +53,8 @@ class DataConfig:
             tokenizer per view.
         label: name of the label column, for images in a table. ``null`` takes the column that lists its classes,
             or else the column called label, labels, fine_label, class or coarse_label.
-        image: name of the column or array of images, where several could be meant. ``null`` takes the only one, or
-            the one called image.
+        image: name of the column or array of images, if there are several. ``null`` takes the only one, or the one
+            called image.
         range: the two values that are mapped to 0 and 255 in pixels of more than 8 bits, such as ``0,4095``.
             ``full`` means 0,65535. ``auto`` means 0 and the largest value of 8, 10, 12, 14 or 16 bits: the
             smallest of these widths that holds every pixel of the training images.

@@ -4,7 +4,7 @@ from vqvae.data.archives import Place
 from vqvae.data.augment import Augmentation
 from vqvae.data.decoding import quiet_pil
 from vqvae.data.describe import are_identical, describe, named_classes
-from vqvae.data.find import add_layout
+from vqvae.data.find import add_layout, is_data_file
 from vqvae.data.imageset import BadFile, ImageSet
 from vqvae.data.labels import Columns
 from vqvae.data.load import LoadOptions, load, load_files, open_stream
@@ -35,6 +35,7 @@ __all__ = [
     "are_identical",
     "describe",
     "flips",
+    "is_data_file",
     "load",
     "load_files",
     "named_classes",

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from vqvae.data.decoding import kind_of
-from vqvae.data.listing import counted, entries, holds_images, is_folder, is_image, walk
+from vqvae.data.listing import IMAGE_SUFFIXES, counted, entries, holds_images, is_folder, is_image, walk
 from vqvae.data.splits import split_named
 from vqvae.errors import UserError, did_you_mean
 
@@ -86,13 +86,13 @@ def sets_of(names: Iterable[str]) -> dict[str, list[str]]:
     return sets
 
 
-def one_set(names: Iterable[str], where: str, advice: str, *, asked: str | None = None) -> OneSet:
+def one_set(names: Iterable[str], where: str, advice: Callable[[str], str], *, asked: str | None = None) -> OneSet:
     """Return the files of one data set: the one that is asked for, the default one, or the only one.
 
     Args:
         names: of files, with their folders.
         where: what holds the files, for errors.
-        advice: how to choose a set.
+        advice: says how to choose a set, by the set's name or by the folder of one of its files.
         asked: the set's name.
 
     Raises:
@@ -103,34 +103,55 @@ def one_set(names: Iterable[str], where: str, advice: str, *, asked: str | None 
         raise UserError(f"{where} has no configuration '{asked}'{did_you_mean(asked, sets)}")
     chosen = next((name for name in (asked, *_PREFERRED) if name is not None and name in sets), None)
     if chosen is None and len(sets) > 1:
-        raise UserError(f"{where} holds several data sets ({', '.join(sorted(sets))}): {advice}")
+        raise UserError(f"{where} holds several data sets ({', '.join(sorted(sets))}): {advice(min(sets))}")
     if chosen is None:
         [chosen] = sets
     left_out = list[str]()
     others = sorted(name or "the files at the top" for name in sets if name != chosen)
     if others and asked is None:
-        left_out.append(f"other data sets ({', '.join(others)}): {advice}")
+        named = min((name for name in sets if name and name != chosen), default="")
+        left_out.append(f"other data sets ({', '.join(others)}): {advice(named)}")
     if any(f"/{_PARTIAL}" in f"/{name}" for name in sets[chosen]):
         left_out.append("what the Hub did not convert of a large set")
     return OneSet(sets[chosen], tuple(left_out))
 
 
-def left_beside(place: Place, names: Iterable[str]) -> tuple[str, ...]:
+def pass_folder(folder: Path, names: Iterable[str], which: str) -> str:
+    """Say how to choose one of several data sets, each in a folder of its own.
+
+    Args:
+        folder: what holds the sets.
+        names: of all files.
+        which: the set to name.
+    """
+    way = PurePosixPath(next((name for name in names if which in sets_of([name])), "")).parent
+    while split_named(way.name.removeprefix(_PARTIAL)) is not None:
+        way = way.parent
+    return f"pass the folder of one of them, as in {folder / way}"
+
+
+def left_beside(place: Place, names: Iterable[str], *, images: bool = True) -> tuple[str, ...]:
     """Say which files lie beside those of a data set and are not read; documents are not worth a word.
 
     Args:
         place: the folder, or the one file that was asked for, beside which nothing is left out.
         names: the files that are read, relative to the folder.
+        images: whether image files beside them are left out too.
     """
     if not place.is_folder:
         return ()
+    said = list[str]()
+    if images and place.holds_images:
+        said.append("the image files beside them")
     taken = set(names)
     found = (entry for entry in entries(place.path) if entry.name not in taken and not is_folder(entry))
     suffixes = Counter(PurePosixPath(entry.name).suffix.lower() for entry in found)
-    others = Counter({suffix: n for suffix, n in suffixes.items() if suffix and suffix not in _DOCUMENTS})
-    if not others:
-        return ()
-    return (f"{others.total():,} file{'s' * (others.total() > 1)} of other kinds beside them ({counted(others)})",)
+    known = {*_DOCUMENTS, *IMAGE_SUFFIXES, ""}
+    others = Counter({suffix: n for suffix, n in suffixes.items() if suffix not in known})
+    if others:
+        files = f"{others.total():,} file{'s' * (others.total() > 1)}"
+        said.append(f"{files} of other kinds beside them ({counted(others)})")
+    return tuple(said)
 
 
 def damaged(path: Path, name: str, reason: object, advice: str = "download or write it again") -> UserError:

@@ -12,6 +12,7 @@ from vqvae.data.folder import find_folder
 from vqvae.data.hub import hub_files
 from vqvae.data.idx import find_idx
 from vqvae.data.labels import BY_RULE, Columns
+from vqvae.data.listing import is_image
 from vqvae.data.objects import OBJECT, Objects, object_splits
 from vqvae.data.parquet import find_parquet
 from vqvae.data.shapes import shapes
@@ -40,6 +41,11 @@ def add_layout(find: Layout) -> None:
     """
     if find not in _LAYOUTS:
         _LAYOUTS.insert(0, find)
+
+
+def is_data_file(path: Path) -> bool:
+    """Tell whether a path is a file that holds a data set, and not a single image."""
+    return path.is_file() and not is_image(path.name) and any(find(Place(path), BY_RULE) for find in _LAYOUTS)
 
 
 def find_data(data: str | Path | Objects, columns: Columns = BY_RULE) -> DataSet:

@@ -56,7 +56,7 @@ def hub_files(spec: str, columns: Columns = BY_RULE) -> DataSet:
     repo, config = match["repo"], match["config"]
     listing = _listing(repo, config, match["revision"])
     where = f"hf:{spec}"
-    found = one_set(listing.files, where, f"pass hf:{repo}:CONFIG to choose", asked=config)
+    found = one_set(listing.files, where, lambda name: f"pass hf:{repo}:{name or 'CONFIG'}", asked=config)
     fetch = partial(_fetch, listing)
     data = parquet_files(found.names, fetch=fetch, where=where, columns=columns, left_out=found.left_out)
     return replace(data, is_remote=True)

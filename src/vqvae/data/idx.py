@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vqvae.data.archives import Place, damaged
+from vqvae.data.archives import Place, damaged, left_beside
 from vqvae.data.labels import BY_RULE, Columns, numbered
 from vqvae.data.pixels import channels_last
 from vqvae.data.source import Item, Rows, Source, lines_of_files
@@ -68,7 +68,8 @@ def find_idx(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
             f"{folder / first}"
         )
     [pairs] = sets.values()
-    opened = {split: partial(_open, folder, pair) for split, pair in pairs.items()}
+    beside = left_beside(place, names)
+    opened = {split: partial(_open, folder, pair, beside) for split, pair in pairs.items()}
     return DataSet(str(folder), opened, "IDX file", "get train-images-idx3-ubyte.gz")
 
 
@@ -102,7 +103,7 @@ def _sets(names: list[str]) -> dict[str, dict[str, _Pair]]:
     return {key: found for key, found in pairs.items() if found}
 
 
-def _open(folder: Path, pair: _Pair) -> Source:
+def _open(folder: Path, pair: _Pair, beside: tuple[str, ...]) -> Source:
     """Return one split.
 
     Raises:
@@ -127,7 +128,7 @@ def _open(folder: Path, pair: _Pair) -> Source:
         origin=f"the images of {pair.images}" + (f", the labels of {pair.labels}" if pair.labels else ""),
         labels=labels,
         classes=classes,
-        left_out=left_out,
+        left_out=left_out + beside,
     )
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vqvae.data.archives import Place, damaged, left_beside, one_set
+from vqvae.data.archives import Place, damaged, left_beside, one_set, pass_folder
 from vqvae.data.labels import BY_RULE, Columns, column_names, label_column, no_column, numbered
 from vqvae.data.parquet_columns import image_column, kind_of_column, listed_classes, path_inside
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files, printable
@@ -57,20 +57,21 @@ def find_parquet(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
     path, folder, names = place.path, place.folder, place.files(lambda name: name.lower().endswith(".parquet"))
     if not names:
         return None
-    found = one_set(
-        names, str(path), f"pass the folder of one of them, as in {folder}/{names[0].partition('/')[0]}"
-    )
+    found = one_set(names, str(path), partial(pass_folder, folder, names))
+    apart = False  # whether image files beside the tables are other images than the tables'
     if columns.image is None and place.holds_images:
         first = files_by_split(found.names).get("train", found.names)[0]  # training never opens a test file
-        if not _has_images(first, folder):
+        encoded = _are_encoded(first, folder)
+        if encoded is None:
             return None
+        apart = encoded
     return parquet_files(
         found.names,
         fetch=folder.joinpath,
         where=str(path),
         columns=columns,
         root=folder,
-        left_out=found.left_out + left_beside(place, names),
+        left_out=found.left_out + left_beside(place, names, images=apart),
     )
 
 
@@ -181,13 +182,15 @@ def _readable(path: Path, name: str) -> Generator[None, None, None]:
         raise damaged(path, name, error) from error
 
 
-def _has_images(name: str, folder: Path) -> bool:
+def _are_encoded(name: str, folder: Path) -> bool | None:
+    """Return whether a file holds encoded images, not paths to images; None where it holds neither."""
     path = folder / name
     with _readable(path, name), pq.ParquetFile(path) as file:
-        return (
-            image_column(file.schema_arrow, partial(_first, file), partial(_lies_there, path, folder), name)[0]
-            is not None
-        )
+        first = partial(_first, file)
+        column, _ = image_column(file.schema_arrow, first, partial(_lies_there, path, folder), name)
+        value = None if column is None else first(column)
+    encoded = value.get("bytes") if isinstance(value, dict) else value
+    return None if column is None else isinstance(encoded, bytes)
 
 
 def _open_shard(name: str, path: Path, asked: Columns, root: Path | None) -> _Shard:

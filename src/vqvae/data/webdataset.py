@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vqvae.data.archives import Place, damaged, left_beside, one_set
+from vqvae.data.archives import Place, damaged, left_beside, one_set, pass_folder
 from vqvae.data.labels import BY_RULE, Columns
 from vqvae.data.samples import Piece, Sample, image_of, samples_of
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files, printable
@@ -52,9 +52,7 @@ def find_tars(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
     if not names:
         _refuse_compressed(place)
         return None
-    found = one_set(
-        names, str(path), f"pass the folder of one of them, as in {folder}/{names[0].partition('/')[0]}"
-    )
+    found = one_set(names, str(path), partial(pass_folder, folder, names))
     left_out = found.left_out + left_beside(place, names)
     splits = files_by_split(found.names)
     opened = {

@@ -66,6 +66,7 @@ class Perceptual(Loss):
                     f"SHA-256 is {self.digest[:16]}...: give their file with "
                     "--losses.perceptual.network.weights PATH"
                 )
+            _check_fit(network, weights, self, image_shape)
             return Perceptual(network, channel_weights=weights)
 
         def resolved(self) -> Self:
@@ -110,8 +111,6 @@ class Perceptual(Loss):
         with torch.no_grad():
             wanted = self.network.maps(images.expand(-1, 3, -1, -1))
         found = self.network.maps(reconstruction.expand(-1, 3, -1, -1))
-        if self.weighted and len(found) != sum(name.startswith("weight_") for name, _ in self.named_buffers()):
-            raise UserError("losses.perceptual: channel_weights has another number of maps than the network")
         total = reconstruction.new_zeros(len(reconstruction))
         for index, (own, other) in enumerate(zip(found, wanted, strict=True)):
             squares = (unit(own) - unit(other)).square()
@@ -143,6 +142,31 @@ def read_channel_weights(path: Path) -> list[Tensor]:
     if not all(bool((weights >= 0).all()) for weights in found):
         raise UserError(f"{path}: negative channel weights: not the factors of LPIPS")
     return found
+
+
+def _check_fit(
+    network: FeatureNetwork,
+    channel_weights: Sequence[Tensor] | None,
+    config: Perceptual.Config,
+    image_shape: tuple[int, int, int],
+) -> None:
+    """Check that the network takes images of a size, and that the channel weights are those of its maps."""
+    _, height, width = image_shape
+    try:
+        with torch.no_grad():
+            maps = network.maps(torch.zeros(1, 3, height, width))
+    except RuntimeError:
+        raise UserError(
+            f"losses.perceptual: images of {height}x{width} are too small for {config.network.kind}: set "
+            "--data.size"
+        ) from None
+    channels = [features.shape[1] for features in maps]
+    given = [len(weights) for weights in channel_weights or ()]
+    if channel_weights is not None and given != channels:
+        raise UserError(
+            f"{config.channel_weights}: factors for maps of {given} channels, but {config.network.kind} has maps "
+            f"of {channels}"
+        )
 
 
 def _digest(network: FeatureNetwork, channel_weights: Sequence[Tensor] | None) -> str:

@@ -2,5 +2,7 @@
 
 from vqvae.priors.base import Prior as Prior
 from vqvae.priors.base import PriorModelConfig as PriorModelConfig
+from vqvae.priors.codes import CodeEmbedding as CodeEmbedding
+from vqvae.priors.codes import CodeHead as CodeHead
 from vqvae.priors.pixelcnn import PixelCNN as PixelCNN
 from vqvae.priors.transformer import CodeTransformer as CodeTransformer

@@ -1,15 +1,17 @@
-"""The base class of priors: the embedding of codes, the head for the codes of a position, and the cache."""
+"""The base class of priors, and the base of their configs."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.component import Advice, Config, Count, CountOrZero, check_values
+from vqvae.priors.cache import Cache
+from vqvae.priors.codes import CodeEmbedding, CodeHead
 from vqvae.sampling import Controls, sample
 from vqvae.tensors import CodeSpec, Labels, checked_codes, checked_labels
 
@@ -52,67 +54,6 @@ class PriorModelConfig(Config):
         if dropout is None:
             return Advice("make the model smaller", {})
         return Advice("drop out more", {f"{key}.dropout": f"{min(0.5, dropout + 0.1):.2g}"})
-
-
-class CodeEmbedding(nn.Module):
-    """The n codes of a position as one vector: the sum of their embeddings.
-
-    Each of the n places within a position has an embedding table of its own.
-    """
-
-    def __init__(self, spec: CodeSpec, width: int) -> None:
-        super().__init__()
-        self.num_codes = spec.num_codes
-        self.weight = nn.Parameter(torch.randn(spec.codes_per_position * spec.num_codes, width))
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Return float [..., width] of codes, int64 [..., n]."""
-        places = torch.arange(codes.shape[-1], device=codes.device)
-        return F.embedding(codes + places * self.num_codes, self.weight).sum(-2)
-
-
-class CodeHead(nn.Module):
-    """The distribution of each code of a position, given the position's features and the codes before it.
-
-    The earlier codes of the position are embedded, each place with a table of its own, and added to the features;
-    a network with one hidden layer makes the logits. For n = 1 there are no earlier codes. This is the depth
-    transformer of arXiv 2203.01941 at its smallest.
-    """
-
-    def __init__(self, spec: CodeSpec, width: int, hidden: int) -> None:
-        super().__init__()
-        self.num_codes = spec.num_codes
-        self.place = nn.Parameter(torch.zeros(spec.codes_per_position, width))
-        self.before = nn.Embedding((spec.codes_per_position - 1) * spec.num_codes, width)
-        self.hidden = nn.Linear(width, hidden)
-        self.logits = nn.Linear(hidden, spec.num_codes)
-
-    def embedded(self, codes: Tensor) -> Tensor:
-        """Embed the codes of the first m places, int64 [..., m], as float [..., m, width]."""
-        places = torch.arange(codes.shape[-1], device=codes.device)
-        return self.before(codes + places * self.num_codes)
-
-    def answer(self, features: Tensor) -> Tensor:
-        """Return logits [..., K] of features [..., width], which contain the place and the earlier codes."""
-        return self.logits(F.relu(self.hidden(F.relu(features))))
-
-    def forward(self, features: Tensor, codes: Tensor) -> Tensor:
-        """Return logits [B, h, w, n, K] of features [B, h, w, width] and codes [B, h, w, n]."""
-        earlier = self.embedded(codes[..., :-1]).cumsum(-2)
-        prefix = F.pad(earlier, (0, 0, 1, 0))  # no code stands before the first
-        return self.answer(features[..., None, :] + prefix + self.place)
-
-
-class Cache(Protocol):
-    """Several grids of codes that are filled code by code, all at the same place."""
-
-    def step(self, previous: Tensor | None) -> Tensor:
-        """Return the logits of the next code, float [B, K].
-
-        Args:
-            previous: int64 [B], the code before the next code; None at the first code.
-        """
-        ...
 
 
 class Prior(nn.Module):
@@ -264,50 +205,3 @@ class WholeGridCache:
             self.known += 1
         logits: Tensor = self.prior(self.codes, self.labels if self.prior.num_classes else None)
         return logits.flatten(1, 3)[:, self.known]
-
-
-class Positions(Protocol):
-    """The network of a prior, run at one position after the other in raster order."""
-
-    def next_features(self, embedded: Tensor | None) -> Tensor:
-        """Return the features of the next position, [B, width]; the next call may overwrite them.
-
-        Args:
-            embedded: [B, width], the embedding of the codes at the position before it; None at the first.
-        """
-        ...
-
-
-class PriorCache:
-    """Run the network one position at a time, and the head one code of the position at a time.
-
-    Args:
-        positions: the network of the prior, one position at a time.
-        embedding: the embedding of the prior's codes.
-        head: the head of the prior.
-    """
-
-    def __init__(self, positions: Positions, embedding: CodeEmbedding, head: CodeHead) -> None:
-        self.positions, self.head = positions, head
-        shape = len(head.place), head.num_codes, head.place.shape[1]
-        self.tables = embedding.weight.detach().view(shape).unbind()
-        self.before = head.before.weight.detach().view(shape[0] - 1, *shape[1:]).unbind()
-        self.places = head.place.detach().unbind()
-        self.place = 0
-        self.embedded: Tensor | None = None  # the codes of the present position so far
-        self.features = self.places[0]
-
-    def step(self, previous: Tensor | None) -> Tensor:
-        """Return the logits of the next code, float [B, K], given the code before it, int64 [B]."""
-        if previous is not None:
-            self._take(previous)
-        if self.place == 0:
-            self.features = self.positions.next_features(self.embedded)
-        return self.head.answer(self.features + self.places[self.place])
-
-    def _take(self, code: Tensor) -> None:
-        own = F.embedding(code, self.tables[self.place])
-        self.embedded = own if self.place == 0 or self.embedded is None else self.embedded + own
-        if self.place < len(self.before):
-            self.features = self.features + F.embedding(code, self.before[self.place])
-        self.place = (self.place + 1) % len(self.places)

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.component import Count, Fraction
-from vqvae.priors.base import CodeEmbedding, CodeHead, Prior, PriorCache, PriorModelConfig
+from vqvae.priors.base import Prior, PriorModelConfig
+from vqvae.priors.cache import PriorCache
+from vqvae.priors.codes import CodeEmbedding, CodeHead
 from vqvae.tensors import CodeSpec
 
 
@@ -176,9 +178,8 @@ class _VerticalCache:
     def __init__(self, layer: GatedLayer, count: int, width: int, labels: Tensor, doubling: _Doubling) -> None:
         rows, kernel = layer.vertical.kernel_size
         channels, reach = layer.out.weight.shape[1], layer.reach
-        factor = (
-            doubling.gates if layer.first else doubling.gates_of_gated
-        )  # its input: codes, or the output of _gate
+        # the input of the first layer is codes; the input of the others is the output of _gate
+        factor = doubling.gates if layer.first else doubling.gates_of_gated
         self.weights = (layer.vertical.weight.permute(2, 3, 1, 0) * factor).flatten(1, 2).unbind()
         self.link_weight = layer.link.weight[:, :, 0, 0].T * doubling.gates_of_gates
         above, left = layer.biases(labels)

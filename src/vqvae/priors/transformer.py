@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.component import Count, Fraction
-from vqvae.priors.base import CodeEmbedding, CodeHead, Prior, PriorCache, PriorModelConfig
+from vqvae.priors.base import Prior, PriorModelConfig
+from vqvae.priors.cache import PriorCache
+from vqvae.priors.codes import CodeEmbedding, CodeHead
 from vqvae.tensors import CodeSpec
 
 _BASE = 100.0  # the slowest pair turns by 1 / 100 of the fastest: enough for grids of a hundred rows

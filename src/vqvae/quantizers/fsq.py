@@ -16,9 +16,8 @@ from vqvae.quantizers.base import Quantizer, QuantizerConfig
 from vqvae.quantizers.estimators import straight_through
 from vqvae.tensors import Quantized
 
-_EPS = (
-    1e-3  # the outermost levels are reached at a finite z; the paper subtracts it, and from L = 1001 on loses them
-)
+# the outermost levels are reached at a finite z; the paper subtracts it, and loses these levels from L = 1001 on
+_EPS = 1e-3
 
 
 def _countable(levels: tuple[int, ...]) -> tuple[int, ...]:

@@ -191,9 +191,8 @@ class ResidualQuantizer(Quantizer):
         marked = first.ambiguous_vectors(vectors, tolerance)
         tolerance = first.latent_tolerance(vectors, tolerance)
         residual = self.latents_of(vectors) - self._quantize(0, vectors, None).z_q
-        for depth, layer in enumerate(
-            self.layers[1:], start=1
-        ):  # while no code before may change, all moves alike
+        # as long as no earlier code may change, the residual moves as far as the vector
+        for depth, layer in enumerate(self.layers[1:], start=1):
             scale = self._scale(depth)
             smallest = scale.amin() if isinstance(scale, Tensor) else scale
             marked = marked | layer.ambiguous_residual(residual / scale, tolerance / smallest)
