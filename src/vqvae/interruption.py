@@ -97,7 +97,7 @@ def interrupt_on_signals() -> Iterator[None]:
 
 @contextmanager
 def _named_again(signalled: "_Once | StopRequest") -> Iterator[None]:
-    """Raise Interrupted for the error that compiled code made of it: pydantic's core raises a SchemaError instead."""
+    """Raise Interrupted for the error that compiled code made of it; pydantic's core raises a SchemaError."""
     try:
         yield
     except Exception as error:
