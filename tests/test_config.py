@@ -172,6 +172,8 @@ def test_an_entry_of_a_list_is_named_by_its_kind() -> None:
         with pytest.raises(UserError) as error:
             load_config(config, "tokenizer", {key: "1"})
         assert says in str(error.value) and "\n" not in str(error.value)
+    features: Any = load_config("shapes", "tokenizer", {"losses.perceptual.network.weights": "x"}).losses[0]
+    assert (features.network.kind, features.network.weights) == ("squeezenet", "x")
     for key in ("losses.l1.weight", "losses.l1-2.weight", "losses.perceptual.network.weights"):
         assert is_key("tokenizer", key)
     assert not is_key("tokenizer", "losses.l2.weight") and not is_key("tokenizer", "losses.l1.width")

@@ -17,6 +17,7 @@ from vqvae.commands.sample import sample_picture
 from vqvae.config import DataConfig, Recipe, full_keys, load_config, read_otherwise, recipe_name
 from vqvae.data import OBJECT, Objects
 from vqvae.errors import UserError
+from vqvae.features import network_named
 from vqvae.metrics import Models, Results, measure
 from vqvae.model_io import read_model
 from vqvae.models import VQVAE
@@ -110,7 +111,13 @@ def resume(run: Location, *, data: Data | None = None, **settings: Any) -> Run:
 
 
 def evaluate(
-    model: Location | VQVAE, data: Data, split: str = "test", *, device: str = "auto", **reading: Any
+    model: Location | VQVAE,
+    data: Data,
+    split: str = "test",
+    *,
+    features: str | None = None,
+    device: str = "auto",
+    **reading: Any,
 ) -> Results:
     """Measure a tokenizer on a split of a data set; for a prior's run, measure the prior too.
 
@@ -118,6 +125,8 @@ def evaluate(
         model: a run or a model file; or a tokenizer in Python, which is measured where it is, in eval mode.
         data: the images, as ``train`` takes them.
         split: ``train``, ``validation`` or ``test``.
+        features: the feature network in which reconstructions are judged as a set, such as ``judge``; none by
+            default, as it costs more time than all other metrics.
         device: the device for the models of a run: ``auto``, ``cpu``, ``cuda``, ...
         **reading: settings for reading images that differ from the run's own, such as ``data__size=32,
             data__fit="crop"``.
@@ -131,10 +140,11 @@ def evaluate(
             how = read_otherwise(DataConfig(channels=_channels(model)), full_keys(reading))
             found = replace(how, spec=spec.get("data.spec", how.spec))
             loaded = found.load(split, multiple_of=model.factor, data=images)
-            return measure(Models(model.eval()), loaded, fit=how.fit, progress=progress)
+            network = None if features is None else network_named(features).to(model.pixel_variance.device)
+            return measure(Models(model.eval(), features=network), loaded, fit=how.fit, progress=progress)
         run = open_run(_location(model, "a run"), device=device, reading=full_keys(reading))
         measured = images if images is not None else spec["data.spec"]
-        return evaluate_run(run, measured, split=split, progress=progress)
+        return evaluate_run(run, measured, split=split, features=features, progress=progress)
 
 
 def sample(

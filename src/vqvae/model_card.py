@@ -33,6 +33,8 @@ class ModelCard:
         identity: for a tokenizer, the ``code_identity`` of its encoder and quantizer. Its codes belong to it.
         tokenizer: for a prior, the identity of the tokenizer whose codes the prior models.
         validation: for a run's best model, its NMSE (tokenizer) or bits per code (prior) on the validation split.
+        trained_with: for a tokenizer, the digests of the feature networks in its losses; see
+            ``vqvae.features.networks_in``. None of them judges the tokenizer.
     """
 
     stage: str
@@ -43,6 +45,7 @@ class ModelCard:
     identity: str = ""
     tokenizer: str = ""
     validation: float | None = None
+    trained_with: tuple[str, ...] = ()
 
 
 _CARD, _SPEC, _COUNT = TypeAdapter(ModelCard), TypeAdapter(CodeSpec), TypeAdapter(CountOrZero)

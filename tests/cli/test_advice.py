@@ -19,11 +19,14 @@ READ_IMAGES = ["train", "prior", "evaluate", "encode", "reconstruct", "likelihoo
 OPEN_MODELS = [*READ_IMAGES, "sample", "resume", "decode"]
 # where advice stands -> the commands that may say it; a folder stands for its files that are not named themselves
 SAID_BY = {
+    "commands/compare.py": ["compare"],
     "commands/decode.py": ["decode"],
     "commands/demo.py": ["demo"],
     "commands/encode.py": ["encode"],
+    "commands/image_sets.py": ["compare"],
     "commands/inpaint.py": ["inpaint"],
     "commands/sample.py": ["sample"],
+    "commands/resolve.py: --features": ["compare", "evaluate"],
     "commands/resolve.py: --label": ["sample", "inpaint", "likelihood"],
     "commands/resolve.py: --data": ["likelihood"],
     "config/mistakes.py": OPEN_MODELS,
@@ -31,6 +34,8 @@ SAID_BY = {
     "data/decode_all.py: --data.channels": ["train", "prior"],
     "data/splits.py: --split": ["encode"],
     "data/splits.py: --data.validation": [name for name in READ_IMAGES if name != "encode"],
+    "losses/perceptual.py: --data.size": ["train"],
+    "losses/perceptual.py": ["train", "resume"],
     "model_io.py": ["train", "prior", "resume", "sample", "evaluate", "encode", "decode", "reconstruct"],
     "report/page.py": ["evaluate"],
     "training": ["train", "prior"],
@@ -41,6 +46,7 @@ SAID_BY = {
     "training/prior_start.py": ["prior"],
     "training/run_data.py: --classes": ["prior"],
     "training/start.py: --classes": ["prior"],
+    "training/store_data.py": ["prior"],
     "training/run_data.py: --data": ["resume"],
 }
 NOT_ADVICE = {"report/plots.py": ["--ink"], "config/mistakes.py": ["--help"]}

@@ -51,8 +51,11 @@ def assert_close(left, right):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("name", [*kinds(), *(name for name in variants() if name.endswith(("-rotation", "-n3")))])
+@pytest.mark.parametrize(
+    ("name", "training"),
+    [(kind, training) for kind in kinds() for training in (True, False)]
+    + [(name, True) for name in variants() if name.endswith(("-rotation", "-n3"))],
+)
 def test_compiled_codes_values_losses_and_gradients_are_the_eager_ones(name, training, randn):
     eager, compiled = (started(name, randn).train(training) for _ in range(2))
     run = torch.compile(compiled, backend="aot_eager")

@@ -17,6 +17,7 @@ _STAGES = {
     "prior": ("prior",),
     "run": ("tokenizer", "prior"),
     "data": ("tokenizer",),
+    "data sets": ("tokenizer",),
     "whole data": ("tokenizer",),
 }
 _NARROWEST, _WIDEST = 60, 115
@@ -33,6 +34,7 @@ _ABOUT = {
     "tokenizer": _RECIPE,
     "prior": _RECIPE,
     "data": _ABOUT_READING,
+    "data sets": "keys about reading images. Each key is also an option, and applies to both sides.",
     "whole data": _ABOUT_READING,
 }
 
@@ -85,7 +87,7 @@ def _reading(takes: str) -> list[str]:
     """Return the keys about reading images; a command that reads whole splits holds out no validation images."""
     from vqvae.config import reading_keys
 
-    return [key for key in reading_keys() if takes == "data" or key != "data.validation"]
+    return [key for key in reading_keys() if takes != "whole data" or key != "data.validation"]
 
 
 def _values(sub: CommandParser, key: str) -> str:

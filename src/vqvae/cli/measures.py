@@ -1,4 +1,4 @@
-"""The commands that measure and describe: ``evaluate``, ``likelihood``, ``report``, ``doctor``, ``info``."""
+"""Commands that measure and describe: ``evaluate``, ``compare``, ``judge``, ``likelihood``, ``report``, ..."""
 
 import argparse
 import json
@@ -10,16 +10,22 @@ from vqvae.cli.options import (
     SPECS,
     add_data,
     add_device,
+    add_features,
     add_json,
     add_label,
     add_picture,
     add_run,
     add_split,
 )
-from vqvae.cli.parser import CommandParser, spec
-from vqvae.cli.printing import written
+from vqvae.cli.parser import CommandParser, choice, integer, path, spec
+from vqvae.cli.printing import not_there, written
 from vqvae.progress import bar
 
+_COMPARED = (
+    "A is the reference, B is the set that is judged. Each is a data set, a store of codes, the run of a tokenizer "
+    "(its reconstructions of the other set) or the run of a prior (as many samples as the other set has images). "
+    "All images of a data set without splits are compared."
+)
 _READING = "Images are resized and converted as the run's own images were, unless an option below changes it."
 
 
@@ -30,8 +36,31 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     add_run(evaluate, "run", "a run directory or a model file")
     add_data(evaluate, "the images to measure on", required=True)
     add_split(evaluate, "test")
+    text = (
+        "also measure the Frechet distance, KID, precision and recall of the reconstructions, in the features of "
+        "this network; on a CPU this takes longer than all other metrics (default: off)"
+    )
+    add_features(evaluate, text, default=None)
     add_json(evaluate)
     add_device(evaluate)
+
+    text = "measure how similar two sets of images are: pair by pair, and as sets"
+    _describe_compare(command("compare", _compare, text, keys="data sets", more=_COMPARED))
+
+    text = "train a judge: a classifier whose features compare sets of images"
+    more = (
+        "compare and evaluate use the features of a judge with --features FILE. The judge that is shipped was trained "
+        "by this command on CIFAR-10, without the last 2,500 training images."
+    )
+    judge = command("judge", _judge, text, more=more)
+    add_data(judge, "images of 32x32 pixels with labels", required=True)
+    text = "the file of weights to write; a file that exists is never overwritten"
+    judge.add_argument("--out", metavar="FILE", type=path, required=True, help=text)
+    text = "number of passes over the training images (default: 18)"
+    judge.add_argument("--epochs", metavar="N", type=integer, help=text)
+    text = "seed of the starting weights, the order of the images and the augmentation (default: 0)"
+    judge.add_argument("--seed", metavar="N", type=integer, help=text)
+    add_device(judge)
 
     text = "measure the likelihood of images under a prior, and draw a map of the bits of each code"
     _describe_likelihood(command("likelihood", _likelihood, text, keys="data", more=_READING))
@@ -47,6 +76,40 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 
     info = command("info", _info, "describe the model in a run or a model file")
     add_run(info, "run", "a run directory or a model file")
+
+
+def _describe_compare(compare: CommandParser) -> None:
+    for name, role in (("A", "the reference"), ("B", "the set that is judged")):
+        text = f"{role}: {SPECS}, of a store, or of a run"
+        compare.add_argument(name.lower(), metavar=name, type=spec, help=text)
+    add_features(compare, "the network whose features compare the sets (default: judge)", default="judge")
+    text = (
+        "how images form pairs: name pairs images with the same name, without endings such as .png; number pairs "
+        "images with the same last number in their names; none forms no pairs (default: name)"
+    )
+    compare.add_argument("--pair", metavar="HOW", type=choice("name", "number", "none"), default="name", help=text)
+    text = (
+        "which split of a data set with splits: train, validation or test; test,train takes test for A and train for "
+        "B (default: test)"
+    )
+    compare.add_argument("--split", metavar="NAME", type=_splits, default=("test", "test"), help=text)
+    text = "the run or model file that decodes a store of codes"
+    compare.add_argument("--tokenizer", metavar="RUN", type=path, help=text)
+    text = "number of samples drawn from a prior (default: as many as the other set has images)"
+    compare.add_argument("--num", metavar="N", type=integer, help=text)
+    compare.add_argument("--seed", metavar="N", type=integer, default=0, help="seed of the samples (default: 0)")
+    text = "write an HTML page with the images side by side, worst pairs first; a file that exists is never overwritten"
+    compare.add_argument("--page", metavar="HTML", type=path, help=text)
+    add_json(compare)
+    add_device(compare)
+
+
+def _splits(text: str) -> tuple[str, str]:
+    one = choice("train", "validation", "test")
+    words = [one(word) for word in text.split(",")]
+    if len(words) > 2:
+        raise argparse.ArgumentTypeError(f"'{text[:40]}': one split, or one for A and one for B")
+    return words[0], words[-1]
 
 
 def _describe_likelihood(likelihood: CommandParser) -> None:
@@ -68,8 +131,60 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     run = open_run(arguments.run, device=arguments.device, reading=arguments.overrides)
     with bar("evaluate", "image") as progress:
-        results = evaluate(run, arguments.data, split=arguments.split, progress=progress)
+        results = evaluate(
+            run, arguments.data, split=arguments.split, features=arguments.features, progress=progress
+        )
     print(json.dumps(results.to_dict()) if arguments.json else results_table(results))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from vqvae.commands.compare import compare
+    from vqvae.commands.image_sets import SideOptions
+    from vqvae.report.compare_page import write_comparison
+    from vqvae.report.results_table import comparison_table
+
+    page = None if arguments.page is None else not_there(arguments.page, "--page")
+    options = SideOptions(
+        splits=arguments.split,
+        tokenizer=arguments.tokenizer,
+        num=arguments.num,
+        seed=arguments.seed,
+        device=arguments.device,
+        reading=arguments.overrides,
+    )
+    with bar("compare", "image") as progress:
+        found = compare(
+            arguments.a,
+            arguments.b,
+            features=arguments.features,
+            pair=arguments.pair,
+            options=options,
+            progress=progress,
+        )
+    if page is not None:
+        write_comparison(page, found.shown((arguments.a, arguments.b)))
+    print(json.dumps(found.to_dict()) if arguments.json else comparison_table(found.figures, found.protocol))
+    if page is not None and not arguments.json:
+        print(page)
+
+
+def _judge(arguments: argparse.Namespace) -> None:
+    from vqvae.commands.judge import make_judge
+    from vqvae.screen import say
+    from vqvae.training.judge import JudgeRecipe
+
+    given = {name: value for name in ("epochs", "seed") if (value := getattr(arguments, name)) is not None}
+    card = make_judge(
+        arguments.data,
+        not_there(arguments.out, "--out"),
+        device=arguments.device,
+        recipe=JudgeRecipe(**given),
+        log=say,
+    )
+    print(
+        f"done: {arguments.out}: {card['test_accuracy']:.4f} of {card['test_images']:,} test images classified right; "
+        f"next: vqvae compare A B --features {arguments.out}"
+    )
 
 
 def _likelihood(arguments: argparse.Namespace) -> None:

@@ -59,6 +59,12 @@ def add_json(sub: CommandParser) -> None:
     sub.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
+def add_features(sub: CommandParser, text: str, *, default: str | None) -> None:
+    """Add ``--features``."""
+    text = f"{text}: judge, squeezenet:PATH, or the path of a file that vqvae judge wrote"
+    sub.add_argument("--features", metavar="NETWORK", default=default, help=text)
+
+
 def add_label(sub: CommandParser, text: str) -> None:
     """Add ``--label``."""
     sub.add_argument("--label", metavar="CLASS", help=text)

@@ -17,8 +17,8 @@ class CommandParser(argparse.ArgumentParser):
 
     Args:
         keys: which recipe keys the command also takes as options: the keys of the stage ``tokenizer`` or
-            ``prior``, of both stages (``run``), or those about reading images (``data``, ``whole data``); empty
-            for none.
+            ``prior``, of both stages (``run``), or those about reading images (``data``, ``data sets``, ``whole
+            data``); empty for none.
         settings: the arguments of ``argparse.ArgumentParser``.
     """
 

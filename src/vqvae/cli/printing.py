@@ -20,11 +20,21 @@ def written(picture: Any, out: str) -> Path:
     """
     from vqvae.report.pictures import save_png
 
-    path = Path(out)
-    if path.exists():
-        raise UserError(f"{path} exists and is not overwritten: choose another --out")
+    path = not_there(out, "--out")
     try:
         save_png(picture, path)
     except (OSError, ValueError) as error:
         raise UserError(f"--out {path}: cannot write it: {error}") from None
+    return path
+
+
+def not_there(out: str, option: str) -> Path:
+    """Return a path at which there is nothing yet.
+
+    Raises:
+        UserError: when there is something.
+    """
+    path = Path(out)
+    if path.exists():
+        raise UserError(f"{path} exists and is not overwritten: choose another {option}")
     return path

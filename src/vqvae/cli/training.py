@@ -57,7 +57,7 @@ def _describe_prior(prior: CommandParser) -> None:
     add_run(prior, "tokenizer", "the tokenizer: its run directory or model file")
     text = "the name of a shipped recipe or the path of a YAML file (default: cifar10-prior)"
     prior.add_argument("recipe", metavar="RECIPE", nargs="?", default="cifar10-prior", help=text)
-    add_data(prior, "the images (default: the images that the tokenizer was trained on)")
+    add_data(prior, "the images, or a store of codes that vqvae encode made (default: the tokenizer's images)")
     _describe_start(prior, "start from this trained prior of the same tokenizer, instead of from random weights")
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from vqvae.commands.resolve import PriorRun, TokenizerRun, labels_by_name, load_for
+from vqvae.commands.resolve import PriorRun, TokenizerRun, judge_of, labels_by_name, load_for
 from vqvae.data import ImageSet, Objects
 from vqvae.files import write_json
 from vqvae.metrics import Models, Results, measure
@@ -17,7 +17,12 @@ from vqvae.version import VERSION
 
 
 def evaluate(
-    run: TokenizerRun, data: str | Objects, *, split: str = "test", progress: Progress = silent
+    run: TokenizerRun,
+    data: str | Objects,
+    *,
+    split: str = "test",
+    features: str | None = None,
+    progress: Progress = silent,
 ) -> Results:
     """Measure a run's models on a split of a data set, and keep the results in the run's ``evaluation.json``.
 
@@ -25,18 +30,21 @@ def evaluate(
         run: the models. A prior is measured with its tokenizer.
         data: the data set's spec, or an object as ``vqvae.data.load`` takes it.
         split: ``train``, ``validation`` or ``test``.
+        features: the feature network in which reconstructions are judged as a set, as ``network_named`` takes it.
+            None: they are not, as the features of 10,000 images cost more time than all other metrics.
         progress: called with the number of images measured and of all images.
 
     Raises:
-        UserError: for data that the tokenizer does not fit, and for classes that the prior was not trained on.
+        UserError: for data that the tokenizer does not fit, classes that the prior was not trained on, and a
+            feature network that took part in the tokenizer's training.
     """
     directory = RunDirectory(run.path)
-    models = Models(run.tokenizer.model)
+    models = Models(run.tokenizer.model, features=None if features is None else judge_of(run, features))
     if isinstance(run, PriorRun):
         models = replace(models, prior=run.prior.model, code_counts=load_counts(directory.code_counts))
     images, fit = load_for(run, data, split)
     results = measure(models, _for_prior(images, run), fit=fit, progress=progress)
-    protocol = {**results.protocol, "fingerprint": images.fingerprint, "versions": _versions()}
+    protocol = {**results.protocol, "fingerprint": images.fingerprint, "versions": versions()}
     results = replace(results, protocol=protocol)
     if directory.path.is_dir():
         write_json(directory.evaluation, {"results": results.to_dict(), "counts": results.code_counts.tolist()})
@@ -53,5 +61,6 @@ def _for_prior(images: ImageSet, run: TokenizerRun) -> ImageSet:
     return replace(images, labels=labels, classes=run.prior.card.classes)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions that figures may depend on."""
     return {"vqvae": VERSION, "torch": torch.__version__, "python": platform.python_version()}

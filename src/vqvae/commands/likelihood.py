@@ -17,6 +17,7 @@ from vqvae.progress import Progress, advancing, silent
 from vqvae.report.pictures import grid, heat, with_scale
 from vqvae.screen import say
 from vqvae.tensors import images_from_pixels, pixels_from_images
+from vqvae.training.store_data import is_store
 
 REFERENCES = 1000  # most reference images for typicality
 _BATCH = 256
@@ -108,6 +109,8 @@ def likelihood_picture(
 def _own_data(run: PriorRun) -> str:
     if run.data is None:
         raise ArgumentError("data", f"is needed: {run.path} has no config.yaml that says what it was trained on")
+    if is_store(run.data.spec):
+        raise ArgumentError("data", f"is needed: {run.path} was trained on a store of codes, not on images")
     return run.data.spec
 
 

@@ -24,7 +24,29 @@ def sample_picture(
     candidates: int = 1,
     progress: Progress = silent,
 ) -> Image.Image:
-    """Draw images from a prior and lay them out in a grid.
+    """Draw images from a prior and lay them out in a grid; the arguments are those of ``sample_pixels``.
+
+    Raises:
+        ArgumentError: as ``sample_pixels``.
+    """
+    pixels = sample_pixels(
+        run, num=num, label=label, seed=seed, controls=controls, candidates=candidates, progress=progress
+    )
+    columns = _COLUMNS if num % _COLUMNS == 0 and num <= _COLUMNS**2 else None
+    return grid(pixels, columns=columns)
+
+
+def sample_pixels(
+    run: PriorRun,
+    *,
+    num: int,
+    label: str | None = None,
+    seed: int = 0,
+    controls: Controls = PLAIN,
+    candidates: int = 1,
+    progress: Progress = silent,
+) -> Tensor:
+    """Draw images from a prior, uint8 [num, C, H, W].
 
     Args:
         run: the prior and its tokenizer.
@@ -52,8 +74,7 @@ def sample_picture(
         device=run.device,
         progress=advancing(progress, candidates * num * prior.spec.codes_per_image),
     )
-    columns = _COLUMNS if num % _COLUMNS == 0 and num <= _COLUMNS**2 else None
-    return grid(_decoded(run, codes), columns=columns)
+    return _decoded(run, codes)
 
 
 def _decoded(run: PriorRun, codes: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from vqvae.data.describe import are_identical, describe, named_classes
 from vqvae.data.find import add_layout, is_data_file
 from vqvae.data.imageset import BadFile, ImageSet
 from vqvae.data.labels import Columns
-from vqvae.data.load import LoadOptions, load, load_files, open_stream
+from vqvae.data.load import LoadOptions, load, load_all, load_files, open_stream
 from vqvae.data.objects import OBJECT, Objects
 from vqvae.data.order import flips, rows_at_step
 from vqvae.data.source import Item, Rows, Source
@@ -37,6 +37,7 @@ __all__ = [
     "flips",
     "is_data_file",
     "load",
+    "load_all",
     "load_files",
     "named_classes",
     "open_stream",

@@ -65,6 +65,7 @@ def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> Ima
         canvas, kept, bad = _fill(source, frame, wanted, title=f"decoding {split}")
     if canvas is None:
         raise _nothing_decodes(bad, where=spec)
+    names = list(source.names())
     labels = None if source.labels is None else torch.as_tensor(source.labels[kept].astype(np.int64))
     return ImageSet(
         pixels=torch.as_tensor(canvas[: len(kept)]),
@@ -77,6 +78,7 @@ def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> Ima
         left_out=source.left_out,
         pixel_range=wanted.levels,
         wide=is_wide(source),
+        names=tuple(names[row] for row in kept),
     )
 
 

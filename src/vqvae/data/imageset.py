@@ -53,6 +53,8 @@ class ImageSet:
         left_out: in words, what was found beside the images and not read, and why.
         pixel_range: the values that became 0 and 255 in pixels of more than 8 bits; None for 0 and 65535.
         wide: whether the first image has pixels of more than 8 bits.
+        names: what the source calls each image: a file relative to the data folder, or a row such as
+            ``"train.parquet row 17"``.
     """
 
     pixels: Tensor
@@ -65,6 +67,7 @@ class ImageSet:
     left_out: tuple[str, ...] = ()
     pixel_range: tuple[float, float] | None = None
     wide: bool = False
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.pixels.shape[0]

@@ -74,6 +74,21 @@ def load(data: str | Path | Objects, split: str = "train", **options: Unpack[Loa
     return assemble(source, wanted, spec=name, split=split)
 
 
+def load_all(data: str | Path | Objects, split: str = "test", **options: Unpack[LoadOptions]) -> ImageSet:
+    """Load all images of a data set that has no splits of its own; of one that has, one split.
+
+    Args:
+        data: as ``load`` takes it.
+        split: which split, where there are any.
+        **options: those of ``load``.
+
+    Raises:
+        UserError: as ``load``.
+    """
+    found = find_data(data, Columns(options.get("label"), options.get("image")))
+    return load(data, "all" if set(found.splits) == {"train"} else split, **options)
+
+
 def load_files(paths: Sequence[Path], **options: Unpack[LoadOptions]) -> ImageSet:
     """Load image files, all of them, in this order; the options are those of ``load``.
 

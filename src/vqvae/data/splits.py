@@ -176,7 +176,7 @@ def _test(data: DataSet) -> Source:
     if source.count == 1:
         one = f"{data.where} holds a single image, which is for training"
         raise UserError(f"{one}: add images, or put some into train/ and test/")
-    rows = _rows_for_test(source)
+    rows = rows_for_test(source)
     return source.subset(rows, f"{_part(rows, source)}, held out by a hash of their names")
 
 
@@ -185,11 +185,11 @@ def _undivided(data: DataSet) -> Source:
     source = _own(data, "train")
     if data.splits.keys() - {"train"} or source.count == 1:
         return source
-    test = _rows_for_test(source)
+    test = rows_for_test(source)
     return source.subset(_others(test, source), f"{source.origin}; {_part(test, source)} are held out for test")
 
 
-def _rows_for_test(source: Source) -> Rows:
+def rows_for_test(source: Source) -> Rows:
     """Return the rows whose names hash lowest.
 
     The choice is the same on every machine, and nearly the same after images were added.

@@ -87,6 +87,8 @@ class FeaturesConfig(Config):
         weights: path of the file of weights; ``null`` takes the weights in the package, if there are any.
     """
 
+    default_kind: ClassVar[str | None] = "squeezenet"
+
     weights: str | None = None
 
     def build(self) -> FeatureNetwork:

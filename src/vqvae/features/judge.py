@@ -99,7 +99,7 @@ def load_judge(path: Path | None = None) -> Judge:
     Raises:
         UserError: for a file that is missing, damaged or of another network.
     """
-    path = path or Path(str(resources.files("vqvae") / "weights" / SHIPPED))
+    path = path or Path(str(resources.files("vqvae.features") / SHIPPED))
     card, weights = load_weights(path)
     if card.get("network") != "judge":
         raise UserError(f"{path}: weights of the network '{card.get('network')}', not of a judge")

@@ -22,11 +22,11 @@ def network_named(name: str) -> FeatureNetwork:
     """
     kinds = FeaturesConfig.kinds()
     kind, _, path = name.partition(":")
-    if kind not in kinds and Path(name).is_file():
-        kind, path = str(load_weights(Path(name))[0].get("network")), name
+    if kind not in kinds and (file := Path(name).expanduser()).is_file():
+        kind, path = str(load_weights(file)[0].get("network")), name
     if kind not in kinds:
         raise UserError(f"no feature network '{name}'{did_you_mean(kind, kinds)}; as KIND, KIND:PATH or PATH")
-    return kinds[kind](kind=kind, weights=path or None).build()
+    return kinds[kind](kind=kind, weights=str(Path(path).expanduser()) if path else None).build()
 
 
 def networks_in(configs: Iterable[Any]) -> tuple[str, ...]:

@@ -8,13 +8,16 @@ from torch import Tensor
 from vqvae.tensorfile import load_tensors, save_tensors
 
 KIND, VERSION = "vqvae-code-counts", 2
+_ROWS_AT_ONCE = 2**16
 
 
 def count_codes(codes: Tensor, num_codes: int) -> Tensor:
     """Return how often each code occurs at each position, int64 [h, w, n, K], of integer codes [..., h, w, n]."""
-    shape, columns = codes.shape[-3:], codes.flatten(0, -4).flatten(1).T
-    counts = [torch.bincount(column.int(), minlength=num_codes) for column in columns]
-    return torch.stack(counts).view(*shape, num_codes)
+    shape = codes.shape[-3:]
+    counts = torch.zeros(shape.numel(), num_codes, dtype=torch.int64)
+    for part in codes.flatten(0, -4).flatten(1).split(_ROWS_AT_ONCE):  # codes may be mapped from a file
+        counts += torch.stack([torch.bincount(column.int(), minlength=num_codes) for column in part.T])
+    return counts.view(*shape, num_codes)
 
 
 def pooled(counts: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from vqvae.features import FeatureNetwork
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
 from vqvae.tensors import images_from_pixels
@@ -19,11 +20,13 @@ class Models:
         prior: a prior over the tokenizer's codes, or None.
         code_counts: how often each code occurs at each position of the prior's training codes, int64 [h, w, n, K],
             or None.
+        features: the network in whose features reconstructions are judged, or None.
     """
 
     tokenizer: VQVAE
     prior: Prior | None = None
     code_counts: Tensor | None = None
+    features: FeatureNetwork | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from typing import Literal
 from vqvae.metrics.accumulator import Accumulator
 from vqvae.metrics.bits import CodeBits, ImageBits
 from vqvae.metrics.codes import CodeUse, QuantizationError
+from vqvae.metrics.features import FeatureDistances
 from vqvae.metrics.images import NMSE, PSNR, SSIM, ImageCount
 
 Better = Literal["lower", "higher", "neither"]
@@ -60,6 +61,15 @@ _ROWS = (
            "peak signal-to-noise ratio, peak 255, after rounding to uint8, mean over images",
            PSNR, _BOTH, in_log=True),
     Metric("ssim", "SSIM", "", "higher", "structural similarity, mean over images: 1 is a copy", SSIM),
+    Metric("frechet", "Frechet distance of features", "", "lower",
+           "between Gaussians of features of originals and of reconstructions; not FID, see the protocol",
+           FeatureDistances),
+    Metric("kid", "Kernel distance of features", "", "lower",
+           "KID, unbiased: 0 is the same distribution, and chance may give less", FeatureDistances),
+    Metric("precision", "Precision", "", "higher",
+           "fraction of reconstructions within the manifold of the originals' features", FeatureDistances),
+    Metric("recall", "Recall", "", "higher",
+           "fraction of originals within the manifold of the reconstructions' features", FeatureDistances),
     Metric("perplexity", "Perplexity", "codes", "higher", "effective number of codes in use (2 to the entropy)",
            CodeUse, _BOTH, in_log=True),
     Metric("usage", "Usage", "", "higher", "fraction of the K codes that is chosen at least once",

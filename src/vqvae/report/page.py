@@ -1,16 +1,14 @@
 """One page about one run: its data, its training, its pictures and its results."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
-from typing import Any, cast
+from typing import Any
 
 from vqvae.errors import UserError
-from vqvae.files import write_atomically
 from vqvae.metrics import HEADLINES, described
 from vqvae.report.curves import panels
+from vqvae.report.html import fact_list, html_table, readable, sections, write_page
 from vqvae.report.pictures import figures_over_time
 from vqvae.report.plots import panel_figure, usage_figure
 from vqvae.report.run_reader import RunRecords, read_run
@@ -42,11 +40,8 @@ def write_report(run: Path, also: Path | None = None) -> Path:
         raise UserError(
             f"{run}: a record in it is damaged ({problem}); 'vqvae evaluate' writes evaluation.json again"
         ) from error
-    page = Template(files("vqvae.report").joinpath("page.html").read_text(encoding="utf-8"))
-    target = first.directory.report
-    text = page.substitute(title=escape(title), body=body)
-    write_atomically(target, text.encode(errors="backslashreplace"))  # a name that is not UTF-8 has surrogates
-    return target
+    write_page(first.directory.report, title=title, body=body, command="vqvae report")
+    return first.directory.report
 
 
 def _title_and_body(first: RunRecords, also: Path | None) -> tuple[str, str]:
@@ -74,18 +69,16 @@ def _part(run: RunRecords, *, name: str, level: int) -> str:
         ("Codebook", _usage(run, name)),
         ("Results", _results(run)),
     )
-    records = (("Protocol", _facts(run.protocol)), ("Environment", _facts(run.environment)), ("Data", _data(run)))
+    records = (
+        ("Protocol", fact_list(run.protocol)),
+        ("Environment", fact_list(run.environment)),
+        ("Data", _data(run)),
+    )
     lead = f'<p class="kicker">{escape(kicker)}</p>{heading}<p class="lead">{escape(_summary(run))}</p>'
     return (
-        f"<header>{lead}{_headline(run)}</header>{_sections(story, level + 1)}"
-        f'<div class="columns">{_sections(records, level + 1)}</div>'
+        f"<header>{lead}{_headline(run)}</header>{sections(story, level + 1)}"
+        f'<div class="columns">{sections(records, level + 1)}</div>'
         f"<details><summary>Config</summary><pre>{escape(run.config_text)}</pre></details>"
-    )
-
-
-def _sections(named: Iterable[tuple[str, str]], level: int) -> str:
-    return "".join(
-        f"<section><h{level}>{title}</h{level}>{content}</section>" for title, content in named if content
     )
 
 
@@ -116,9 +109,9 @@ def _headline(run: RunRecords) -> str:
     for name in known[:_HEADLINE_FIGURES]:
         metric = described(name)
         unit = metric.unit if metric.unit in ("dB", "bits") else ""
-        unit = f"of {_number(of[name])} {unit}" if of.get(name) else unit
+        unit = f"of {readable(of[name])} {unit}" if of.get(name) else unit
         title = ", ".join(filter(None, [metric.title, metric.direction]))
-        number = f"<dd>{_number(measured[name])}<small>{escape(unit)}</small></dd>"
+        number = f"<dd>{readable(measured[name])}<small>{escape(unit)}</small></dd>"
         figures += f"<div><dt>{escape(title)}</dt>{number}</div>"
     return f'<dl class="figures">{figures}</dl>{caption}' if figures else ""
 
@@ -152,60 +145,28 @@ def _results(run: RunRecords) -> str:
     rows = ""
     for name, value in run.results.items():
         metric = described(name)
-        number = "—" if value is None else f'<data value="{escape(str(value))}">{escape(_number(value))}</data>'
+        number = "—" if value is None else f'<data value="{escape(str(value))}">{escape(readable(value))}</data>'
         words = ", ".join(filter(None, [_typeset(metric.meaning), metric.direction]))
         rows += (
             f'<tr><th scope="row">{escape(metric.title)}</th><td class="number">{number}</td>'
             f'<td class="soft">{escape(metric.unit)}</td><td class="soft">{escape(words)}</td></tr>'
         )
-    return _table(("Metric", "Value", "Unit", "Meaning"), rows, css="results")
+    return html_table(("Metric", "Value", "Unit", "Meaning"), rows, css="results")
 
 
 def _typeset(words: str) -> str:
     return words.replace("*", "\N{MIDDLE DOT}").replace("log2", "log\N{SUBSCRIPT TWO}")
 
 
-def _table(heads: Sequence[str], rows: str, css: str) -> str:
-    head = "".join(f'<th scope="col">{words}</th>' for words in heads)
-    return f'<table class="{css}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-
-
 def _data(run: RunRecords) -> str:
-    facts = _facts({key: value for key, value in run.data.items() if key != "bad"})
+    facts = fact_list({key: value for key, value in run.data.items() if key != "bad"})
     bad: Sequence[Mapping[str, Any]] = run.data.get("bad") or []
     rows = "".join(
         f"<tr><td><code>{escape(str(file['path']))}</code></td><td>{escape(str(file['reason']))}</td></tr>"
         for file in bad
     )
-    table = _table(("File", "Why it was left out"), rows, css="bad")
+    table = html_table(("File", "Why it was left out"), rows, css="bad")
     return f"{facts}<details><summary>Files left out: {len(bad):,}</summary>{table}</details>" if bad else facts
-
-
-def _facts(record: Mapping[str, Any]) -> str:
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(_number(value))}</dd>" for name, value in _flat(record))
-    return f'<dl class="facts">{rows}</dl>' if rows else ""
-
-
-def _flat(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in record.items():
-        name = f"{above}{key}".replace("_", " ")
-        if isinstance(value, dict):
-            yield from _flat(cast(dict[str, Any], value), f"{name}, ")
-        else:
-            yield name, value
-
-
-def _number(value: Any) -> str:
-    """Return a value for reading: four digits of a number, thousands separated, lists with commas."""
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "—"}[value]
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    if isinstance(value, list):
-        return ", ".join(str(item) for item in cast(list[Any], value))
-    return str(value)
 
 
 def _quiet(text: str, code: str) -> str:

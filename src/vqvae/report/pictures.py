@@ -107,27 +107,40 @@ def save_png(image: Image.Image, path: Path | str) -> None:
 
 
 def img_element(path: Path, *, alt: str, widest: int = 960) -> str:
-    """Write a PNG file as an HTML ``<img>`` that holds the picture itself.
-
-    Args:
-        path: the PNG file.
-        alt: a description of the picture, for readers who cannot see it.
-        widest: CSS pixels that the page offers. A picture of less than half the width is enlarged by a whole
-            factor. Only a picture that fits gets the class ``exact``: shrinking by nearest neighbour drops rows.
+    """Write a PNG file as an HTML ``<img>`` that holds the picture itself; see ``picture_element``.
 
     Raises:
         UserError: when the file is not a PNG.
     """
     try:
         with Image.open(path) as image:
-            width, height = image.size
+            size = image.size
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: not a PNG; delete it and run again") from error
+    return _element(path.read_bytes(), size, alt, widest)
+
+
+def picture_element(image: Image.Image, *, alt: str, widest: int = 960) -> str:
+    """Write a picture as an HTML ``<img>`` that holds it as PNG.
+
+    Args:
+        image: the picture.
+        alt: what the picture shows, for those who do not see it.
+        widest: CSS pixels that the page offers. A picture of less than half the width is enlarged by a whole
+            factor. Only a picture that fits gets the class ``exact``: shrinking by nearest neighbour drops rows.
+    """
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG")
+    return _element(encoded.getvalue(), image.size, alt, widest)
+
+
+def _element(png: bytes, size: tuple[int, int], alt: str, widest: int) -> str:
+    width, height = size
     scale = max(1, widest // 2 // width)
     exact = ' class="exact"' if width * scale <= widest else ""
-    content = base64.b64encode(path.read_bytes()).decode()
-    size = f'width="{width * scale}" height="{height * scale}"'
-    return f'<img{exact} {size} alt="{escape(alt)}" src="data:image/png;base64,{content}">'
+    shown = f'width="{width * scale}" height="{height * scale}"'
+    content = base64.b64encode(png).decode()
+    return f'<img{exact} {shown} alt="{escape(alt)}" src="data:image/png;base64,{content}">'
 
 
 def figures_over_time(folder: Path, kind: str, *, alt: str) -> str:

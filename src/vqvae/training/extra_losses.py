@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from vqvae.distributed import sum_over_ranks
+from vqvae.errors import UserError
+from vqvae.features import network_named, networks_in
 from vqvae.losses import Loss, LossConfig, build_losses, mean
 from vqvae.losses.adversarial import adaptive_factor
 from vqvae.training.engine import Engine
@@ -43,6 +45,7 @@ class ExtraLosses:
 
     Attributes:
         groups: the losses that have parameters to train, by name.
+        feature_networks: the digests of the feature networks in the losses.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class ExtraLosses:
         z_q: Tensor,
     ) -> None:
         self.engine = engine
+        self.feature_networks = _feature_networks(configs)
         self.losses: dict[str, Loss] = {
             name: loss.to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             for name, loss in build_losses(configs, image_shape=image_shape, seed=seed).items()
@@ -151,3 +155,10 @@ def shares(weights: Mapping[str, Tensor | float], gradients: Mapping[str, Tensor
     total = torch.stack(list(norms.values())).sum(0).clamp_min(_SMALLEST)
     # a NaN is named by its term: a share of it says nothing more
     return {f"{name}_share": mean((norm / total).nan_to_num(0.0)) for name, norm in norms.items()}
+
+
+def _feature_networks(configs: Sequence[LossConfig]) -> tuple[str, ...]:
+    found = networks_in(configs)
+    if found and network_named("judge").digest in found:
+        raise UserError("losses: the shipped judge measures and takes part in no training: choose another network")
+    return found

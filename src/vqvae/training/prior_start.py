@@ -12,11 +12,12 @@ from vqvae.model_io import ModelFile, Opened, read_model
 from vqvae.models import VQVAE
 from vqvae.paths import whole_spec
 from vqvae.screen import say
-from vqvae.training.code_cache import code_set
+from vqvae.training.code_cache import CodeSet, code_set
 from vqvae.training.engine import Engine
 from vqvae.training.prior import PriorStage
 from vqvae.training.run import Run
 from vqvae.training.run_data import RunData
+from vqvae.training.store_data import StoreData, is_store
 
 
 def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[str, Any]) -> RunConfig:
@@ -46,25 +47,43 @@ def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[
     config = load_config(recipe, "prior", settings, base=base)
     if whole_spec(config.data.spec) == base.get("spec"):
         return config
-    return load_config(recipe, "prior", settings, base={**base, "label": None, "limit": None})
+    base |= {"label": None, "limit": None}
+    if is_store(config.data.spec):
+        base |= {"flip": False, "crops": 0}  # of a store, only the recipe can ask for them, and is refused
+    return load_config(recipe, "prior", settings, base=base)
 
 
 def prior_stage(
     config: PriorConfig,
-    data: RunData,
+    data: RunData | StoreData,
     engine: Engine,
     *,
     run: Run,
     tokenizer: Opened[VQVAE],
     init: ModelFile | None = None,
 ) -> PriorStage:
-    """Encode both splits, or take their codes from the cache, and make the stage.
+    """Encode both splits, or take their codes from the cache or the store, and make the stage.
 
     The counts of the training codes are written to the run. The unigram baselines are printed.
 
     Raises:
         UserError: when the tokenizer is for images with another number of channels.
     """
+    if isinstance(data, StoreData):
+        train, validation = data.train.as_code_set(), data.validation.as_code_set()
+    else:
+        train, validation = _encoded(config, data, engine, tokenizer)
+    stage = PriorStage(config, train, validation, engine, tokenizer, init)
+    if rank() == 0:
+        save_counts(run.code_counts, stage.counts)
+        baselines = ", ".join(f"{name} {bits:.4g}" for name, bits in stage.baselines.items())
+        say(f"baselines that a prior must beat: {baselines}")
+    return stage
+
+
+def _encoded(
+    config: PriorConfig, data: RunData, engine: Engine, tokenizer: Opened[VQVAE]
+) -> tuple[CodeSet, CodeSet]:
     channels = tokenizer.model.channels
     if channels != data.train.shape[0]:
         raise UserError(
@@ -77,9 +96,4 @@ def prior_stage(
             code_set(tokenizer.model, tokenizer.card.identity, images, views=seen, device=engine.device)
             for images, seen in ((data.train, views), (data.validation, Augmentation()))
         )
-    stage = PriorStage(config, train, validation, engine, tokenizer, init)
-    if rank() == 0:
-        save_counts(run.code_counts, stage.counts)
-        baselines = ", ".join(f"{name} {bits:.4g}" for name, bits in stage.baselines.items())
-        say(f"baselines that a prior must beat: {baselines}")
-    return stage
+    return train, validation

@@ -14,6 +14,7 @@ from vqvae.errors import UserError
 from vqvae.files import read_json, write_json
 from vqvae.run_directory import RunDirectory
 from vqvae.screen import say
+from vqvae.training.store_data import StoreData, StoredCodes
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,13 +79,13 @@ def _check_classes(train: Images, validation: ImageSet, where: str) -> None:
         )
 
 
-def record_run_data(run: RunDirectory, data: RunData) -> None:
+def record_run_data(run: RunDirectory, data: RunData | StoreData) -> None:
     """Write the run's ``data.json``. If it exists already, first check that the images are the same.
 
     Raises:
         UserError: when the images differ between hosts, or from the images that the run began with.
     """
-    for name, images in data._asdict().items():
+    for name, images in _splits(data).items():
         if broadcast(images.fingerprint) != images.fingerprint:
             raise UserError(
                 f"{images.spec}: the {name} images are not the same on all hosts: give every host the same files, "
@@ -105,6 +106,10 @@ def record_run_data(run: RunDirectory, data: RunData) -> None:
         write_json(run.data, _record(data))
 
 
+def _splits(data: RunData | StoreData) -> dict[str, Images | StoredCodes]:
+    return {"train": data.train, "validation": data.validation}
+
+
 def _recorded(run: RunDirectory, split: str) -> str:
     """Return the fingerprint of the split with which the run began."""
     record = read_json(run.data).get(split)
@@ -113,7 +118,7 @@ def _recorded(run: RunDirectory, split: str) -> str:
     return str(record["fingerprint"])  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _record(data: RunData) -> dict[str, Any]:
+def _record(data: RunData | StoreData) -> dict[str, Any]:
     splits = {
         name: {
             "images": len(images),
@@ -122,12 +127,13 @@ def _record(data: RunData) -> dict[str, Any]:
             "origin": images.origin,
             "left_out": list(images.left_out),
         }
-        for name, images in data._asdict().items()
+        for name, images in _splits(data).items()
     }
+    common = {"spec": data.train.spec, **splits, "classes": list(data.train.classes)}
+    if isinstance(data, StoreData):
+        return common
     return {
-        "spec": data.train.spec,
-        **splits,
-        "classes": list(data.train.classes),
+        **common,
         "pixel_variance": data.train.pixel_variance,
         "identical": are_identical(data.train),
         "bad": [asdict(bad) for bad in [*data.train.bad, *data.validation.bad]],

@@ -23,6 +23,7 @@ from vqvae.training.prior_start import prior_stage
 from vqvae.training.run import Run
 from vqvae.training.run_data import RunData, load_run_data, record_run_data
 from vqvae.training.stage import MODEL, Stage
+from vqvae.training.store_data import StoreData, is_store, load_store_data
 from vqvae.training.tokenizer import TokenizerStage
 
 
@@ -69,8 +70,9 @@ def train(
             config = dataclasses.replace(config, init=str(init.path.resolve()))
         config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
         with _claimed(out, name) as run, run.report_failures():
-            splits = _load(config, opened, data)
-            config = dataclasses.replace(config, data=config.data.as_read(splits.train))
+            splits = _load(run, config, opened, data)
+            if isinstance(splits, RunData):
+                config = dataclasses.replace(config, data=config.data.as_read(splits.train))
             if rank() == 0:
                 if tokenizer is not None:
                     _keep(tokenizer, run.tokenizer)
@@ -104,7 +106,7 @@ def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects
         prior = isinstance(config, PriorConfig)
         tokenizer = open_tokenizer(run.tokenizer, device=engine.device) if prior else None
         init = read_model(run.init) if config.init and not checkpoints(run.checkpoints) else None
-        _train(run, config, engine, _load(config, tokenizer, data), tokenizer, init=init, changes=made)
+        _train(run, config, engine, _load(run, config, tokenizer, data), tokenizer, init=init, changes=made)
     return run
 
 
@@ -133,9 +135,13 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, losses=tuple(loss.resolved() for loss in config.losses))
 
 
-def _load(config: RunConfig, tokenizer: Opened[VQVAE] | None, given: Objects | None) -> RunData:
+def _load(
+    run: Run, config: RunConfig, tokenizer: Opened[VQVAE] | None, given: Objects | None
+) -> RunData | StoreData:
     if isinstance(config, TokenizerConfig):
         return load_run_data(config.data, given, multiple_of=config.model.network.factor)
+    if given is None and is_store(config.data.spec):
+        return load_store_data(config, _given(tokenizer).card.identity, run.path)
     factor = _given(tokenizer).model.factor
     return load_run_data(config.data, given, multiple_of=factor, classes=config.classes)
 
@@ -149,7 +155,7 @@ def _train(
     run: Run,
     config: RunConfig,
     engine: Engine,
-    data: RunData,
+    data: RunData | StoreData,
     tokenizer: Opened[VQVAE] | None,
     *,
     init: ModelFile | None,
@@ -167,6 +173,7 @@ def _train(
         )
     stage: Stage
     if isinstance(config, TokenizerConfig):
+        assert isinstance(data, RunData), "a tokenizer is trained on images"
         stage = TokenizerStage(config, data.train, data.validation, engine, init)
     else:
         stage = prior_stage(config, data, engine, run=run, tokenizer=_given(tokenizer), init=init)
@@ -181,7 +188,7 @@ def _train(
         trainer.train()
 
 
-def _headline(run: Run, config: RunConfig, engine: Engine, stage: Stage, data: RunData) -> str:
+def _headline(run: Run, config: RunConfig, engine: Engine, stage: Stage, data: RunData | StoreData) -> str:
     """Return the line that names the run, the model, the data and the device."""
     sizes = {name: sum(p.numel() for p in group.module.parameters()) for name, group in stage.groups.items()}
     parameters = f"{sizes.pop(MODEL):,} parameters" + "".join(f", {name} {size:,}" for name, size in sizes.items())

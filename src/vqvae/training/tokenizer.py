@@ -198,4 +198,5 @@ class TokenizerStage:
         card = tokenizer_card(
             self.config.model, classes=self.train.classes, image_shape=self.train.shape, step=step
         )
-        save_model(path, {**self.tokenizer.state_dict(), **estimated}, replace(card, validation=validation))
+        card = replace(card, validation=validation, trained_with=self.extra.feature_networks)
+        save_model(path, {**self.tokenizer.state_dict(), **estimated}, card)
