@@ -1,6 +1,7 @@
 """A run stands by itself: where a command was started, and where things lie later, changes nothing."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from PIL import Image
 
 from vqvae.errors import UserError
 from vqvae.model_io import read_model
+from vqvae.report.page import write_report
 from vqvae.training import Run, resume
 
 FEW = {"training__steps": "2", "data__limit": "null"}
@@ -45,6 +47,22 @@ def test_a_path_means_the_folder_that_it_meant_when_it_was_given(
     before = _train_record(run)
     resume(str(run.path), MORE)
     assert _train_record(run) == before and read_model(run.path).card.step == 4
+
+
+def test_images_at_a_path_that_is_not_utf_8_are_trained_on(
+    pictures: Path, train_tokenizer: Any, train_prior: Any, tmp_path: Path
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    odd.mkdir()
+    pictures.rename(odd / "pictures")
+    with pytest.raises(UserError, match=r"caf\\xe9/t: a run directory needs a path in UTF-8"):
+        train_tokenizer(odd / "t", data__spec=str(odd / "pictures"), **FEW)
+    tokenizer = train_tokenizer(tmp_path / "t", data__spec=str(odd / "pictures"), **FEW)
+    prior = train_prior(tmp_path / "p", tokenizer, **FEW)
+    for run in (tokenizer, prior):
+        resume(str(run.path), MORE)
+        assert read_model(run.path).card.step == 4
+        assert write_report(run.path).exists()
 
 
 def test_a_priors_run_goes_on_after_everything_was_moved(

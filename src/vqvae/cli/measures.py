@@ -50,9 +50,8 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 
     text = "train a judge: a classifier whose features compare sets of images"
     more = (
-        "compare and evaluate use the features of a judge with --features FILE. The judge that is "
-        "shipped was trained "
-        "by this command on CIFAR-10, without the last 2,500 training images."
+        "The commands compare and evaluate can measure in its features. The judge that is shipped was trained by "
+        "this command on CIFAR-10, without the last 2,500 training images."
     )
     judge = command("judge", _judge, text, more=more)
     add_data(judge, "images of 32x32 pixels with labels", required=True)
