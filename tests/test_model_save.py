@@ -106,7 +106,7 @@ def test_a_prior_is_sampled_and_measured_as_a_run_is(
     loaded, card = vqvae.load_prior(tmp_path / "mine"), read_model(tmp_path / "mine").card
     codes, labels = torch.randint(prior.spec.num_codes, (5, 8, 8, prior.spec.codes_per_position)), torch.arange(5)
     assert torch.equal(loaded(codes, labels), prior(codes, labels))
-    assert (card.tokenizer, card.classes, card.step) == (source.hash, source.card.classes, 7)
+    assert (card.tokenizer, card.classes, card.step) == (source.card.identity, source.card.classes, 7)
     main(["sample", str(tmp_path / "mine"), "--num", "8", "--label", "star", "--out", str(tmp_path / "a.png")])
     main(["evaluate", str(tmp_path / "mine"), "--data", "shapes:40"])
     assert (tmp_path / "a.png").exists() and "bits" in capsys.readouterr().out

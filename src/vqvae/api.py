@@ -32,7 +32,14 @@ Location = str | PathLike[str]
 Data = str | PathLike[str] | Objects
 
 
-def train(recipe: Recipe, *, data: Data | None = None, out: Location | None = None, **settings: Any) -> Run:
+def train(
+    recipe: Recipe,
+    *,
+    data: Data | None = None,
+    out: Location | None = None,
+    init: Location | None = None,
+    **settings: Any,
+) -> Run:
     """Train a tokenizer; return its run.
 
     Args:
@@ -40,6 +47,7 @@ def train(recipe: Recipe, *, data: Data | None = None, out: Location | None = No
         data: the images; by default, the images of the recipe. A path, a name such as ``cifar10``, an array, a
             torch or Hugging Face ``Dataset``, or any other data that ``load_images`` takes.
         out: the run directory to make; by default ``runs/RECIPE``, or the next free name.
+        init: the trained tokenizer to start from, a run or a model file; see the recipe key ``init``.
         **settings: values of recipe keys, which ``vqvae train --help`` lists. ``steps``, ``device``, ``precision``
             and ``strict`` are short names. Any other key is written with two underscores for each dot, such as
             ``training__batch_size=64``, or as ``**{"training.batch_size": 64}``.
@@ -50,7 +58,7 @@ def train(recipe: Recipe, *, data: Data | None = None, out: Location | None = No
             continues the run.
     """
     spec, images = _split(data)
-    config = load_config(recipe, "tokenizer", {**full_keys(settings), **spec})
+    config = load_config(recipe, "tokenizer", {**full_keys(settings), **spec, **_init(init)})
     return start_run(config, out=_made_whole(out), name=recipe_name(recipe), data=images)
 
 
@@ -60,6 +68,7 @@ def train_prior(
     *,
     data: Data | None = None,
     out: Location | None = None,
+    init: Location | None = None,
     **settings: Any,
 ) -> Run:
     """Train a prior over the codes of a tokenizer; return its run.
@@ -69,6 +78,7 @@ def train_prior(
         recipe: the recipe, as ``train`` takes it.
         data: the images, as ``train`` takes them; by default, the images that the tokenizer was trained on.
         out: the run directory to make; by default ``runs/TOKENIZER-prior``, or the next free name.
+        init: the trained prior to start from, a run or a model file; see the recipe key ``init``.
         **settings: values of recipe keys, as ``train`` takes them; ``vqvae prior --help`` lists the keys.
 
     Raises:
@@ -79,7 +89,7 @@ def train_prior(
     if images is not None:
         spec = {"data.spec": OBJECT}  # not the tokenizer's data
     file = read_model(_location(tokenizer, "a tokenizer"))
-    config = prior_config(file, recipe, {**full_keys(settings), **spec})
+    config = prior_config(file, recipe, {**full_keys(settings), **spec, **_init(init)})
     name = f"{Path(tokenizer).resolve().name}-prior"
     return start_run(config, out=_made_whole(out), name=name, tokenizer=file, data=images)
 
@@ -148,6 +158,7 @@ def sample(
     top_p: float | None = None,
     guidance: float = 1.0,
     candidates: int = 1,
+    tokenizer: Location | None = None,
     device: str = "auto",
 ) -> Image:
     """Draw new images from a prior; return them in a grid, which a notebook shows.
@@ -163,12 +174,16 @@ def sample(
         guidance: weight of classifier-free guidance; above 1, images show their class more clearly and vary less
             (arXiv 2207.12598).
         candidates: number of samples per image; the one with the highest likelihood ratio for its class is kept.
+        tokenizer: decodes the codes instead of the tokenizer in the prior's run: a run or model file with the same
+            encoder and quantizer.
         device: the device to draw on.
 
     Raises:
-        UserError: when there is no prior, for an unknown class, and for a value out of its range.
+        UserError: when there is no prior, for an unknown class, for a tokenizer of other codes, and for a value
+            out of its range.
     """
-    run = open_prior_run(_location(prior, "a prior's run"), device=device)
+    decodes = None if tokenizer is None else _location(tokenizer, "a tokenizer")
+    run = open_prior_run(_location(prior, "a prior's run"), tokenizer=decodes, device=device)
     with bar("sample", "code") as progress:
         return sample_picture(
             run,
@@ -188,6 +203,10 @@ def _split(data: Data | None) -> tuple[dict[str, str], Objects | None]:
     if isinstance(data, str | PathLike):
         return {"data.spec": whole_spec(data)}, None
     return {}, data
+
+
+def _init(model: Location | None) -> dict[str, str]:
+    return {} if model is None else {"init": _location(model, "a run")}
 
 
 def _made_whole(out: Location | None) -> str | None:

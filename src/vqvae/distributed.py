@@ -80,8 +80,8 @@ def rows_before(number: int) -> int:
 
 def broadcast(text: str) -> str:
     """Return the text of rank 0 on every rank."""
-    own = torch.tensor(list(text.encode()) if rank() == 0 else [], dtype=torch.uint8)
-    return bytes(gather_rows(own).tolist()).decode() if world_size() > 1 else text
+    own = torch.tensor(list(text.encode("utf-8", "surrogateescape")) if rank() == 0 else [], dtype=torch.uint8)
+    return bytes(gather_rows(own).tolist()).decode("utf-8", "surrogateescape") if world_size() > 1 else text
 
 
 def barrier() -> None:

@@ -1,10 +1,15 @@
 """The card of a model file: the description from which the network is built again."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from vqvae.component import CountOrZero
 from vqvae.config import to_mapping
@@ -25,7 +30,8 @@ class ModelCard:
             that was trained without classes.
         image_shape: (C, H, W) of the training images.
         step: number of optimizer steps that the weights were trained for.
-        tokenizer: for a prior, the SHA-256 of the tokenizer's file.
+        identity: for a tokenizer, the ``code_identity`` of its encoder and quantizer. Its codes belong to it.
+        tokenizer: for a prior, the identity of the tokenizer whose codes the prior models.
         validation: for a run's best model, its NMSE (tokenizer) or bits per code (prior) on the validation split.
         trained_with: for a tokenizer, the digests of the feature networks in its losses; see
             ``vqvae.features.networks_in``. None of them judges the tokenizer.
@@ -36,7 +42,8 @@ class ModelCard:
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
     step: int
-    tokenizer: str | None = None
+    identity: str = ""
+    tokenizer: str = ""
     validation: float | None = None
     trained_with: tuple[str, ...] = ()
 
@@ -80,6 +87,25 @@ def tokenizer_card(
     return ModelCard("tokenizer", {"model": to_mapping(config)}, classes, image_shape, step)
 
 
+def code_identity(build: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """Return the identity of a tokenizer's encoder and quantizer, a SHA-256 in hexadecimal.
+
+    It is the hash of their settings, and of the name, type, shape and bytes of each of their tensors. Tokenizers
+    of one identity give an image the same codes, whatever their decoders are.
+
+    Args:
+        build: of the tokenizer's card.
+        state: the tokenizer's parameters and buffers, by name.
+    """
+    model = build["model"]
+    found = hashlib.sha256(json.dumps([model["network"], model["quantizer"]], sort_keys=True).encode())
+    for name, tensor in sorted(state.items()):
+        if name.startswith(("encoder.", "quantizer.")):
+            found.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
 def prior_card(
     config: PriorModelConfig,
     prior: Prior,
@@ -96,9 +122,9 @@ def prior_card(
         prior: the network.
         classes: the classes of the prior's own training images, a name for each of its numbers.
         image_shape: (C, H, W) of these images.
-        tokenizer: SHA-256 of the file of the tokenizer whose codes the prior models.
+        tokenizer: the identity of the tokenizer whose codes the prior models.
         step: the optimizer steps so far.
     """
     codes = to_mapping(prior.spec)
     build = {"model": to_mapping(config), "codes": codes, "num_classes": prior.num_classes}
-    return ModelCard("prior", build, classes, image_shape, step, tokenizer)
+    return ModelCard("prior", build, classes, image_shape, step, tokenizer=tokenizer)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vqvae.config import PriorConfig, TokenizerConfig, config_from
 from vqvae.errors import ArgumentError, UserError
-from vqvae.model_card import ModelCard, card_from, codes_from
+from vqvae.model_card import ModelCard, card_from, code_identity, codes_from
 from vqvae.models import VQVAE
 from vqvae.priors import Prior, PriorModelConfig
 from vqvae.run_directory import RunDirectory
@@ -22,7 +22,7 @@ from vqvae.tensorfile import parse_tensors, save_tensors
 from vqvae.tensors import CodeSpec
 
 M = TypeVar("M", bound=nn.Module)
-KIND, VERSION = "vqvae-model", 3
+KIND, VERSION = "vqvae-model", 4
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ModelFile:
     Attributes:
         path: the path of the file.
         content: the bytes of the file.
-        hash: SHA-256 of the bytes in hexadecimal. Stores, caches and priors name a tokenizer by it.
+        hash: SHA-256 of the bytes in hexadecimal.
         card: the description of the model in the file.
         state: the parameters and buffers of the network, by name.
     """
@@ -77,7 +77,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def save_model(path: Path, state: Mapping[str, Tensor], card: ModelCard) -> None:
-    """Write weights and card as one safetensors file, atomically."""
+    """Write weights and card as one safetensors file, atomically; a tokenizer's card gets its ``identity``."""
+    if card.stage == "tokenizer":
+        card = replace(card, identity=code_identity(card.build, state))
     save_tensors(path, KIND, VERSION, {"card": vars(card)}, state)
 
 
@@ -162,6 +164,8 @@ def open_tokenizer(source: str | Path | ModelFile, *, device: torch.device | str
         raise UserError(f"{path}: a {card.stage}, not a tokenizer; give the tokenizer's run")
     config = config_from({"stage": "tokenizer", **card.build}, str(path))
     assert isinstance(config, TokenizerConfig)
+    if not card.identity:
+        raise UserError(f"{path}: damaged: its card does not say the identity of its codes")
     return _opened(source, partial(build_tokenizer, config.model, channels=card.image_shape[0]), device)
 
 
@@ -254,6 +258,7 @@ def describe(path: str | Path) -> str:
         "images": "x".join(map(str, card.image_shape)) + " (channels x height x width)",
         "classes": ", ".join(card.classes) or "none",
         "hash": file.hash,
+        "identity" if card.stage == "tokenizer" else "tokenizer": card.identity or card.tokenizer,
         "build": json.dumps(card.build),
     }
     return "\n".join(f"{name:12}{value}" for name, value in lines.items())

@@ -93,7 +93,7 @@ def _prior_card(
     if len(classes) != prior.num_classes:
         raise ValueError(f"{len(classes)} names of classes, but the prior has {prior.num_classes}: pass classes=")
     shape = (tokenizer.channels, height, width)
-    return prior_card(config, prior, classes=classes, image_shape=shape, tokenizer=file.hash, step=step)
+    return prior_card(config, prior, classes=classes, image_shape=shape, tokenizer=file.card.identity, step=step)
 
 
 def _check_fit(model: nn.Module, build: "partial[Any]") -> None:

@@ -79,6 +79,11 @@ class RunDirectory:
         return self.path / "tokenizer" / "model.safetensors"
 
     @property
+    def init(self) -> Path:
+        """In a run that started from a trained model, a copy of the model's file."""
+        return self.path / "init" / "model.safetensors"
+
+    @property
     def code_counts(self) -> Path:
         """In a prior's run, how often each code occurs at each position of the training codes."""
         return self.path / "code-counts.safetensors"

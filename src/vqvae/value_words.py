@@ -77,6 +77,8 @@ def _choices(annotation: Any, limits: tuple[Any, ...]) -> Iterator[str]:
 
 def _list_of(parts: tuple[Any, ...]) -> str:
     inner = values_in_words(parts[0]).removeprefix("an ").removeprefix("a ")
+    if get_origin(parts[0]) is Literal:
+        return f"a list of {inner}"
     noun, _, limits = inner.partition(" ")
     many = f"{noun.rstrip(',')}s{',' if noun.endswith(',') else ''} {limits}".strip()
     return f"a list of {many}" if parts[-1] is Ellipsis else f"{len(parts)} {many}"

@@ -42,6 +42,7 @@ SAID_BY = {
     "training/metrics.py": ["train", "prior", "resume"],
     "training/non_finite.py": ["train", "prior", "resume"],
     "training/sharding.py": ["train", "prior", "resume"],
+    "training/initial.py: --classes": ["prior"],
     "training/prior_start.py": ["prior"],
     "training/run_data.py: --classes": ["prior"],
     "training/start.py: --classes": ["prior"],

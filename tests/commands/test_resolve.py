@@ -68,7 +68,7 @@ def test_a_run_of_either_stage_is_opened_by_its_path(tokenizer_run: Run, prior_r
     assert not isinstance(open_run(tokenizer_run.path), PriorRun)
     run = open_run(prior_run.path)
     assert isinstance(run, PriorRun) and run.data is not None and run.data.spec == "shapes"
-    assert run.tokenizer.hash == run.prior.card.tokenizer
+    assert run.tokenizer.card.identity == run.prior.card.tokenizer
     alone = open_run(tokenizer_run.best)
     assert alone.data is None and alone.tokenizer.hash == open_tokenizer_run(tokenizer_run.best).tokenizer.hash
 

@@ -228,3 +228,9 @@ def test_a_header_that_lies_about_its_size(tmp_path):
         file.writestr("x_train.npy", lie + bytes(100))
     with pytest.raises(UserError, match=r"^cannot read set\.npz at"):
         load(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["<u2", ">u2"])
+def test_sixteen_bits_in_either_order_of_bytes(tmp_path, kind):
+    npz(tmp_path, x_train=(PIXELS.astype(np.uint16) * 257).astype(kind), x_test=PIXELS[:1])
+    same(load(str(tmp_path)))

@@ -30,7 +30,7 @@ def test_a_label_lists_its_classes_or_is_called_a_label(columns, found):
     assert chosen.name == found
     if columns and found is None:
         assert all(name in chosen.left_out[0] for name in columns)
-        assert "--data.label COLUMN" in chosen.left_out[0]
+        assert ("--data.label COLUMN" in chosen.left_out[0]) == (set(columns.values()) != {"other"})
 
 
 def test_a_column_that_is_named_is_the_label():

@@ -120,7 +120,7 @@ def test_labels_out_of_range_or_missing(tmp_path, encoded, labels, message):
 def test_a_folder_with_test_files_alone(tmp_path, encoded):
     _write(tmp_path / "test.parquet", encoded[:2])
     assert len(load(str(tmp_path), "test")) == 2
-    with pytest.raises(UserError, match=r"has no parquet file for training: name one train\.parquet$"):
+    with pytest.raises(UserError, match=r"has no parquet files for training: name one train\.parquet$"):
         load(str(tmp_path), "train")
 
 
@@ -246,3 +246,13 @@ def test_a_stream_reads_plain_bytes_too(tmp_path, encoded):
     _binary(tmp_path / "train.parquet", jpg=encoded, caption=["a"] * 40)
     stream, whole = open_stream(str(tmp_path)), load(str(tmp_path))
     assert np.array_equal(np.concatenate([pixels for _, pixels in stream.iter_batches()]), whole.pixels)
+
+
+def test_hidden_labels_and_empty_tables_are_said(tmp_path, encoded):
+    _write(tmp_path / "hidden" / "train.parquet", encoded, label=[-1] * 40)
+    images = load(str(tmp_path / "hidden"))
+    assert images.labels is None
+    assert images.left_out == ("the labels in label, all of which are hidden (-1)",)
+    _write(tmp_path / "empty" / "train.parquet", [])
+    with pytest.raises(UserError, match=r"^.*empty: no rows in train\.parquet: download or write"):
+        load(str(tmp_path / "empty"))

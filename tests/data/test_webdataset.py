@@ -261,3 +261,11 @@ def test_several_sets_of_tar_files(tmp_path, samples):
         write(tmp_path / name / "00000.tar", samples(0, 10))
     with pytest.raises(UserError, match=r"several data sets \(256, 512\): pass the folder of one of them"):
         load(str(tmp_path))
+
+
+def test_labels_that_are_all_hidden_are_said(tmp_path, picture, png):
+    files = named(png, picture, [f"{key}.png" for key in range(40)])
+    write(tmp_path / "train.tar", files | {f"{key}.cls": b"-1" for key in range(40)})
+    images = load(str(tmp_path))
+    assert images.labels is None
+    assert images.left_out == ("the labels, all of which are hidden (-1)",)

@@ -40,7 +40,7 @@ def test_the_store_holds_the_codes_labels_rows_and_names(
         f"train/cats/{i:02}.png" for i in (0, 1, 2, 5)
     ]
     header = done.store.header
-    assert header.tokenizer == read_model(tokenizer_run.path).hash
+    assert header.tokenizer == read_model(tokenizer_run.path).card.identity
     assert (header.shape, header.image_shape, header.rows, header.num_shards) == ((4, 4, 1), (3, 16, 16), 42, 3)
     assert header.classes == ("cats", "dogs")
 
@@ -141,7 +141,7 @@ def test_samples_of_a_store_are_those_of_the_sampler(prior_run: Run, tmp_path: P
 def test_a_store_of_another_tokenizer_is_not_decoded(tokenizer_run: Run, pictures: Path, tmp_path: Path) -> None:
     encode_to_store(opened(tokenizer_run), str(pictures), str(tmp_path / "store"))
     file = tmp_path / "store" / "store.json"
-    name = read_model(tokenizer_run.path).hash
+    name = read_model(tokenizer_run.path).card.identity
     file.write_text(file.read_text().replace(name, "0" * 64))
     with pytest.raises(UserError, match="not the tokenizer whose codes"):
         decode_store(str(tmp_path / "store"), opened(tokenizer_run), str(tmp_path / "images"))

@@ -22,7 +22,7 @@ def _kept() -> list[Path]:
 
 def test_the_cache_holds_the_tokenizers_codes_of_both_views(tokenizer_run: Run) -> None:
     tokenizer, images = load_tokenizer(tokenizer_run.path), load("shapes", "test", limit=40)
-    name = read_model(tokenizer_run.path).hash
+    name = read_model(tokenizer_run.path).card.identity
     stored = code_set(tokenizer, name, images, views=Augmentation(mirrored=True), device="cpu")
     inputs = images_from_pixels(images.pixels)
     assert torch.equal(stored.codes[0].long(), tokenizer.encode(inputs, exact=True))
@@ -67,7 +67,7 @@ def test_codes_are_made_once(tokenizer_run: Run, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(code_cache, "_encoded", never)
     again = code_set(tokenizer, "a" * 64, images, views=Augmentation(), device="cpu")
     assert torch.equal(first.codes, again.codes)
-    others = [{"tokenizer_hash": "b" * 64}, {"images": load("shapes", "test", limit=7)}]
+    others = [{"identity": "b" * 64}, {"images": load("shapes", "test", limit=7)}]
     others += [
         {"views": views}
         for views in (Augmentation(mirrored=True), Augmentation(crops=1), Augmentation(crops=1, seed=2))
@@ -76,7 +76,7 @@ def test_codes_are_made_once(tokenizer_run: Run, monkeypatch: pytest.MonkeyPatch
         tokenizer, "a" * 64, images, views=Augmentation(seed=2), device="cpu"
     )  # without crops no seed matters
     for changed in others:
-        arguments = {"tokenizer_hash": "a" * 64, "images": images, "views": Augmentation(), **changed}
+        arguments = {"identity": "a" * 64, "images": images, "views": Augmentation(), **changed}
         with pytest.raises(AssertionError, match="encoded again"):
             code_set(tokenizer, device="cpu", **arguments)
 
@@ -90,7 +90,7 @@ def test_what_is_damaged_is_made_again(tokenizer_run: Run) -> None:
     assert torch.equal(
         code_set(tokenizer, "c" * 64, images, views=Augmentation(), device="cpu").codes, first.codes
     )
-    old = {"identity": header["identity"]}, {"codes": tensors["codes"] + 1}  # of version 1, without rows
+    old = {"key": header["key"]}, {"codes": tensors["codes"] + 1}  # of version 1, without rows
     save_tensors(path, KIND, 1, *old)
     assert torch.equal(
         code_set(tokenizer, "c" * 64, images, views=Augmentation(), device="cpu").codes, first.codes

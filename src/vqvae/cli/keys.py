@@ -109,7 +109,11 @@ def keys_page(takes: str) -> str:
     shown = _reading(takes) if "data" in takes else None
     lines = _wrapped(_ABOUT[takes], width)
     for group in groups_of(_STAGES[takes][0]):
-        keys = [key for key in group.keys if key.name in (shown or [key.name]) and key.name != "tokenizer"]
+        keys = [
+            key
+            for key in group.keys
+            if key.name in (shown or [key.name]) and key.name not in ("tokenizer", "init")
+        ]
         if keys or (group.kind and shown is None):
             with_default = shown is None and not (takes == "prior" and group.name == "data")
             entries = (_entry(key, width, with_default=with_default) for key in keys)

@@ -22,7 +22,8 @@ from vqvae.cli.printing import not_there, written
 from vqvae.progress import bar
 
 _COMPARED = (
-    "A is the reference, B is the set that is judged. Each is a data set, a store of codes, the run of a tokenizer "
+    "A is the reference, B is the set that is judged. Each is a data set, a store of codes, the run "
+    "of a tokenizer "
     "(its reconstructions of the other set) or the run of a prior (as many samples as the other set has images). "
     "All images of a data set without splits are compared."
 )
@@ -49,8 +50,8 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 
     text = "train a judge: a classifier whose features compare sets of images"
     more = (
-        "compare and evaluate use the features of a judge with --features FILE. The judge that is shipped was trained "
-        "by this command on CIFAR-10, without the last 2,500 training images."
+        "The commands compare and evaluate can measure in its features. The judge that is shipped was trained by "
+        "this command on CIFAR-10, without the last 2,500 training images."
     )
     judge = command("judge", _judge, text, more=more)
     add_data(judge, "images of 32x32 pixels with labels", required=True)
@@ -89,7 +90,8 @@ def _describe_compare(compare: CommandParser) -> None:
     )
     compare.add_argument("--pair", metavar="HOW", type=choice("name", "number", "none"), default="name", help=text)
     text = (
-        "which split of a data set with splits: train, validation or test; test,train takes test for A and train for "
+        "which split of a data set with splits: train, validation or test; test,train takes test "
+        "for A and train for "
         "B (default: test)"
     )
     compare.add_argument("--split", metavar="NAME", type=_splits, default=("test", "test"), help=text)
@@ -98,7 +100,10 @@ def _describe_compare(compare: CommandParser) -> None:
     text = "number of samples drawn from a prior (default: as many as the other set has images)"
     compare.add_argument("--num", metavar="N", type=integer, help=text)
     compare.add_argument("--seed", metavar="N", type=integer, default=0, help="seed of the samples (default: 0)")
-    text = "write an HTML page with the images side by side, worst pairs first; a file that exists is never overwritten"
+    text = (
+        "write an HTML page with the images side by side, worst pairs first; a file that exists "
+        "is never overwritten"
+    )
     compare.add_argument("--page", metavar="HTML", type=path, help=text)
     add_json(compare)
     add_device(compare)
@@ -182,7 +187,8 @@ def _judge(arguments: argparse.Namespace) -> None:
         log=say,
     )
     print(
-        f"done: {arguments.out}: {card['test_accuracy']:.4f} of {card['test_images']:,} test images classified right; "
+        f"done: {arguments.out}: {card['test_accuracy']:.4f} of {card['test_images']:,} test images "
+        f"classified right; "
         f"next: vqvae compare A B --features {arguments.out}"
     )
 

@@ -12,6 +12,15 @@ def add_run(sub: CommandParser, name: str, text: str) -> None:
     sub.add_argument(name, metavar=name.upper(), type=spec, help=text)
 
 
+def add_tokenizer(sub: CommandParser) -> None:
+    """Add ``--tokenizer`` of a command that decodes a prior's codes."""
+    text = (
+        "decode with this tokenizer, a run directory or model file with the same encoder and quantizer, such as a "
+        "run that trained the decoder alone (default: the tokenizer in the prior's run)"
+    )
+    sub.add_argument("--tokenizer", metavar="RUN", type=spec, help=text)
+
+
 def add_data(sub: CommandParser, text: str, *, required: bool = False) -> None:
     """Add ``--data``."""
     sub.add_argument("--data", metavar="SPEC", type=spec, required=required, help=f"{text}: {SPECS}")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from vqvae.cli.options import SPECS, add_controls, add_device, add_label, add_picture, add_run
+from vqvae.cli.options import SPECS, add_controls, add_device, add_label, add_picture, add_run, add_tokenizer
 from vqvae.cli.parser import CommandParser, integer, path, spec
 from vqvae.cli.printing import written
 from vqvae.cli.tokens import sample_into_store
@@ -39,6 +39,7 @@ def _describe_sample(sample: CommandParser) -> None:
         "write a store of codes, for any number of images, instead of a PNG file; vqvae decode decodes the store"
     )
     where.add_argument("--store", metavar="DIR", type=path, help=text)
+    add_tokenizer(sample)
     add_device(sample)
 
 
@@ -64,6 +65,7 @@ def _describe_inpaint(inpaint: CommandParser) -> None:
     add_label(inpaint, "the image's class, by name or number (default: none)")
     add_controls(inpaint)
     add_picture(inpaint, "the image, the part that is kept, and the samples")
+    add_tokenizer(inpaint)
     add_device(inpaint)
 
 
@@ -77,12 +79,14 @@ def _describe_reconstruct(reconstruct: CommandParser) -> None:
 
 def _sample(arguments: argparse.Namespace) -> None:
     if arguments.store is not None:
+        if arguments.tokenizer is not None:
+            raise UserError("--tokenizer: a store holds codes, not images; give the tokenizer to vqvae decode")
         sample_into_store(arguments, {**_controls(arguments), "candidates": arguments.candidates})
         return
     from vqvae.commands.resolve import open_prior_run
     from vqvae.commands.sample import sample_picture
 
-    run = open_prior_run(arguments.prior, device=arguments.device)
+    run = open_prior_run(arguments.prior, tokenizer=arguments.tokenizer, device=arguments.device)
     with bar("sample", "code") as progress:
         picture = sample_picture(
             run,
@@ -102,7 +106,9 @@ def _inpaint(arguments: argparse.Namespace) -> None:
     if not arguments.mask and not arguments.box and not arguments.depth:
         raise UserError("nothing to replace: pass --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D")
     box = _box(arguments.box)
-    run = open_prior_run(arguments.prior, device=arguments.device, reading=arguments.overrides)
+    run = open_prior_run(
+        arguments.prior, tokenizer=arguments.tokenizer, device=arguments.device, reading=arguments.overrides
+    )
     with bar("inpaint", "code") as progress:
         picture = inpaint_picture(
             run,

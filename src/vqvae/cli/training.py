@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqvae.cli.options import add_data, add_run
-from vqvae.cli.parser import CommandParser, path
+from vqvae.cli.parser import CommandParser, path, spec
 from vqvae.cli.printing import rank
 from vqvae.errors import UserError
 from vqvae.screen import say
@@ -15,7 +15,7 @@ from vqvae.screen import say
 if TYPE_CHECKING:
     from vqvae.training import Run
 
-_SHORT_NAMES = ("data", "strict", "steps", "precision", "device")
+_SHORT_NAMES = ("data", "strict", "steps", "precision", "device", "init")
 
 
 def add_commands(command: Callable[..., CommandParser]) -> None:
@@ -33,8 +33,10 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
             "continue a run from its newest checkpoint",
             keys="run",
             more="Without options, the run ends bit for bit like an uninterrupted run. An option changes the "
-            "run from here on: the number of steps, the device, or any other key that changes neither the model "
-            "nor the order of the data. The run records each change and its step in changes.jsonl.",
+            "run from here on: the number of steps in all, the device, or any other key that changes neither the "
+            "model nor the order of the data. With --steps, the learning rate from here on is the rate of a run "
+            "planned with this number of steps: the cosine after the warmup is stretched. The run records each "
+            "change and its step in changes.jsonl.",
         )
     )
 
@@ -43,7 +45,12 @@ def _describe_train(train: CommandParser) -> None:
     text = "the name of a shipped recipe (shapes, cifar10, ...) or the path of a YAML file"
     train.add_argument("recipe", metavar="RECIPE", help=text)
     add_data(train, "the images (default: the images of the recipe)")
-    _describe_start(train)
+    text = (
+        "start from this trained tokenizer, a run directory or model file, instead of from random weights; data, "
+        "image size, number of codes and losses may differ. --freeze encoder,quantizer then trains the decoder "
+        "alone, and priors and stores made before stay valid"
+    )
+    _describe_start(train, text)
 
 
 def _describe_prior(prior: CommandParser) -> None:
@@ -51,14 +58,15 @@ def _describe_prior(prior: CommandParser) -> None:
     text = "the name of a shipped recipe or the path of a YAML file (default: cifar10-prior)"
     prior.add_argument("recipe", metavar="RECIPE", nargs="?", default="cifar10-prior", help=text)
     add_data(prior, "the images, or a store of codes that vqvae encode made (default: the tokenizer's images)")
-    _describe_start(prior)
+    _describe_start(prior, "start from this trained prior of the same tokenizer, instead of from random weights")
 
 
-def _describe_start(sub: CommandParser) -> None:
+def _describe_start(sub: CommandParser, init: str) -> None:
     """Add the options of both stages: the run directory, and short names of keys."""
     name = "RECIPE" if sub.keys == "tokenizer" else "TOKENIZER-prior"
     text = f"the run directory to make (default: runs/{name}, or the next free name)"
     sub.add_argument("--out", metavar="DIR", type=path, help=text)
+    sub.add_argument("--init", metavar="RUN", type=spec, help=init)
     text = "stop at the first file that cannot be decoded, instead of skipping it; short for --data.strict true"
     sub.add_argument("--strict", action="store_const", const="true", help=text)
     text = "precision of the networks: auto, bf16 or fp32; short for --training.precision"

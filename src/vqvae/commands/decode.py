@@ -31,7 +31,7 @@ def decode_store(store_path: str, run: TokenizerRun, out: str, *, progress: Prog
 
     Args:
         store_path: the store.
-        run: the tokenizer that made the codes.
+        run: the tokenizer that made the codes, or one with the same encoder and quantizer.
         out: the folder of images.
         progress: called with the number of images done so far and the number of all images.
 
@@ -43,9 +43,9 @@ def decode_store(store_path: str, run: TokenizerRun, out: str, *, progress: Prog
             something else.
     """
     store = Store.open(store_path)
-    if run.tokenizer.hash != store.header.tokenizer:
+    if run.tokenizer.card.identity != store.header.tokenizer:
         raise UserError(
-            f"{run.path}: not the tokenizer whose codes {store_path} holds, {store.header.tokenizer[:16]}..."
+            f"{run.path}: not the tokenizer whose codes {store_path} holds: its encoder or quantizer is another"
         )
     record = _start(store, Path(out))
     folders = _folders(store.header.classes) if store.header.labelled else ("",)

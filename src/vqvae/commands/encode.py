@@ -93,7 +93,7 @@ def _header(tokenizer: Opened[VQVAE], stream: ImageStream, shard_rows: int) -> S
     channels, height, width = stream.shape
     codes = tokenizer.model.code_spec(height, width)
     return StoreHeader(
-        tokenizer=tokenizer.hash,
+        tokenizer=tokenizer.card.identity,
         shape=codes.shape,
         num_codes=codes.num_codes,
         image_shape=(channels, height, width),

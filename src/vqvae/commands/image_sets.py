@@ -127,7 +127,7 @@ def _decoded(path: str, options: SideOptions) -> Side:
     if options.tokenizer is None:
         raise UserError(f"{path}: a store of codes: pass --tokenizer RUN to decode it")
     store, run = Store.open(path), open_tokenizer_run(options.tokenizer, device=options.device)
-    if run.tokenizer.hash != store.header.tokenizer:
+    if run.tokenizer.card.identity != store.header.tokenizer:
         raise UserError(
             f"{run.path}: not the tokenizer whose codes {path} holds, {store.header.tokenizer[:16]}..."
         )

@@ -78,15 +78,26 @@ def open_tokenizer_run(
 
 
 def open_prior_run(
-    path: str | Path, *, device: str = "auto", reading: Mapping[str, Any] | None = None
+    path: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    device: str = "auto",
+    reading: Mapping[str, Any] | None = None,
 ) -> PriorRun:
-    """Open a prior's run; the arguments are those of ``open_tokenizer_run``.
+    """Open a prior's run.
+
+    Args:
+        path: the run directory.
+        tokenizer: decodes the prior's codes instead of the tokenizer in the prior's run: a run or a model file
+            with the same encoder and quantizer.
+        device: as ``open_tokenizer_run`` takes it.
+        reading: as ``open_tokenizer_run`` takes it.
 
     Raises:
-        UserError: when there is no prior's run at the path, or no such device.
+        UserError: when there is no prior's run at the path, no such device, or the tokenizer's codes are others.
     """
     on = choose_device(device)
-    return _prior_run(path, open_prior(path, device=on), reading, on)
+    return _prior_run(path, open_prior(path, device=on), reading, on, tokenizer)
 
 
 def open_run(path: str | Path, *, device: str = "auto", reading: Mapping[str, Any] | None = None) -> TokenizerRun:
@@ -121,10 +132,18 @@ def _tokenizer_run(
 
 
 def _prior_run(
-    path: str | Path, prior: Opened[Prior], reading: Mapping[str, Any] | None, on: torch.device
+    path: str | Path,
+    prior: Opened[Prior],
+    reading: Mapping[str, Any] | None,
+    on: torch.device,
+    tokenizer: str | Path | None = None,
 ) -> PriorRun:
-    run = _tokenizer_run(path, open_tokenizer(path, device=on), reading, on)
-    return PriorRun(**vars(run), prior=prior)
+    opened = open_tokenizer(path if tokenizer is None else tokenizer, device=on)
+    if opened.card.identity != prior.card.tokenizer:
+        raise UserError(
+            f"{opened.path}: not the tokenizer whose codes {path} models: its encoder or quantizer is another"
+        )
+    return PriorRun(**vars(_tokenizer_run(path, opened, reading, on)), prior=prior)
 
 
 def class_named(label: str, prior: Opened[Prior]) -> int:

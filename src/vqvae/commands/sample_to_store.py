@@ -80,7 +80,7 @@ def _header(prior: Opened[Prior], num: int, shard_rows: int, origin: dict[str, A
     spec, card = prior.model.spec, prior.card
     has_classes = prior.model.num_classes > 0
     return StoreHeader(
-        tokenizer=card.tokenizer or "",
+        tokenizer=card.tokenizer,
         shape=spec.shape,
         num_codes=spec.num_codes,
         image_shape=card.image_shape,

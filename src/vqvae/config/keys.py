@@ -22,6 +22,7 @@ SHORT_NAMES = {
     "steps": "training.steps",
     "precision": "training.precision",
     "device": "training.device",
+    "init": "init",
 }
 _TRAINING_ALONE = ("spec", "channels", "flip", "crops", "stream", "interleave")
 

@@ -23,7 +23,7 @@ from vqvae.errors import UserError, did_you_mean
 from vqvae.run_directory import RunDirectory
 
 _SUFFIXES = (".yaml", ".yml")
-_PATHS = ("data.spec", "tokenizer")  # paths are not read as YAML, in which ~ is null
+_PATHS = ("data.spec", "tokenizer", "init")  # paths are not read as YAML, in which ~ is null
 
 
 def recipes() -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic_core import ErrorDetails
 
@@ -49,8 +49,13 @@ def _locate(loc: Sequence[str | int]) -> tuple[str, Any, list[str]]:
         elif isinstance(part, int):
             key.append(str(part))
             parts = get_args(plain_type(here))
-            here = plain_type(parts[0]) if parts and _is_group(parts[0]) else here  # an entry of a list of groups
+            here = plain_type(parts[0]) if parts and _is_entry(parts[0]) else here  # of a list
     return ".".join(key)[:100], here, siblings
+
+
+def _is_entry(annotation: Any) -> bool:
+    """Say whether a list of a type is refused entry by entry: a list of groups, or of words."""
+    return _is_group(annotation) or get_origin(annotation) is Literal
 
 
 def _is_group(annotation: Any) -> bool:

@@ -23,6 +23,11 @@ def _height_and_width(value: Any) -> Any:
     return [value, value] if isinstance(value, int | str) else value
 
 
+def _separated(value: Any) -> Any:
+    """Accept "encoder,quantizer" for ["encoder", "quantizer"]."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
 def _low_and_high(value: Any) -> Any:
     """Accept "0,4095" for [0, 4095]."""
     return value.split(",") if isinstance(value, str) and "," in value else value
@@ -232,6 +237,10 @@ class TokenizerConfig:
             by the entry's kind: ``losses.l1.weight``; the second entry of a kind is ``losses.l1-2``. The key adds
             an entry if there is none of the kind.
         revive_until: fraction of the training, from its start, in which dead codes are revived.
+        init: the trained tokenizer to start from, a run or a model file; empty to start from random weights. Its
+            network and quantizer must fit ``model``; only the number of codes may differ. A larger codebook gets
+            copies of the most used codes. A smaller one keeps the most used codes.
+        freeze: parts of ``init`` that do not change, such as ``encoder,quantizer`` to train the decoder alone.
         training: the training loop.
     """
 
@@ -243,6 +252,8 @@ class TokenizerConfig:
     beta: NotNegative = 0.25
     losses: tuple[LossConfig, ...] = ()
     revive_until: Annotated[float, Field(ge=0, le=1)] = 0.8
+    init: str = ""
+    freeze: Annotated[tuple[Literal["encoder", "quantizer", "decoder"], ...], BeforeValidator(_separated)] = ()
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
@@ -257,6 +268,8 @@ class PriorConfig:
         classes: whether the prior is conditioned on the classes of the images.
         class_dropout: probability of hiding an image's class in training. The prior then also learns codes without
             a class, which classifier-free guidance needs.
+        init: the trained prior to start from, a run or a model file; empty to start from random weights. It must
+            be a prior of the same tokenizer, with the same ``model`` and classes.
         training: the training loop.
     """
 
@@ -268,6 +281,7 @@ class PriorConfig:
     model: PriorModelConfig = field(default_factory=PixelCNN.Config)
     classes: bool = False
     class_dropout: Fraction = 0.1
+    init: str = ""
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 

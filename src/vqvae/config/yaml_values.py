@@ -52,13 +52,15 @@ def plain_value(text: str, where: str) -> Any:
     if len(text) > _MOST_CHARACTERS:
         raise UserError(f"{where}: more than {_MOST_CHARACTERS} characters: no config is that long")
     too_deep = f"{where}: aliases, or more than {_DEEPEST} levels: write the values out"
+    # bytes of a path that are not UTF-8 are written as \\udc80 to \\udcff, which libyaml refuses
+    loader: Any = yaml.SafeLoader if "\\udc" in text.lower() else _LOADER
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=_LOADER):
+        for event in yaml.parse(text, Loader=loader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
                 raise UserError(too_deep)
-        return yaml.load(text, Loader=_LOADER)
+        return yaml.load(text, Loader=loader)
     # errors other than YAMLError come from tags that do not fit: !!int '', !!bool perhaps, !!timestamp never
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
         if _open_brackets(text, error) > _DEEPEST:

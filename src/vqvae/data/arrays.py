@@ -61,7 +61,7 @@ def find_arrays(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
         unread = [name for name in later if split_of_file(name) == split]
         how = partial(_open, some, folder, unread, columns, str(path), left_out + left_beside(place, names))
         opened[split or "train"] = how  # without a name, all is for training
-    return DataSet(str(path), opened, "array", "name one x_train", takes_label=True, takes_image=True)
+    return DataSet(str(path), opened, "arrays", "name one x_train", takes_label=True, takes_image=True)
 
 
 def _read_headers(folder: Path, names: Sequence[str]) -> list[Array]:

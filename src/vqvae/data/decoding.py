@@ -192,7 +192,11 @@ def _to_8_bits(image: Image.Image, pixel_range: PixelRange | None) -> Image.Imag
 def _from_array(pixels: NDArray[Any], pixel_range: PixelRange | None) -> Image.Image:
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * 255
-    if pixel_range is None and pixels.dtype.kind in "iu" and str(pixels.dtype) not in _KNOWN_RANGES:
+    if (
+        pixel_range is None
+        and pixels.dtype.kind in "iu"
+        and pixels.dtype.newbyteorder("=").name not in _KNOWN_RANGES
+    ):
         # most of them hold 0..255; the range of 16 bits would make them black
         raise UndecodableError(f"{pixels.dtype} pixels have no known range: pass --data.range auto or MIN,MAX")
     if pixels.dtype != np.uint8:

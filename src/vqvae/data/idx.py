@@ -70,7 +70,7 @@ def find_idx(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
     [pairs] = sets.values()
     beside = left_beside(place, names)
     opened = {split: partial(_open, folder, pair, beside) for split, pair in pairs.items()}
-    return DataSet(str(folder), opened, "IDX file", "get train-images-idx3-ubyte.gz")
+    return DataSet(str(folder), opened, "IDX files", "get train-images-idx3-ubyte.gz")
 
 
 def _is_idx(name: str) -> bool:

@@ -63,9 +63,8 @@ def label_column(columns: Mapping[str, str], asked: str | None, where: str) -> L
             )
         found = listed[0] if listed else None
     if found is None and columns:
-        return LabelColumn(
-            None, (f"the columns {column_names(columns)} (--data.label COLUMN makes one of them the label)",)
-        )
+        advice = " (--data.label COLUMN makes one of them the label)" if usable else ""
+        return LabelColumn(None, (f"the columns {column_names(columns)}{advice}",))
     others = [name for name in columns if columns[name] == "classes" or name in LABEL_NAMES]
     others = [name for name in others if name != found]
     return LabelColumn(found, (f"the labels in {column_names(others)}",) if others else ())

@@ -97,7 +97,7 @@ def parquet_files(
     splits = files_by_split(names)
     how = partial(_open, fetch=fetch, where=where, columns=columns, root=root, left_out=left_out)
     opened = {split: partial(how, files) for split, files in splits.items()}
-    return DataSet(where, opened, "parquet file", "name one train.parquet", takes_label=True, takes_image=True)
+    return DataSet(where, opened, "parquet files", "name one train.parquet", takes_label=True, takes_image=True)
 
 
 def _open(
@@ -117,7 +117,11 @@ def _open(
     first = _open_shard(names[0], fetch(names[0]), columns, root)
     same = Columns(columns.label, first.image)
     shards = [first, *(_open_shard(name, fetch(name), same, root) for name in names[1:])]
+    if not any(shard.num_rows for shard in shards):
+        raise UserError(f"{where}: no rows in {column_names(names)}: download or write the files again")
     labels, classes = _labels(shards, where)
+    if labels is None and first.label is not None:
+        left_out = (f"the labels in {first.label}, all of which are hidden (-1)", *left_out)
     return Source(
         count=sum(shard.num_rows for shard in shards),
         items=partial(_items, shards),

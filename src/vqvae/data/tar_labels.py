@@ -68,6 +68,8 @@ def labels_of(shards: Shards, asked: str | None, where: str) -> Labels:
 
 def _numbered(values: Any, where: str, origin: str, left_out: tuple[str, ...]) -> Labels:
     labels, classes = numbered(values, where)
+    if labels is None:
+        return Labels(left_out=("the labels, all of which are hidden (-1)", *left_out))
     return Labels(labels, tuple(printable(name) for name in classes), left_out, origin)
 
 

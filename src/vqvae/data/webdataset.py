@@ -59,7 +59,7 @@ def find_tars(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
         split: partial(_open, files, folder, columns, where=str(path), left_out=left_out)
         for split, files in splits.items()
     }
-    return DataSet(str(path), opened, "tar file", "name one train.tar", takes_label=True, takes_image=True)
+    return DataSet(str(path), opened, "tar files", "name one train.tar", takes_label=True, takes_image=True)
 
 
 def _refuse_compressed(place: Place) -> None:

@@ -84,12 +84,17 @@ class FeaturesConfig(Config):
     names the network, and the network does not judge the tokenizer: see ``vqvae.features.networks_in``.
 
     Attributes:
-        weights: path of the file of weights; ``null`` takes the weights in the package, if there are any.
+        weights: path of the file of weights. ``null`` takes the weights in the package; squeezenet has none there.
     """
 
     default_kind: ClassVar[str | None] = "squeezenet"
 
     weights: str | None = None
+
+    @classmethod
+    def component(cls) -> str:
+        """Return the word for the component in messages."""
+        return "feature network"
 
     def build(self) -> FeatureNetwork:
         """Make the network, in eval mode, with its weights; none of them requires a gradient.

@@ -19,7 +19,7 @@ _LOGIT_SCALE = 1 / 9
 
 
 class Judge(FeatureNetwork):
-    """A classifier of images of 32x32 pixels; the features are the input of its last layer.
+    """A classifier of 32x32 images; features: the input of its last layer. The shipped weights are not for losses.
 
     The network is that of arXiv 2404.00498, section 3.1, with settings of its own: a frozen 2x2 convolution that
     whitens patches, then three blocks of two 3x3 convolutions with batch normalisation (its scale fixed at 1) and

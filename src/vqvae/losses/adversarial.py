@@ -31,7 +31,7 @@ class Adversarial(Loss):
     Args:
         channels: number of channels C of the images.
         width: number of channels of the discriminator's first layer.
-        layers: number of strided convolutions. A patch of D has 16, 34, 70 pixels on a side for 1, 2, 3 layers.
+        layers: number of strided convolutions. With 1, 2 or 3, D judges patches of 16, 34 or 70 pixels on a side.
         learning_rate: learning rate of the discriminator, as a multiple of ``training.learning_rate``.
         adaptive: whether the term's weight is multiplied by a factor that makes its gradient at the decoder's last
             layer as large as the gradient of all other terms together (arXiv 2012.09841, equation 7).

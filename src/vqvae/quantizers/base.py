@@ -50,6 +50,9 @@ class Quantizer(nn.Module, ABC):
     no_residual_because: ClassVar[str] = "it does not state its residual_scale"
     """The reason for a ``residual_scale`` of None, for the error message."""
 
+    no_copies_because: ClassVar[str] = ""
+    """Why a copy of a code would stay equal to the code, whatever the training; empty where the two part."""
+
     def __init__(
         self, *, num_codes: int, channels: int, codes_per_position: int = 1, channel_last: bool = False
     ) -> None:

@@ -228,6 +228,14 @@ class CodebookQuantizer(Quantizer):
         if learns(self):
             self.tracker.note(latents, codes, counted)
 
+    @torch.no_grad()
+    def begin_again(self, codes: Tensor) -> None:
+        """Begin the statistics of codes, int64 [R], anew, and the count of use since the last revival of all."""
+        placed = self.codebook.clone()
+        self._restart(codes)
+        self.codebook.copy_(placed)  # to the bit: copies stay equal to their codes
+        self.tracker.recent.zero_()
+
     def _start_here(self) -> None:
         self._restart(torch.ones_like(self.tracker.frozen))
         self.tracker.recent.zero_()

@@ -56,6 +56,7 @@ class SimVQ(Quantizer):
             return Advice("ask for fewer codes, or train longer", fewer)
 
     residual_scale = 1.0
+    no_copies_because = "one map moves all of them alike, so a copy would never differ from its code"
     frozen_codebook: Tensor
 
     def __init__(

@@ -17,7 +17,7 @@ from vqvae.ownership import file_locks
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tokens.work_queue import exclusive
 
-STORE_KIND, SHARD_KIND, VERSION = "vqvae-code-store", "vqvae-code-shard", 2
+STORE_KIND, SHARD_KIND, VERSION = "vqvae-code-store", "vqvae-code-shard", 3
 STORE_FILE, LOCK_FILE = "store.json", "claims.lock"
 _MOST_SHARDS = 10**6
 
@@ -29,7 +29,7 @@ class StoreHeader:
     """The header of a store, written to ``store.json`` and to every shard.
 
     Attributes:
-        tokenizer: SHA-256 of the tokenizer's file, in hexadecimal.
+        tokenizer: the identity of the tokenizer's encoder and quantizer, in hexadecimal.
         shape: (h, w, n), the shape of the codes of an image.
         num_codes: number of codes K.
         image_shape: (C, H, W).

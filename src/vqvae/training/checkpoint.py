@@ -66,7 +66,7 @@ def _parts(group: Group) -> Iterator[tuple[str, str, Tensor]]:
         )
     for name, tensor in group.weight_ema.weights.items():
         yield f"{group.name}/average/{name}", name, tensor
-    names = list(weights.parameters)
+    names = list(group.learning)
     for index, state in group.optimizer.state_dict()["state"].items():
         for what, value in state.items():
             yield f"{group.name}/optimizer/{what}/{names[index]}", names[index], torch.as_tensor(value)
@@ -146,11 +146,11 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _load_optimizer(group: Group, tensors: dict[str, Tensor]) -> None:
-    indices = {name: index for index, name in enumerate(group.weights.parameters)}  # in the optimizer's order
+    indices = {name: index for index, name in enumerate(group.learning)}  # in the optimizer's order
     state: dict[int, dict[str, Tensor]] = {}
     for key, whole in tensors.items():
         what, name = key.split("/")
-        like, tensor = group.weights.parameters[name], group.weights.part(name, whole)
+        like, tensor = group.learning[name], group.weights.part(name, whole)
         if tensor.shape == like.shape:
             # the fused kernels walk memory, not indices: moments need the (channels-last) strides of their weights
             tensor = torch.empty_like(like).copy_(tensor)

@@ -1,4 +1,4 @@
-"""The cache of codes: the codes of a data set are computed once and stored under the tokenizer's hash."""
+"""The cache of codes: the codes of a data set are computed once and stored under the tokenizer's identity."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from vqvae.progress import make_bar
 from vqvae.tensorfile import load_tensors, save_tensors
 from vqvae.tensors import images_from_pixels
 
-KIND, VERSION = "vqvae-codes", 3
+KIND, VERSION = "vqvae-codes", 4
 _LOG = logging.getLogger(__name__)
 
 
@@ -50,7 +50,7 @@ def cache_folder() -> Path | None:
 
 
 def code_set(
-    tokenizer: VQVAE, tokenizer_hash: str, images: Images, *, views: Augmentation, device: torch.device | str
+    tokenizer: VQVAE, identity: str, images: Images, *, views: Augmentation, device: torch.device | str
 ) -> CodeSet:
     """Return the codes of a data set. Codes that are not in the cache are computed and stored there.
 
@@ -58,45 +58,45 @@ def code_set(
 
     Args:
         tokenizer: the tokenizer, in eval mode, on the device.
-        tokenizer_hash: SHA-256 of the tokenizer's file.
+        identity: the identity of the tokenizer, from its card.
         images: the images to encode.
         views: the views of each image; all views are encoded.
         device: the device of the tokenizer.
     """
-    identity: dict[str, object] = {"tokenizer": tokenizer_hash, "images": images.fingerprint, "views": len(views)}
+    key: dict[str, object] = {"tokenizer": identity, "images": images.fingerprint, "views": len(views)}
     if views.crops:
-        identity |= {"crops": views.crops, "seed": views.seed}
-    name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+        key |= {"crops": views.crops, "seed": views.seed}
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     folder = cache_folder()
-    path = folder and folder / "codes" / tokenizer_hash[:16] / f"{images.split}-{name}.safetensors"
-    tensors = path and _cached(path, identity)
+    path = folder and folder / "codes" / identity[:16] / f"{images.split}-{name}.safetensors"
+    tensors = path and _cached(path, key)
     if tensors is None:
         tensors = _encoded(tokenizer, images, views, device)
-        _keep(path, identity, tensors)
+        _keep(path, key, tensors)
     labels = None if images.labels is None else images.labels[tensors["rows"]]
     return CodeSet(tensors["codes"], labels, images.classes, images.shape)
 
 
-def _keep(path: Path | None, identity: dict[str, object], tensors: dict[str, Tensor]) -> None:
+def _keep(path: Path | None, key: dict[str, object], tensors: dict[str, Tensor]) -> None:
     """Write codes to the cache, or say in one line why they are not kept."""
     try:
         if path is None:
             raise OSError("no home folder is known")
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent)
-        save_tensors(path, KIND, VERSION, {"identity": identity}, tensors)
+        save_tensors(path, KIND, VERSION, {"key": key}, tensors)
     except OSError as error:
         _LOG.warning(
             "codes are not kept for the next training: %s; VQVAE_CACHE may name another folder", what_failed(error)
         )
 
 
-def _cached(path: Path, identity: dict[str, object]) -> dict[str, Tensor] | None:
+def _cached(path: Path, key: dict[str, object]) -> dict[str, Tensor] | None:
     try:
         header, tensors = load_tensors(path, KIND, VERSION)
     except UserError:
         return None  # absent, damaged or of another version: the codes are computed again
-    return tensors if header.get("identity") == identity else None
+    return tensors if header.get("key") == key else None
 
 
 @torch.no_grad()

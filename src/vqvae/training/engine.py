@@ -97,7 +97,9 @@ class Engine:
         try:
             compiled = torch.compile(network, dynamic=False)
             with self.autocast():
-                compiled(*example).float().sum().backward()
+                total = compiled(*example).float().sum()
+                if total.requires_grad:  # not so if the whole network is frozen
+                    total.backward()
         except Exception as error:  # whatever fails in the compiler, the uncompiled network works
             reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
             _LOG.warning("torch.compile does not work here, so the networks run uncompiled: %s", reason)

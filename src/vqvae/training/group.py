@@ -22,12 +22,18 @@ class Group:
         trainable: the module, and how its parameters learn.
         weights: this rank's weights of the module.
         config: the settings of the loop.
+
+    Attributes:
+        learning: what this rank holds of each parameter that is not frozen, by name. Only these have moments and
+            averages.
     """
 
     def __init__(self, name: str, trainable: Trainable, weights: Weights, config: TrainingConfig) -> None:
         self.name, self.module, self.weights = name, trainable.module, weights
         self.learning_rate, self.clip = trainable.learning_rate, config.clip
-        parameters = list(weights.parameters.values())
+        self.frozen = trainable.frozen
+        self.learning = {name: p for name, p in weights.parameters.items() if p.requires_grad}
+        parameters = list(self.learning.values())
         self.optimizer = AdamW(
             parameters,
             lr=config.learning_rate,
@@ -36,7 +42,7 @@ class Group:
             fused=parameters[0].device.type in ("cpu", "cuda"),
             eps=1e-8,
         )
-        self.weight_ema = WeightEMA(weights.parameters, config.weight_ema)
+        self.weight_ema = WeightEMA(self.learning, config.weight_ema)
 
     def metric(self, name: str) -> str:
         """Return the name of a metric of this group."""
@@ -76,6 +82,8 @@ class Group:
                 yield
             finally:
                 self.module.train()
+                for part in self.frozen:
+                    part.eval()
 
 
 def make_groups(stage: Stage, config: TrainingConfig, engine: Engine) -> dict[str, Group]:

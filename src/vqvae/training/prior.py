@@ -15,7 +15,7 @@ from vqvae.data import rows_at_step
 from vqvae.distributed import rank_slice
 from vqvae.metrics.baselines import count_codes, pooled, unigram_nats
 from vqvae.model_card import prior_card
-from vqvae.model_io import Opened, build_prior, save_model
+from vqvae.model_io import ModelFile, Opened, build_prior, save_model
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
 from vqvae.report.pictures import grid, save_png
@@ -23,6 +23,7 @@ from vqvae.sampling import labels_in_turn, sample
 from vqvae.tensors import CodeSpec, pixels_from_images
 from vqvae.training.code_cache import CodeSet
 from vqvae.training.engine import Engine
+from vqvae.training.initial import start_prior
 from vqvae.training.run import Run
 from vqvae.training.stage import MODEL, Metrics, StepLosses, Trainable
 
@@ -39,6 +40,7 @@ class PriorStage:
         validation: the codes to measure on.
         engine: device, precision and compilation.
         tokenizer: the tokenizer that made the codes; it decodes samples.
+        init: the file of the trained prior to start from; None starts from random weights.
 
     Attributes:
         classes: the names of the training codes' classes, where the prior is conditioned on them.
@@ -55,17 +57,21 @@ class PriorStage:
         validation: CodeSet,
         engine: Engine,
         tokenizer: Opened[VQVAE],
+        init: ModelFile | None = None,
     ) -> None:
         self.config, self.train, self.validation, self.engine = config, train, validation, engine
         self.tokenizer = tokenizer
         self.classes = train.classes if config.classes else ()
         height, width, n = train.codes.shape[2:]
-        self.prior: Prior = build_prior(
+        prior = build_prior(
             config.model,
             CodeSpec((height, width), n, tokenizer.model.num_codes),
             seed=config.training.seed,
             num_classes=len(self.classes),
-        ).to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        )
+        if init is not None:
+            start_prior(prior, init, config, tokenizer.card.identity)
+        self.prior: Prior = prior.to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.groups = {MODEL: Trainable(self.prior)}
         self.counts = count_codes(train.codes, self.prior.spec.num_codes)
         self.baselines = {
@@ -155,7 +161,7 @@ class PriorStage:
             self.prior,
             classes=self.classes,
             image_shape=self.train.image_shape,
-            tokenizer=self.tokenizer.hash,
+            tokenizer=self.tokenizer.card.identity,
             step=step,
         )
         save_model(path, self.prior.state_dict(), replace(card, validation=validation))

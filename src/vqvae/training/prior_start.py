@@ -7,7 +7,6 @@ from vqvae.config import PriorConfig, Recipe, RunConfig, load_config, to_mapping
 from vqvae.data import Augmentation
 from vqvae.distributed import in_turn, local_rank, rank
 from vqvae.errors import UserError
-from vqvae.files import write_atomically
 from vqvae.metrics.baselines import save_counts
 from vqvae.model_io import ModelFile, Opened, read_model
 from vqvae.models import VQVAE
@@ -54,14 +53,14 @@ def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[
     return load_config(recipe, "prior", settings, base=base)
 
 
-def keep_tokenizer(tokenizer: ModelFile, run: Run) -> None:
-    """Copy the tokenizer's file into a prior's run; the run can then decode its own samples."""
-    run.tokenizer.parent.mkdir(exist_ok=True)
-    write_atomically(run.tokenizer, tokenizer.content)
-
-
 def prior_stage(
-    config: PriorConfig, data: RunData | StoreData, engine: Engine, *, run: Run, tokenizer: Opened[VQVAE]
+    config: PriorConfig,
+    data: RunData | StoreData,
+    engine: Engine,
+    *,
+    run: Run,
+    tokenizer: Opened[VQVAE],
+    init: ModelFile | None = None,
 ) -> PriorStage:
     """Encode both splits, or take their codes from the cache or the store, and make the stage.
 
@@ -74,7 +73,7 @@ def prior_stage(
         train, validation = data.train.as_code_set(), data.validation.as_code_set()
     else:
         train, validation = _encoded(config, data, engine, tokenizer)
-    stage = PriorStage(config, train, validation, engine, tokenizer)
+    stage = PriorStage(config, train, validation, engine, tokenizer, init)
     if rank() == 0:
         save_counts(run.code_counts, stage.counts)
         baselines = ", ".join(f"{name} {bits:.4g}" for name, bits in stage.baselines.items())
@@ -94,7 +93,7 @@ def _encoded(
     views = config.data.augmentation(config.training.seed)
     with in_turn(local_rank() == 0):  # the first rank of a host fills the cache, then the others read it
         train, validation = (
-            code_set(tokenizer.model, tokenizer.hash, images, views=seen, device=engine.device)
+            code_set(tokenizer.model, tokenizer.card.identity, images, views=seen, device=engine.device)
             for images, seen in ((data.train, views), (data.validation, Augmentation()))
         )
     return train, validation

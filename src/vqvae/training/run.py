@@ -1,6 +1,7 @@
 """A run: the directory of one training."""
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
@@ -141,6 +142,7 @@ class Run(RunDirectory):
 def _make(out: str | None, name: str) -> tuple[Path, bool]:
     """Return the run directory, and whether it was made by this call."""
     path = Path("runs") / name if out is None else Path(out)
+    _check_utf8(path)
     try:
         if out is None:
             return make_first_free(path), True
@@ -150,6 +152,15 @@ def _make(out: str | None, name: str) -> tuple[Path, bool]:
         return path, made
     except OSError as error:
         raise UserError(f"{path}: cannot make the run directory: {error.strerror}") from None
+
+
+def _check_utf8(path: Path) -> None:
+    """Refuse a path that safetensors could not read checkpoints from."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UserError(f"{shown}: a run directory needs a path in UTF-8: choose another --out") from None
 
 
 def _check_free(path: Path) -> None:

@@ -96,7 +96,10 @@ class ShardedWeights:
         self.emptied = {name: own[name] for name in self.shards}
         self.kept = {name: p for name, p in own.items() if name not in self.shards}
         self._empty()
-        local = {name: nn.Parameter(shard.to_local().detach()) for name, shard in self.shards.items()}
+        local = {
+            name: nn.Parameter(shard.to_local().detach(), requires_grad=shard.requires_grad)
+            for name, shard in self.shards.items()
+        }
         self.parameters = {name: local.get(name, parameter) for name, parameter in own.items()}
 
     def _empty(self) -> None:
@@ -116,7 +119,7 @@ class ShardedWeights:
             gradient, shard.grad = shard.grad, None
             self.parameters[name].grad = gradient.to_local() if isinstance(gradient, DTensor) else None
         squares = nn.utils.get_total_norm(_gradients(self.parameters[name] for name in self.shards)).square()
-        summed = sum_gradients(self.kept.values(), {**scalars, _SQUARES: squares})
+        summed = sum_gradients(_learning(self.kept), {**scalars, _SQUARES: squares})
         rest = nn.utils.get_total_norm(_gradients(self.kept.values()))
         length = (summed.pop(_SQUARES) + rest.square()).sqrt()
         if limit:
@@ -161,6 +164,10 @@ class ShardedWeights:
             yield
         finally:
             self._empty()
+
+
+def _learning(parameters: Mapping[str, nn.Parameter]) -> list[nn.Parameter]:
+    return [p for p in parameters.values() if p.requires_grad]
 
 
 def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:

@@ -19,11 +19,13 @@ class Trainable(NamedTuple):
         module: the module; it has ``sharding_units()`` if its weights may be sharded over ranks.
         learning_rate: the learning rate, as a multiple of ``training.learning_rate``.
         betas: the betas of AdamW.
+        frozen: parts of the module that stay in eval mode. Their parameters have ``requires_grad`` False.
     """
 
     module: nn.Module
     learning_rate: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
+    frozen: tuple[nn.Module, ...] = ()
 
 
 class StepLosses(NamedTuple):

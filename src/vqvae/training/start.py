@@ -10,13 +10,16 @@ from vqvae.config import Change, PriorConfig, RunConfig, TokenizerConfig, change
 from vqvae.data import Objects, quiet_pil
 from vqvae.distributed import barrier, broadcast, process_group, rank, world_size
 from vqvae.errors import UserError
+from vqvae.files import write_atomically
 from vqvae.model_io import ModelFile, Opened, open_tokenizer, read_model
 from vqvae.models import VQVAE
 from vqvae.paths import whole_spec
 from vqvae.screen import say
+from vqvae.training.checkpoint import checkpoints
 from vqvae.training.engine import Engine
+from vqvae.training.initial import check_start
 from vqvae.training.loop import Trainer
-from vqvae.training.prior_start import keep_tokenizer, prior_stage
+from vqvae.training.prior_start import prior_stage
 from vqvae.training.run import Run
 from vqvae.training.run_data import RunData, load_run_data, record_run_data
 from vqvae.training.stage import MODEL, Stage
@@ -49,6 +52,7 @@ def train(
         Interrupted: after a signal, with everything saved.
     """
     config = checked(config, "config")
+    check_start(config)
     if config.training.batch_size % config.training.accumulate:
         raise UserError(
             f"training.batch_size {config.training.batch_size} is not a multiple of "
@@ -61,6 +65,9 @@ def train(
             tokenizer = tokenizer or read_model(config.tokenizer)
             config = dataclasses.replace(config, tokenizer=str(tokenizer.path.resolve()))
             opened = open_tokenizer(tokenizer, device=engine.device)
+        init = read_model(config.init) if config.init else None
+        if init is not None:
+            config = dataclasses.replace(config, init=str(init.path.resolve()))
         config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
         with _claimed(out, name) as run, run.report_failures():
             splits = _load(run, config, opened, data)
@@ -68,10 +75,12 @@ def train(
                 config = dataclasses.replace(config, data=config.data.as_read(splits.train))
             if rank() == 0:
                 if tokenizer is not None:
-                    keep_tokenizer(tokenizer, run)
+                    _keep(tokenizer, run.tokenizer)
+                if init is not None:
+                    _keep(init, run.init)
                 run.begin(config)
             barrier()
-            _train(run, config, engine, splits, opened)
+            _train(run, config, engine, splits, opened, init=init)
     return run
 
 
@@ -96,7 +105,8 @@ def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects
             config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
         prior = isinstance(config, PriorConfig)
         tokenizer = open_tokenizer(run.tokenizer, device=engine.device) if prior else None
-        _train(run, config, engine, _load(run, config, tokenizer, data), tokenizer, made)
+        init = read_model(run.init) if config.init and not checkpoints(run.checkpoints) else None
+        _train(run, config, engine, _load(run, config, tokenizer, data), tokenizer, init=init, changes=made)
     return run
 
 
@@ -109,6 +119,12 @@ def _claimed(out: str | None, name: str) -> Iterator[Run]:
     with Run.claimed(out, name) as run:
         broadcast(str(run.path.resolve()))
         yield run
+
+
+def _keep(file: ModelFile, at: Path) -> None:
+    """Copy a model file into a run: the tokenizer that decodes a prior's samples, or the model it started from."""
+    at.parent.mkdir(exist_ok=True)
+    write_atomically(at, file.content)
 
 
 def _with_whole_paths(config: RunConfig) -> RunConfig:
@@ -125,7 +141,7 @@ def _load(
     if isinstance(config, TokenizerConfig):
         return load_run_data(config.data, given, multiple_of=config.model.network.factor)
     if given is None and is_store(config.data.spec):
-        return load_store_data(config, _given(tokenizer).hash, run.path)
+        return load_store_data(config, _given(tokenizer).card.identity, run.path)
     factor = _given(tokenizer).model.factor
     return load_run_data(config.data, given, multiple_of=factor, classes=config.classes)
 
@@ -141,6 +157,8 @@ def _train(
     engine: Engine,
     data: RunData | StoreData,
     tokenizer: Opened[VQVAE] | None,
+    *,
+    init: ModelFile | None,
     changes: Sequence[Change] = (),
 ) -> None:
     """Make the stage and run the loop."""
@@ -156,9 +174,9 @@ def _train(
     stage: Stage
     if isinstance(config, TokenizerConfig):
         assert isinstance(data, RunData), "a tokenizer is trained on images"
-        stage = TokenizerStage(config, data.train, data.validation, engine)
+        stage = TokenizerStage(config, data.train, data.validation, engine, init)
     else:
-        stage = prior_stage(config, data, engine, run=run, tokenizer=_given(tokenizer))
+        stage = prior_stage(config, data, engine, run=run, tokenizer=_given(tokenizer), init=init)
     if rank() == 0:
         say(_headline(run, config, engine, stage, data))
     with quiet_pil(), closing(data.train):  # a stream decodes while it is read, and ahead

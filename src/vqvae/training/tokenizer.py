@@ -13,13 +13,14 @@ from vqvae.distributed import rank_slice
 from vqvae.metrics import Batch, Measurement, Models, measured_in
 from vqvae.metrics.gradients import gradient_norms
 from vqvae.model_card import tokenizer_card
-from vqvae.model_io import build_tokenizer, save_model
+from vqvae.model_io import ModelFile, build_tokenizer, save_model
 from vqvae.models import VQVAE, objective
 from vqvae.quantizers.tracker import forget, statistic_of
 from vqvae.report.pictures import pairs, save_png
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.training.engine import Engine, Network
 from vqvae.training.extra_losses import ExtraLosses
+from vqvae.training.initial import freeze, start_tokenizer
 from vqvae.training.run import Run
 from vqvae.training.stage import MODEL, Metrics, StepLosses, Trainable
 
@@ -36,11 +37,19 @@ class TokenizerStage:
         train: the training images.
         validation: the images to measure on.
         engine: device, precision and compilation.
+        init: the file of the trained tokenizer to start from; None starts from random weights.
     """
 
     criterion = "nmse"
 
-    def __init__(self, config: TokenizerConfig, train: Images, validation: ImageSet, engine: Engine) -> None:
+    def __init__(
+        self,
+        config: TokenizerConfig,
+        train: Images,
+        validation: ImageSet,
+        engine: Engine,
+        init: ModelFile | None = None,
+    ) -> None:
         self.config, self.train, self.validation, self.engine = config, train, validation, engine
         training = config.training
         tokenizer = build_tokenizer(
@@ -49,6 +58,8 @@ class TokenizerStage:
             forwards_per_update=training.accumulate,
             seed=training.seed,
         )
+        if init is not None:
+            start_tokenizer(tokenizer, init, config, train)
         variance = train.pixel_variance
         # constant images have no variance: their loss is the plain squared error
         tokenizer.pixel_variance.fill_(variance if variance > _LEAST_VARIANCE else 1.0)
@@ -56,6 +67,7 @@ class TokenizerStage:
             device=engine.device,
             memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
         )
+        frozen = freeze(self.tokenizer, config.freeze)
         batch = len(rank_slice(torch.arange(training.batch_size // training.accumulate)))
         z_q = self._z_q(batch)
         self.extra = ExtraLosses(
@@ -66,7 +78,7 @@ class TokenizerStage:
             decoder=self.tokenizer.decoder,
             z_q=z_q,
         )
-        self.groups = {MODEL: Trainable(self.tokenizer), **self.extra.groups}
+        self.groups = {MODEL: Trainable(self.tokenizer, frozen=frozen), **self.extra.groups}
         self.likelihood = self.tokenizer.likelihood
         self._estimated: tuple[int, dict[str, Tensor]] = (-1, {})  # step of the last estimate, and the estimate
         # the quantizer is not compiled: its search is exact in eager float32, and is tiled already
@@ -144,8 +156,10 @@ class TokenizerStage:
         self.extra.drop_step()
 
     def after_step(self, step: int) -> Metrics:
-        """Update the codebook, and what losses average."""
+        """Update the codebook, unless it is frozen, and what losses average."""
         self.extra.after_step(step)
+        if "quantizer" in self.config.freeze:
+            return {}
         revive = step < self.config.revive_until * self.config.training.steps
         return self.tokenizer.quantizer.update(revive=revive)
 

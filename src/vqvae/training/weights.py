@@ -71,8 +71,9 @@ class WholeWeights:
 
     def reduce(self, scalars: Mapping[str, Tensor], limit: float, *, norm: str) -> dict[str, Tensor]:
         """Sum gradients and scalars over ranks, then clip the gradient."""
-        summed = sum_gradients(self.parameters.values(), scalars)
-        return summed | {norm: nn.utils.clip_grad_norm_(self.parameters.values(), limit or math.inf)}
+        learning = [p for p in self.parameters.values() if p.requires_grad]
+        summed = sum_gradients(learning, scalars)
+        return summed | {norm: nn.utils.clip_grad_norm_(learning, limit or math.inf)}
 
     def part(self, name: str, whole: Tensor) -> Tensor:
         """Return the tensor: each rank holds the whole tensor."""
