@@ -240,7 +240,8 @@ class TokenizerConfig:
         init: the trained tokenizer to start from, a run or a model file; empty to start from random weights. Its
             network and quantizer must fit ``model``; only the number of codes may differ. A larger codebook gets
             copies of the most used codes. A smaller one keeps the most used codes.
-        freeze: parts of the tokenizer ``init`` that training does not change, such as ``encoder,quantizer`` to train the decoder alone.
+        freeze: parts of the tokenizer ``init`` that training does not change. ``encoder,quantizer`` trains
+            the decoder alone.
         training: the training loop.
     """
 
