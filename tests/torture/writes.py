@@ -1,5 +1,7 @@
 """ENOSPC and EIO at each write of a two-stage run: exit 2 and one line, all that was saved intact, resume exact.
 
+A write of the cache of codes is the exception: one line says that it failed, and the prior trains without it.
+
 The errors come from below Python: ``_faults.c``, compiled with cc and preloaded before libc, makes the n-th of the
 calls that write (open, write, fsync, rename, mkdir, ...) fail. Without a C compiler the check says so.
 """
@@ -83,6 +85,8 @@ def _fail_once(stages: Any, whole: Any, stage: int, n: int, code: int, faults: c
     """Run a stage whose n-th write fails; check how it ends and what it leaves."""
     trial = stages.start(stage, before=lambda: faults.faults_arm(f"{stages.folder}/".encode(), n, code))
     ended = trial.wait()
+    if ended == 0 and stage == 1 and "codes are not kept for the next training" in trial.output:
+        return  # only the cache could not be written: the prior trains without it
     assert ended == 2, f"stage {stage}, write {n}, {errno.errorcode[code]}: exit {ended}: {trial.output}"
     trial.complaint()
     stages.check_files()
