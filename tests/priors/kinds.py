@@ -14,11 +14,11 @@ KINDS = sorted(kind for kind, config in PriorModelConfig.kinds().items() if conf
 
 
 def small_config(kind, **settings):
-    """Return a small config of a kind."""
+    """Return a small config of a kind; settings that the kind does not have are left out."""
     config = PriorModelConfig.kinds()[kind]
     known = {field.name for field in fields(config)}
-    own = {name: value for name, value in _SETTINGS.items() if name in known} | _OWN.get(kind, {})
-    return config(**own | settings)
+    wanted = _SETTINGS | _OWN.get(kind, {}) | settings
+    return config(**{name: value for name, value in wanted.items() if name in known})
 
 
 def small(kind, spec, *, num_classes=0, **settings):
