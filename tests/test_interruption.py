@@ -70,6 +70,31 @@ except Interrupted as end:
 """
 
 
+ENDING = """
+import sys, time
+from vqvae.interruption import Interrupted, ignore_signals, interrupt_on_signals
+try:
+    with interrupt_on_signals():
+        print("ready", flush=True)
+        time.sleep(60)
+except Interrupted as end:
+    ignore_signals()
+    print("saved", flush=True)
+    time.sleep(0.3)
+    sys.exit(end.exit_code)
+"""
+
+
+def test_a_signal_while_the_process_exits_does_not_change_its_exit_code():
+    with subprocess.Popen([sys.executable, "-c", ENDING], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "saved\n"
+        for signum in (signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+            process.send_signal(signum)
+    assert process.returncode == 143
+
+
 def program(*arguments: str) -> subprocess.Popen[str]:
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"

@@ -95,6 +95,12 @@ def interrupt_on_signals() -> Iterator[None]:
         yield
 
 
+def ignore_signals() -> None:
+    """Ignore further signals, for a process that has saved everything and is about to exit with its own code."""
+    for signum in _signals():
+        signal.signal(signum, signal.SIG_IGN)
+
+
 @contextmanager
 def _named_again(signalled: "_Once | StopRequest") -> Iterator[None]:
     """Raise Interrupted for the error that compiled code made of it; pydantic's core raises a SchemaError."""

@@ -125,7 +125,8 @@ def _become(argv: list[str], log: Path, begin: Callable[[], Any], after: Callabl
         os.dup2(file, 2)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup would have ignored
         begin()
-        main(argv)
+        sys.argv = ["vqvae", *argv]
+        main()
         code = 0
     except SystemExit as stop:
         code = int(stop.code or 0)

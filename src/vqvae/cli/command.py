@@ -9,7 +9,7 @@ from typing import NoReturn
 from vqvae.cli.parsing import parse
 from vqvae.cli.printing import rank
 from vqvae.errors import ArgumentError, RankLost, UserError, is_out_of_memory, what_failed
-from vqvae.interruption import Interrupted, interrupt_on_signals
+from vqvae.interruption import Interrupted, ignore_signals, interrupt_on_signals
 from vqvae.processors import share_processors
 from vqvae.screen import drop_output, stderr
 
@@ -47,6 +47,8 @@ def _run(argv: Sequence[str] | None) -> None:
     except RankLost as error:
         _end(str(error), 1)
     except Interrupted as stop:
+        if argv is None:  # the process ends here: a second signal must not change its exit code
+            ignore_signals()
         _end(str(stop), stop.exit_code)
     except BrokenPipeError:
         sys.exit(1)
