@@ -53,9 +53,9 @@ def test_two_ranks_train_as_one_process_does(trials, start, world):
     alone, both = _records(trials / f"{start}-alone"), _records(trials / f"{start}-{world}")
     assert len(alone) == len(both) > 5
     for one, other in zip(alone, both, strict=True):
-        assert other == pytest.approx(one, rel=1e-4, abs=1e-5)
+        assert other == pytest.approx(one, rel=2e-3, abs=1e-5)
     one, other = (read_model(trials / f"{start}-{name}").state for name in ("alone", world))
-    torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(other, one, rtol=1e-2, atol=1e-4)
 
 
 @pytest.mark.parametrize("world", WORLDS)
