@@ -22,7 +22,7 @@ demo: setup
 	$(BIN)/vqvae demo
 
 # a worker for each core; threads that wait sleep, so that workers do not slow each other down
-PYTEST = OMP_WAIT_POLICY=PASSIVE $(1)/python -m pytest -n auto --dist worksteal
+PYTEST = GOMP_SPINCOUNT=1000 $(1)/python -m pytest -n auto --dist worksteal
 
 test: setup
 	$(call PYTEST,$(BIN))

@@ -5,6 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# turns of a loop: OpenMP's own choice where threads outnumber processors; docs/log.md has the measurements
+_SPINS = "1000"
+
 
 def processors() -> int:
     """Return the number of processors that this process may use, at least 1.
@@ -18,11 +21,11 @@ def processors() -> int:
 def share_processors() -> None:
     """Set up the threads of torch for a machine that does other work too; call this before torch is imported.
 
-    Threads that wait for the next operation sleep. By default OpenMP lets them spin, so two processes on the same
-    processors take time from each other while neither computes. The number of threads follows a control group's
-    quota, which OpenMP does not know. Environment variables that the user has set keep their values.
+    Threads that wait for the next operation soon sleep. By default OpenMP lets them spin, so two processes on the
+    same processors take time from each other while neither computes. The number of threads follows a control
+    group's quota, which OpenMP does not know. Environment variables that the user has set keep their values.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     if (allowed := processors()) < _in_affinity_mask():
         os.environ.setdefault("OMP_NUM_THREADS", str(allowed))
 
