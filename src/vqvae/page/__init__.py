@@ -1,0 +1,1 @@
+"""The page of a run: its models run in the browser."""
