@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from vqvae.cli.options import add_data, add_run, add_split
 from vqvae.cli.parser import CommandParser, choice, integer, path
+from vqvae.cli.printing import not_there
+from vqvae.errors import UserError
 from vqvae.progress import bar
 
 
@@ -26,6 +28,21 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     add_split(export, "validation")
     text = "number of images for the certificate, at most (default: 1000)"
     export.add_argument("--num", metavar="N", type=integer, default=1000, help=text)
+
+    text = "write a page on which the models of a run encode, draw and inpaint in the browser"
+    more = (
+        "The page is one HTML file; it opens without a server and without a network. A prior's run gives every "
+        "part of it, a tokenizer's run the parts about images and codes. docs/page.md describes it."
+    )
+    page = command("page", _page, text, keys="data", more=more)
+    add_run(page, "run", "a run directory or a model file")
+    text = (
+        "the HTML file to write; a file that exists is never overwritten (default: page.html in the run, which is "
+        "written anew)"
+    )
+    page.add_argument("--out", metavar="HTML", type=path, help=text)
+    add_data(page, "images to begin with, and for the use of codes (default: the data set of the run)")
+    add_split(page, "validation")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -49,3 +66,21 @@ def _export(arguments: argparse.Namespace) -> None:
         f"{facts['images']:,} images, {len(facts['differing_codes'])} differ, all near-ties; "
         f"see {arguments.out}/{CERTIFICATE}"
     )
+
+
+def _page(arguments: argparse.Namespace) -> None:
+    import sys
+    from pathlib import Path
+
+    from vqvae.commands.page import page_of_run
+    from vqvae.commands.resolve import open_run
+    from vqvae.run_directory import RunDirectory
+
+    run = open_run(arguments.run, device="cpu", reading=arguments.overrides)
+    own = RunDirectory(Path(arguments.run))
+    if arguments.out is None and not own.exists:
+        raise UserError("--out HTML is needed for a model file")
+    out = own.page if arguments.out is None else not_there(arguments.out, "--out")
+    for line in page_of_run(run, out, data=arguments.data, split=arguments.split):
+        print(line, file=sys.stderr)
+    print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
