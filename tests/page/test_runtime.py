@@ -12,6 +12,7 @@ from onnx import helper
 from tests.export.test_export import tokenizer
 
 from vqvae.errors import UserError
+from vqvae.export import Onnx
 from vqvae.page import models
 from vqvae.page.graph_json import Blob, graph_json, operators
 from vqvae.page.models import page_models
@@ -30,22 +31,22 @@ OPEN = """((data, text) => {
 })"""
 
 
-def run_in(page, content, given, blob=None):
+RUN = """((graph, given) => {
+  const arrays = { f: Float32Array, i: Float64Array, b: Uint8Array };
+  const own = Object.entries(given).map(([name, [type, shape, values]]) =>
+    [name, vqvaePage.tensor(type, shape, arrays[type].from(values))]);
+  const out = graph.run(Object.fromEntries(own));
+  return graph.outputs.map((name) => [out[name].shape, Array.from(out[name].data, Number)]);
+})"""
+
+
+def run_in(page, content, given):
     """Run an ONNX model in the page; given: arrays by name. Returns the results in order."""
     blob = Blob()
     data = graph_json("test", content, blob)
-    letters = {"f": "f", "i": "i", "b": "b"}
-    arguments = {
-        name: [letters[value.dtype.kind], list(value.shape), value.flatten().tolist()]
-        for name, value in given.items()
-    }
+    arguments = {name: [own.dtype.kind, list(own.shape), own.flatten().tolist()] for name, own in given.items()}
     text = base64.b64encode(blob.content).decode()
-    found = page.run(f"""((graph, given) => {{
-      const own = Object.fromEntries(Object.entries(given).map(([name, [type, shape, values]]) =>
-        [name, vqvaePage.tensor(type, shape, type === "f" ? Float32Array.from(values) : type === "i" ? Float64Array.from(values) : Uint8Array.from(values))]));
-      const out = graph.run(own);
-      return graph.outputs.map((name) => [out[name].shape, Array.from(out[name].data, Number)]);
-    }})({OPEN}({json.dumps(data)}, "{text}"), {json.dumps(arguments)})""")  # fmt: skip
+    found = page.run(f"{RUN}({OPEN}({json.dumps(data)}, '{text}'), {json.dumps(arguments)})")
     return [np.array(values).reshape(shape) for shape, values in found]
 
 
@@ -58,6 +59,7 @@ def i(*values):
 
 
 UNARY = "Relu Sigmoid Tanh Exp Neg Abs Erf Floor Ceil Round Sign Sin Cos Tan Atan Softplus HardSwish Mish Identity"
+TWICE, FLOOR = np.array([1, 1, 2, 2], np.float32), {"nearest_mode": "floor"}
 CASES = [
     *((name, [f(3, 4)], {}) for name in UNARY.split()),
     *((name, [f(3, 4, low=0.1)], {}) for name in ("Log", "Sqrt", "Reciprocal")),
@@ -128,27 +130,22 @@ CASES = [
     ("DepthToSpace", [f(2, 8, 3, 4)], {"blocksize": 2}),
     ("SpaceToDepth", [f(2, 2, 4, 6)], {"blocksize": 2}),
     ("ConstantOfShape", [i(2, 3)], {"value": helper.make_tensor("v", 1, [1], [2.5])}),
-    ("Resize", [f(1, 2, 4, 5), None, np.array([1, 1, 2, 2], np.float32)], {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
-    ("Resize", [f(1, 2, 4, 5), None, np.array([1, 1, 2, 2], np.float32)], {"mode": "linear"}),
+    ("Resize", [f(1, 2, 4, 5), None, TWICE], {"coordinate_transformation_mode": "asymmetric", **FLOOR}),
+    ("Resize", [f(1, 2, 4, 5), None, TWICE], {"mode": "linear"}),
 ]  # fmt: skip
 NOT_IN_OPSET_21 = {"RMSNormalization", "Swish"}  # opsets 23 and 24
 
 
 def model_of(op, arrays, attributes):
     names = ["" if array is None else f"x{k}" for k, array in enumerate(arrays)]
-    inputs = [
-        helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype), np.shape(array)
-        )
-        for name, array in zip(names, arrays, strict=True)
-        if array is not None
-    ]
+    given = {name: np.asarray(array) for name, array in zip(names, arrays, strict=True) if array is not None}
+    kinds = helper.np_dtype_to_tensor_dtype
+    inputs = [helper.make_tensor_value_info(name, kinds(own.dtype), own.shape) for name, own in given.items()]
     outputs = ["y", "z"] if op in ("Split", "TopK") else ["y"]
     node = helper.make_node(op, names, outputs, **attributes)
     results = [helper.make_empty_tensor_value_info(name) for name in outputs]
     graph = helper.make_graph([node], "one", inputs, results)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    given = {name: np.asarray(array) for name, array in zip(names, arrays, strict=True) if array is not None}
     return onnx.shape_inference.infer_shapes(made).SerializeToString(), given
 
 
@@ -157,10 +154,9 @@ def test_every_operator_agrees_with_onnx_runtime(page):
         content, given = model_of(op, arrays, attributes)
         expected = onnxruntime.InferenceSession(content).run(None, given)
         for found, wanted in zip(run_in(page, content, given), expected, strict=True):
-            assert found.shape == wanted.shape, (op, attributes, found.shape, wanted.shape)
-            np.testing.assert_allclose(
-                found, wanted.astype(float), rtol=2e-5, atol=2e-6, err_msg=f"{op} {attributes}"
-            )
+            about = f"{op} {attributes}"
+            assert found.shape == wanted.shape, about
+            np.testing.assert_allclose(found, wanted.astype(float), rtol=2e-5, atol=2e-6, err_msg=about)
     assert operators() - {op for op, _, _ in CASES} == NOT_IN_OPSET_21
 
 
@@ -170,11 +166,7 @@ def test_a_quantizer_runs_in_the_page_as_in_python(page, kind):
     torch.manual_seed(1)
     z_e = model.encoder(torch.rand(5, 3, 16, 16) * 2 - 1).detach()
     graphs = models._tokenizer_graphs(model, (16, 16))
-    by_name = {
-        graph.name: models.FORMATS["onnx"].write(graph).content
-        for graph in graphs
-        if graph.name in ("quantize", "embed")
-    }
+    by_name = {own.name: Onnx().write(own).content for own in graphs if own.name in ("quantize", "embed")}
     [codes] = run_in(page, by_name["quantize"], {"z_e": z_e.numpy()})
     own = model.quantizer(z_e).codes
     ambiguous = model.quantizer.is_ambiguous(z_e, torch.full((5,), 1e-6))

@@ -21,7 +21,7 @@ const started = performance.now();
 const { tokenizer, prior } = openModels(data, weights.buffer);
 const [H, W] = tokenizer.size, [h, w] = tokenizer.grid, C = tokenizer.channels, n = tokenizer.perPosition, f = tokenizer.factor;
 const POSITIONS = h * w, LENGTH = POSITIONS * n, K = tokenizer.numCodes;
-const state = { pixels: null, z_e: null, codes: null, before: [], own: null, output: null, at: 0, place: 0, samples: [], examples: [], busy: 0 };
+const state = { pixels: null, z_e: null, codes: null, before: [], own: null, output: null, at: Math.floor(h / 2) * w + Math.floor(w / 2), place: 0, samples: [], examples: [], busy: 0 };
 
 const say = (text, bad = false) => {
   $("message").textContent = text;
@@ -155,14 +155,14 @@ const swap = (code) => {
   codes[state.at * n + state.place] = code;
   setCodes(codes);
 };
-const patchOf = (pixels, row, column, around = 1) => { // the pixels of a position and of its neighbours
+const patchOf = (pixels, row, column, around = 1) => { // the pixels of a position, framed, and of its neighbours
   const side = f * (1 + 2 * around), canvas = make("canvas", { class: "exact", width: side, height: side });
-  const picture = canvasOf(pixels), left = (column - around) * f, top = (row - around) * f;
+  const picture = canvasOf(pixels), frame = make("span", { class: "patch", style: `--around: ${around / (1 + 2 * around)}` }, canvas), left = (column - around) * f, top = (row - around) * f;
   const pen = canvas.getContext("2d");
   pen.fillStyle = "#8888";
   pen.fillRect(0, 0, side, side);
   pen.drawImage(picture, left, top, side, side, 0, 0, side, side);
-  return canvas;
+  return frame;
 };
 const distancesFrom = (vector, vectors) => {
   const d = vector.length, found = new Float64Array(vectors.length / d);

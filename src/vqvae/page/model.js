@@ -204,7 +204,7 @@ const lanczosWeights = (size, start, end) => { // of each of `size` outputs over
   const scale = (end - start) / size, wide = Math.max(1, scale), reach = 3 * wide;
   return Array.from({ length: size }, (_, i) => ({ centre: start + (i + 0.5) * scale, wide, reach }));
 };
-const resampled = (data, channels, width, height, axisWidth, box, out) => { // along x of rows
+const resampled = (data, channels, width, height, box, out) => { // along x of rows
   const found = new Uint8ClampedArray(out * height * channels);
   lanczosWeights(out, box[0], box[1]).forEach(({ centre, wide, reach }, i) => {
     const low = Math.max(0, Math.trunc(centre - reach + 0.5)), high = Math.min(width, Math.trunc(centre + reach + 0.5));
@@ -241,8 +241,8 @@ const fitted = ({ data, width, height }, { channels, size: [H, W], factor }) => 
     own = cut;
   } else {
     const scale = Math.max(H / height, W / width), left = Math.max(0, (width - W / scale) / 2), top = Math.max(0, (height - H / scale) / 2);
-    const across = resampled(own, channels, width, height, W, [left, width - left], W);
-    own = turned(resampled(turned(across, channels, W, height), channels, height, W, H, [top, height - top], H), channels, H, W);
+    const across = resampled(own, channels, width, height, [left, width - left], W);
+    own = turned(resampled(turned(across, channels, W, height), channels, height, W, [top, height - top], H), channels, H, W);
     how = `${left || top ? "cropped and " : ""}scaled from ${width}×${height} to ${W}×${H}`;
   }
   const planes = new Uint8ClampedArray(own.length);
