@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vqvae.data import load
+from vqvae.commands.resolve import load_for
 from vqvae.data.resize import Crop
 from vqvae.sampling import Controls, inpaint, labels_in_turn, sample
 from vqvae.tensors import images_from_pixels, pixels_from_images
@@ -23,8 +23,8 @@ PASTE = """((numbers) => {
 
 
 @pytest.fixture(scope="module")
-def images():
-    return load("shapes:1300", "validation").pixels[:64]
+def images(opened_run):
+    return load_for(opened_run, "shapes:1300", "validation")[0].pixels[:64]
 
 
 def save(pixels, path):
