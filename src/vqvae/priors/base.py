@@ -44,6 +44,10 @@ class PriorModelConfig(Config):
         given = {"num_codes": spec.num_codes, "codes_per_position": n, "grid": spec.grid}
         return {**given, "num_classes": num_classes, **self.settings()}
 
+    def blindness(self, grid: tuple[int, int]) -> str:
+        """Return a line that says which earlier codes the prior cannot see on a grid (h, w); empty if it sees all."""
+        return ""
+
     def advice(self, key: str) -> Advice:
         """Return what helps against overfitting.
 
