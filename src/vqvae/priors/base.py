@@ -45,7 +45,7 @@ class PriorModelConfig(Config):
         return {**given, "num_classes": num_classes, **self.settings()}
 
     def blindness(self, grid: tuple[int, int]) -> str:
-        """Return a line that says which earlier codes the prior cannot see on a grid (h, w); empty if it sees all."""
+        """Return a line about earlier codes of a grid (h, w) that the prior cannot see; empty if it sees all."""
         return ""
 
     def advice(self, key: str) -> Advice:
