@@ -50,7 +50,7 @@ def encode_exact(encoder: nn.Module, quantizer: Quantizer, images: Tensor) -> Ex
     device = images.device
     with torch.autocast(device.type, enabled=False), _full_precision(device):
         z_e = encoder(images)
-        codes = quantizer(z_e).codes
+        codes = quantizer.codes(z_e)
         if z_e.dtype != torch.float32 or not len(images):
             return ExactCodes(codes, 0)
         precise = _float64_of(encoder, quantizer, device)
@@ -91,7 +91,7 @@ class _Float64:
         return self.encoder(images.to(self.device, torch.float64))
 
     def codes(self, images: Tensor) -> Tensor:
-        return self.quantizer(self.z_e(images)).codes
+        return self.quantizer.codes(self.z_e(images))
 
     def relative_error(self, images: Tensor, z_e: Tensor) -> Tensor:
         """Return the largest error of a position's vector relative to the size of z_e: float32, scalar."""

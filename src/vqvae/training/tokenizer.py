@@ -176,7 +176,7 @@ class TokenizerStage:
         pixels = self.validation.pixels[:MEASURED_ROWS]
         for part in pixels.split(_BATCH):
             z_e = self.tokenizer.encoder(self._images(part))
-            measurement.add(Batch(models, part, self.tokenizer.quantizer(z_e).codes, z_e=z_e))
+            measurement.add(Batch(models, part, self.tokenizer.quantizer.codes(z_e), z_e=z_e))
         return {
             **{name: value for name, value in measurement.values().items() if value is not None},
             **gradient_norms(self.tokenizer, self._images(pixels[:_BATCH]), beta=self.config.beta),
