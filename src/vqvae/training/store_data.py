@@ -141,7 +141,8 @@ def load_store_data(config: PriorConfig, tokenizer: str | None, folder: Path) ->
         )
     if rank() == 0:
         say("\n".join(map(str, found)))
-    return StoreData(*found, CodeOrigin(store.header.tokenizer, store.header.num_codes, None))
+    train, validation = found
+    return StoreData(train, validation, CodeOrigin(store.header.tokenizer, store.header.num_codes, None))
 
 
 def _check(store: Store, config: PriorConfig, tokenizer: str | None) -> None:
