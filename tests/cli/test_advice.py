@@ -97,7 +97,9 @@ def test_an_option_that_a_message_advises_is_one_that_the_command_takes(module: 
 def test_a_commands_own_help_names_only_options_of_the_command(name: str) -> None:
     command = parsers()[1][name]
     texts = [str(action.help) for action in command._actions if action.help != argparse.SUPPRESS]
-    named = {option for text in [*texts, command.description or ""] for option in re.findall(r"--\w[\w.-]*\w", text)}
+    named = {
+        option for text in [*texts, command.description or ""] for option in re.findall(r"--\w[\w.-]*\w", text)
+    }
     assert [option for option in named if not _takes(command, option)] == []
 
 
