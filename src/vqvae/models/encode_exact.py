@@ -64,7 +64,7 @@ def encode_exact(encoder: nn.Module, quantizer: Quantizer, images: Tensor) -> Ex
 class _Float64:
     """Copies of an encoder and a quantizer in float64."""
 
-    def __init__(self, encoder: nn.Module, quantizer: nn.Module, device: torch.device) -> None:
+    def __init__(self, encoder: nn.Module, quantizer: Quantizer, device: torch.device) -> None:
         self.modules = [ref(module) for module in _modules(encoder, quantizer)]
         self.shapes = [tensor.shape for tensor in _tensors(encoder, quantizer)]
         self.device = device
@@ -108,7 +108,7 @@ def _float64_of(encoder: nn.Module, quantizer: Quantizer, device: torch.device) 
     module = cast(nn.Module, quantizer)
     found = _COPIES.get(encoder)
     if found is None or not found.is_of(encoder, module, on):
-        found = _COPIES[encoder] = _Float64(encoder, module, on)
+        found = _COPIES[encoder] = _Float64(encoder, quantizer, on)
     else:
         found.take_weights(encoder, module)
     return found

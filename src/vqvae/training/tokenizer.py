@@ -172,7 +172,9 @@ class TokenizerStage:
     def evaluate(self) -> dict[str, float]:
         """Measure the first validation images; gradients are measured on the first batch."""
         models = Models(self.tokenizer)
-        measurement = Measurement(models, measured_in("validation"))
+        whole = self.tokenizer.likelihood.loss_is_nats  # else its buffers are estimated when the model is saved
+        rows = [row for row in measured_in("validation") if whole or not row.reads_likelihood]
+        measurement = Measurement(models, rows)
         pixels = self.validation.pixels[:MEASURED_ROWS]
         for part in pixels.split(_BATCH):
             z_e = self.tokenizer.encoder(self._images(part))
