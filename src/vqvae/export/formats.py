@@ -109,8 +109,8 @@ class Onnx:
         self.check()
         with _quiet():
             program, kept = _traced(graph)
-            names = {"input_names": list(kept.inputs), "output_names": list(kept.outputs)}
-            made = torch.onnx.export(program, **names, dynamo=True, verbose=False)
+            given, results = list(kept.inputs), list(kept.outputs)
+            made = torch.onnx.export(program, input_names=given, output_names=results, dynamo=True, verbose=False)
         assert made is not None
         return Written(made.model_proto.SerializeToString(), kept)
 

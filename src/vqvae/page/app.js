@@ -418,7 +418,7 @@ const explain = (at) => {
   $("path-out").replaceChildren(patchOf(state.output, row, column));
   const error = own.reduce((sum, v, c) => sum + (v - z_q[c]) ** 2, 0);
   $("path-where").textContent = `The position at ${positionWords(at)}`;
-  $("path-numbers").textContent = `Here |z_e|² is ${readable(own.reduce((sum, v) => sum + v * v, 0))}, and |z_e − e_k|² is ${readable(error)}: ${readable(error / d)} per dimension of ${d}. ${code === order[0] ? "" : data.nearest ? "The code was changed, or several codes share the position: it is not the nearest." : "This quantizer chooses by a rule of its own; distances are shown for comparison."}`;
+  $("path-numbers").textContent = `Here ‖zₑ‖² is ${readable(own.reduce((sum, v) => sum + v * v, 0))}, and ‖zₑ − eₖ‖² is ${readable(error)}: ${readable(error / d)} per dimension of ${d}. ${code === order[0] ? "" : data.nearest ? "The code was changed, or several codes share the position: it is not the nearest." : "This quantizer chooses by a rule of its own; distances are shown for comparison."}`;
 };
 
 // ---------------------------------------------------------------- start
