@@ -62,7 +62,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Put the maths back."""
+    """Put the maths back; two colons before an example in a docstring are one."""
+    html = html.replace("<p>::</p>", "").replace("::</p>", ":</p>")
     return re.sub(r"(?:<p>)?MATHS(\d+)X(?:</p>)?", lambda found: _put_back(found), html)
 
 
@@ -73,7 +74,8 @@ def _put_back(found: re.Match[str]) -> str:
 
 
 def _kept(tex: str, display: str) -> str:
-    _maths.append(convert(" ".join(tex.split()), display=display))
+    tex = " ".join(tex.split()).replace(r"\arg", r"\mathrm{arg}\,")  # the converter does not know arg
+    _maths.append(convert(tex, display=display))
     return f"MATHS{len(_maths) - 1}X"
 
 

@@ -218,7 +218,7 @@ sys.modules["fcntl"] = None
 for name in ("SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
     delattr(signal, name)
 signal.CTRL_C_EVENT = 0
-for name in ("register_at_fork", "pread", "pwrite", "O_DIRECTORY", "sched_getaffinity", "geteuid", "getuid"):
+for name in ("pread", "pwrite", "O_DIRECTORY", "sched_getaffinity"):
     delattr(os, name)
 def kill(pid, number):
     raise AssertionError("on Windows, this sends Ctrl-C")
