@@ -2,7 +2,7 @@
 
 - The page of the commands is made from the command line's own help, and the pages of the Python interface from the
   names that each package exports. A page in the repository says where they are.
-- Notebooks become pages.
+- Notebooks become pages. A page that ``mkdocs.yml`` does not name is the last of the how-to pages.
 - README.md is the home page; the other pages of the repository's root are pages too.
 - A link that leads out of ``docs/`` leads to the page of the file, or to a copy of the file within the site.
 - TeX between dollar signs becomes MathML, which browsers draw without a script.
@@ -35,6 +35,16 @@ _CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _BLOCK_MATHS = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE_MATHS = re.compile(r"(?<![\w$\\])\$(?=[^\s$])([^$]{1,300}?)(?<=\S)\$(?![\w$])")
 _maths: list[str] = []
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the pages that ``mkdocs.yml`` does not name at the end of its how-to pages."""
+    assert config.nav is not None
+    pages = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+    others = [name for name in pages if f"'{name}'" not in str(config.nav)]
+    [how_to] = [part["How to"] for part in config.nav if "How to" in part]
+    how_to += others
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

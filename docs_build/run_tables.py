@@ -15,9 +15,9 @@ PYTHON_PAGES = ("tokens.md",)  # pages whose Python blocks are whole and are run
 _PHOTOS = "--data photos --data.size 32 --data.fit crop"
 # patterns of what follows `vqvae`, and the options that are appended; the last value of an option counts
 APPENDED = (
-    (r"train (?!.*--init)", "--model.width 8 --model.outer_width 8 --model.residual_width 8"),
+    (r"train ", "--model.width 8 --model.outer_width 8 --model.residual_width 8"),
     (r"train cifar10 (?!.*--data )", _PHOTOS),
-    (r"prior (?!.*--init)(?!.*yaml)", "--model.width 8 --model.layers 2 --model.head_width 16"),
+    (r"prior (?!.*yaml)", "--model.width 16 --model.layers 2 --model.head_width 16"),
     (
         r"(train|prior) ",
         "--steps 3 --data.limit 64 --training.batch_size 8 --training.warmup 1 --training.compile false",
