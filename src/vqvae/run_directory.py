@@ -84,6 +84,16 @@ class RunDirectory:
         return self.path / "init" / "model.safetensors"
 
     @property
+    def published(self) -> Path:
+        """In the folder of a published model, the description of the model and of how its images were read."""
+        return self.path / "config.json"
+
+    @property
+    def card(self) -> Path:
+        """In the folder of a published model, the model card."""
+        return self.path / "README.md"
+
+    @property
     def code_counts(self) -> Path:
         """In a prior's run, how often each code occurs at each position of the training codes."""
         return self.path / "code-counts.safetensors"

@@ -7,17 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vqvae.cli.options import (
+    MODELS,
     SPECS,
     add_data,
     add_device,
     add_features,
     add_json,
     add_label,
+    add_model,
     add_picture,
     add_run,
     add_split,
 )
-from vqvae.cli.parser import CommandParser, choice, integer, path, spec
+from vqvae.cli.parser import CommandParser, choice, integer, model, path, spec
 from vqvae.cli.printing import not_there, written
 from vqvae.progress import bar
 
@@ -34,7 +36,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     """Add the commands."""
     text = "measure a tokenizer; for a prior's run, measure the prior and its tokenizer"
     evaluate = command("evaluate", _evaluate, text, keys="data", more=_READING)
-    add_run(evaluate, "run", "a run directory or a model file")
+    add_model(evaluate, "run", "the model")
     add_data(evaluate, "the images to measure on", required=True)
     add_split(evaluate, "test")
     text = (
@@ -68,20 +70,21 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 
     text = "write report.html into a run: curves, pictures, codebook use, results"
     report = command("report", _report, text)
-    add_run(report, "run", "the run directory")
+    add_run(report)
 
     text = "find what is wrong with a run and say which options to change"
     doctor = command("doctor", _doctor, text, more="The exit code is 1 if something is wrong, otherwise 0.")
-    add_run(doctor, "run", "the run directory")
+    add_run(doctor)
     add_json(doctor)
 
-    info = command("info", _info, "describe the model in a run or a model file")
-    add_run(info, "run", "a run directory or a model file")
+    info = command("info", _info, "describe a model, or list the models in this package")
+    text = f"the model (default: list the models in this package): {MODELS}"
+    info.add_argument("run", metavar="RUN", nargs="?", type=model, help=text)
 
 
 def _describe_compare(compare: CommandParser) -> None:
     for name, role in (("A", "the reference"), ("B", "the set that is judged")):
-        text = f"{role}: {SPECS}, of a store, or of a run"
+        text = f"{role}: {SPECS}, of a store, or of a run; or shipped:NAME, a model in this package"
         compare.add_argument(name.lower(), metavar=name, type=spec, help=text)
     add_features(compare, "the network whose features compare the sets (default: judge)", default="judge")
     text = (
@@ -95,8 +98,8 @@ def _describe_compare(compare: CommandParser) -> None:
         "B (default: test)"
     )
     compare.add_argument("--split", metavar="NAME", type=_splits, default=("test", "test"), help=text)
-    text = "the run or model file that decodes a store of codes"
-    compare.add_argument("--tokenizer", metavar="RUN", type=path, help=text)
+    text = f"the tokenizer that decodes a store of codes: {MODELS}"
+    compare.add_argument("--tokenizer", metavar="RUN", type=model, help=text)
     text = "number of samples drawn from a prior (default: as many as the other set has images)"
     compare.add_argument("--num", metavar="N", type=integer, help=text)
     compare.add_argument("--seed", metavar="N", type=integer, default=0, help="seed of the samples (default: 0)")
@@ -118,7 +121,7 @@ def _splits(text: str) -> tuple[str, str]:
 
 
 def _describe_likelihood(likelihood: CommandParser) -> None:
-    add_run(likelihood, "prior", "the prior: its run directory or model file")
+    add_model(likelihood, "prior", "the prior")
     text = f"image files; or a data set, whose first 32 test images are measured: {SPECS}"
     likelihood.add_argument("images", metavar="IMAGES", nargs="+", type=spec, help=text)
     text = "the data set whose test images show which likelihoods are typical (default: the data set of the run)"
@@ -222,6 +225,11 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
+    if arguments.run is None:
+        from vqvae.published import shipped_table
+
+        print(shipped_table())
+        return
     from vqvae.model_io import describe
 
     print(describe(arguments.run))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from vqvae.cli.options import add_data, add_device, add_run, add_split
+from vqvae.cli.options import add_data, add_device, add_model, add_split
 from vqvae.cli.parser import CommandParser, integer, path
 from vqvae.progress import bar
 
@@ -18,7 +18,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     encode = command(
         "encode", _encode, "encode a data set of any size into a store of codes", keys="whole data", more=again
     )
-    add_run(encode, "tokenizer", "the tokenizer: its run directory or model file")
+    add_model(encode, "tokenizer", "the tokenizer")
     add_data(encode, "the images", required=True)
     add_split(encode, "auto", "all", "auto")
     encode.add_argument("--out", metavar="DIR", type=path, required=True, help="the store to make or to continue")
@@ -28,7 +28,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 
     decode = command("decode", _decode, "decode a store of codes into PNG files", more=again)
     decode.add_argument("store", metavar="STORE", type=path, help="the store of codes")
-    add_run(decode, "tokenizer", "the tokenizer that made the codes: its run directory or model file")
+    add_model(decode, "tokenizer", "the tokenizer that made the codes")
     text = "the folder of images to make or to continue"
     decode.add_argument("--out", metavar="DIR", type=path, required=True, help=text)
     add_device(decode)

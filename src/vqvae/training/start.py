@@ -11,7 +11,7 @@ from vqvae.data import Objects, quiet_pil
 from vqvae.distributed import barrier, broadcast, process_group, rank, world_size
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
-from vqvae.model_io import ModelFile, Opened, open_tokenizer, read_model
+from vqvae.model_io import ModelFile, Opened, open_tokenizer, read_model, read_tokenizer
 from vqvae.models import VQVAE
 from vqvae.paths import whole_spec
 from vqvae.screen import say
@@ -62,10 +62,10 @@ def train(
         engine = Engine.of(config.training)
         opened = None
         if isinstance(config, PriorConfig):
-            tokenizer = tokenizer or read_model(config.tokenizer)
+            tokenizer = tokenizer or read_tokenizer(config.tokenizer)
             config = dataclasses.replace(config, tokenizer=str(tokenizer.path.resolve()))
             opened = open_tokenizer(tokenizer, device=engine.device)
-        init = read_model(config.init) if config.init else None
+        init = (read_model if opened else read_tokenizer)(config.init) if config.init else None
         if init is not None:
             config = dataclasses.replace(config, init=str(init.path.resolve()))
         config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
