@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vqvae.cli.options import add_data, add_device, add_model, add_split
-from vqvae.cli.parser import CommandParser, integer, path
+from vqvae.cli.parser import CommandParser, choice, integer, path
 from vqvae.progress import bar
 
 _SHOWN = 10  # most images that could not be decoded and are named on the screen; the store names all of them
@@ -24,10 +24,20 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     encode.add_argument("--out", metavar="DIR", type=path, required=True, help="the store to make or to continue")
     text = "number of images per shard; a process that is killed loses at most one shard (default: 8192)"
     encode.add_argument("--shard-rows", metavar="N", type=integer, default=8192, help=text)
+    text = (
+        "format of the shards: safetensors, or parquet, which datasets, pandas and other programs read (default: "
+        "safetensors)"
+    )
+    formats = choice("safetensors", "parquet")
+    encode.add_argument("--format", metavar="NAME", type=formats, default="safetensors", help=text)
     add_device(encode)
 
-    decode = command("decode", _decode, "decode a store of codes into PNG files", more=again)
-    decode.add_argument("store", metavar="STORE", type=path, help="the store of codes")
+    decode = command("decode", _decode, "decode codes into PNG files", more=again)
+    text = (
+        "the codes: a store, one shard, or codes of another program, whole numbers [N, h, w] or [N, h, w, n] in a "
+        ".npy or .npz file or in the column codes of a parquet file"
+    )
+    decode.add_argument("store", metavar="STORE", type=path, help=text)
     add_model(decode, "tokenizer", "the tokenizer that made the codes")
     text = "the folder of images to make or to continue"
     decode.add_argument("--out", metavar="DIR", type=path, required=True, help=text)
@@ -46,6 +56,7 @@ def _encode(arguments: argparse.Namespace) -> None:
             arguments.out,
             split=arguments.split,
             shard_rows=arguments.shard_rows,
+            format=arguments.format,
             progress=progress,
         )
     for name, reason in done.bad[:_SHOWN]:

@@ -25,6 +25,7 @@ from vqvae.training.run_data import RunData, load_run_data, record_run_data
 from vqvae.training.stage import MODEL, Stage
 from vqvae.training.store_data import StoreData, is_store, load_store_data
 from vqvae.training.tokenizer import TokenizerStage
+from vqvae.training.trackers import check_trackers
 
 
 def train(
@@ -53,6 +54,7 @@ def train(
     """
     config = checked(config, "config")
     check_start(config)
+    check_trackers(config.training.tracker)
     if config.training.batch_size % config.training.accumulate:
         raise UserError(
             f"training.batch_size {config.training.batch_size} is not a multiple of "
@@ -100,6 +102,7 @@ def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects
     """
     with process_group(), Run.opened(path) as (run, before), run.report_failures():
         config, made = changed(before, changes or {}, str(run.path))
+        check_trackers(config.training.tracker)
         engine = Engine.of(config.training)
         if made:
             config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
