@@ -13,6 +13,7 @@ from PIL import Image
 import vqvae
 from vqvae import model_place
 from vqvae.cli import main
+from vqvae.commands.image_sets import SideOptions, open_sides
 from vqvae.commands.publish import publish
 from vqvae.data import load
 from vqvae.model_io import read_model, read_tokenizer
@@ -73,7 +74,6 @@ def test_every_command_takes_the_name(elsewhere: Path, photo: str, capsys: pytes
         "evaluate shapes --data shapes:40",
         "encode shapes --data shapes:20 --split train --out codes",
         "decode codes shapes --out images",
-        "compare codes shapes:80 --tokenizer shapes --pair none",
         "compare shapes:80 shipped:shapes --num 16",
         "info shapes",
     )
@@ -115,7 +115,7 @@ def test_a_path_wins_over_a_name_and_one_line_says_so(
 def test_a_data_set_wins_over_a_model_of_its_name_in_a_comparison(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["compare", "shapes", "shapes:40", "--pair", "none"])
+    open_sides("shapes:40", "shapes", SideOptions())
     assert "shapes: the data set is taken; shipped:shapes is the model in this package" in capsys.readouterr().err
 
 

@@ -58,6 +58,7 @@ def read(file: Path) -> tuple[dict[str, Any], Shard]:
     try:
         table = pq.read_table(io.BytesIO(file.read_bytes()))
         said: Any = json.loads((table.schema.metadata or {}).get(b"vqvae", b"{}"))
+        names: list[Any] = table["name"].to_pylist() if "name" in table.column_names else []
     except FileNotFoundError:
         raise UserError(f"{file}: no such file") from None
     except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
@@ -68,7 +69,6 @@ def read(file: Path) -> tuple[dict[str, Any], Shard]:
     codes = codes_of_column(table, file)
     rows = _numbers(table, "row", file)
     labels = _numbers(table, "label", file) if "label" in table.column_names else None
-    names = table["name"].to_pylist() if "name" in table.column_names else []
     if rows is None or not all(isinstance(name, str) for name in names):
         raise UserError(f"{file}: damaged: its columns do not fit its header")
     if found.pop("crc32", None) != _crc(found, rows, codes, labels, names):

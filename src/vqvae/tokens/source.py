@@ -1,10 +1,16 @@
 """Codes to decode: of a store, of one shard, or of another program."""
 
+# pyarrow ships no types, so everything that comes from it is unknown to the checker.
+# pyright: reportMissingTypeStubs=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import hashlib
 import io
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -116,19 +122,32 @@ def _is_shard(path: Path) -> bool:
 
 def _array(path: Path) -> Tensor:
     try:
-        if path.suffix == ".parquet":
-            return codes_of_column(pq.read_table(path, columns=["codes"]), path)
-        found: Any = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            names = list(found.files)
-            name = "codes" if "codes" in names else names[0] if len(names) == 1 else None
-            if name is None:
-                raise UserError(f"{path}: arrays {', '.join(names)[:200]}: name the array of codes 'codes'")
-            found = found[name]
+        found = _column(path) if path.suffix == ".parquet" else _numpy_array(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())[:120]}") from None
-    if found.dtype.kind not in "iu":
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise UserError(f"{path}: {str(found.dtype).removeprefix('torch.')}: codes are whole numbers")
+    return found
+
+
+def _column(path: Path) -> Tensor:
+    file = pq.ParquetFile(path)
+    names = file.schema_arrow.names
+    if "codes" not in names:
+        raise UserError(f"{path}: no column 'codes'; it has {', '.join(names)[:200]}")
+    return codes_of_column(file.read(columns=["codes"]), path)
+
+
+def _numpy_array(path: Path) -> Tensor:
+    found: Any = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    if not isinstance(found, np.ndarray):
+        names = list(found.files)
+        name = "codes" if "codes" in names else names[0] if len(names) == 1 else None
+        if name is None:
+            raise UserError(f"{path}: arrays {', '.join(names)[:200]}: name the array of codes 'codes'")
+        found = found[name]
+    if found.dtype.kind not in "iufcb":
         raise UserError(f"{path}: {found.dtype}: codes are whole numbers")
-    return torch.from_numpy(found.astype(np.int64))
+    return torch.from_numpy(found.astype(np.int64) if found.dtype.kind in "iu" else found)
