@@ -65,6 +65,15 @@ def test_results_equal_a_direct_computation(prior_run: Run) -> None:
     saved = (math.log2(16) - float(nats) / math.log(2)) * 64 / (3 * 32 * 32)
     assert results["bits_per_dim_prior"] == pytest.approx(results.values["bits_per_dim_uniform"] - saved)
     assert results["kl_bits_per_dim_uniform"] == pytest.approx(64 * 4 / 3072)
+    with torch.no_grad():
+        own, others = (
+            models.tokenizer.likelihood.nats(models.tokenizer.decode_parameters(codes[a]), images.pixels[b])
+            for a, b in ((slice(1, 30), slice(1, 30)), (slice(0, 29), slice(1, 30)))
+        )
+    gain = float((others - own).mean()) / math.log(2) / 3072
+    assert results["code_gain"] == pytest.approx(gain, rel=1e-6)
+    total = results.values["bits_per_dim_prior"]
+    assert results["code_share_prior"] == pytest.approx(float(nats) / math.log(2) * 64 / 3072 / total)
     unlabelled = measure(models, images, use_labels=False)
     assert unlabelled["bits_per_code_prior"] != results["bits_per_code_prior"]
     assert results.protocol["labels"] and not unlabelled.protocol["labels"]

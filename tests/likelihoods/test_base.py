@@ -11,8 +11,8 @@ from vqvae.models import VQVAE
 from vqvae.quantizers import VectorQuantizer
 from vqvae.tensors import images_from_pixels
 
-KINDS = sorted(kind for kind, config in LikelihoodConfig.kinds().items() if config.__module__.startswith("vqvae."))
-KINDS += ["test-categorical", "test-logistic"]
+SHIPPED = sorted(kind for kind, each in LikelihoodConfig.kinds().items() if each.__module__.startswith("vqvae."))
+KINDS = [*SHIPPED, "test-categorical", "test-logistic"]
 SMALL = {"width": 8, "outer_width": 6, "residual_width": 5, "residual_blocks": 1}
 
 
@@ -84,6 +84,39 @@ def test_a_draw_inverts_the_distribution_function(kind, scale):
     values = drawn.flatten().long()
     before = torch.where(values > 0, reached[(values - 1).clamp(min=0)], 0.0)
     assert (before <= u + 1e-9).all() and (u <= reached[values] + 1e-9).all()
+
+
+@pytest.mark.parametrize("kind", SHIPPED)
+@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
+def test_the_distribution_function_of_a_channel_sums_the_probabilities(kind, scale):
+    # of one channel, and of the second of two given the first: their joint probability over the first one's
+    likelihood, one = build(kind, 2), build(kind, 1)
+    levels = torch.arange(257)
+    with torch.no_grad():
+        parameters = random_parameters(one, 1, 1, 1, scale=scale).double()
+        masses = one.nats(parameters.expand(256, -1, -1, -1), every_image(1, 1, 1)).neg().exp()
+        below = one.cumulative(parameters.expand(257, -1, -1, -1), torch.empty(257, 0, 1, 1, dtype=torch.uint8))
+        torch.testing.assert_close(below(levels[:, None, None]).flatten()[1:], masses.cumsum(0))
+        parameters = random_parameters(likelihood, 1, 1, 1, scale=scale, seed=1).double()
+        joint = likelihood.nats(parameters.expand(2**16, -1, -1, -1), every_image(2, 1, 1)).neg().exp()
+        joint = joint.view(256, 256)
+        first = int(joint.sum(1).argmax())
+        given = torch.full((257, 1, 1, 1), first, dtype=torch.uint8)
+        found = likelihood.cumulative(parameters.expand(257, -1, -1, -1), given)(levels[:, None, None]).flatten()
+    assert found[0] == 0 and found[256] == 1 and (found.diff() >= -1e-15).all()
+    torch.testing.assert_close(found[1:], joint[first].cumsum(0) / joint[first].sum(), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", SHIPPED)
+@pytest.mark.parametrize("value", [0, 1, 254, 255])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
+def test_gradients_are_finite_at_the_ends_and_far_from_the_pixels(kind, value, scale):
+    likelihood = build(kind, 3)
+    parameters = random_parameters(likelihood, 4, 2, 2, scale=scale).requires_grad_()
+    pixels = torch.full((4, 3, 2, 2), value, dtype=torch.uint8)
+    likelihood.loss(parameters, images_from_pixels(pixels), pixel_variance=0.3).backward()
+    gradients = [parameters.grad, *(each.grad for each in likelihood.parameters())]
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -39,3 +39,24 @@ def test_the_gaussians_variance_is_estimated_when_the_model_is_saved(tokenizer_r
     reconstruction = tokenizer.decode(tokenizer.encode(pixels))
     expected = (reconstruction - images_from_pixels(pixels)).square().mean()
     assert abs(tokenizer.likelihood.noise_variance / expected - 1) < 0.2
+
+
+@pytest.mark.parametrize("kind", ["logistic", "logistic-mixture", "categorical"])
+def test_training_on_shapes_lowers_the_bits_and_records_them(kind, train_tokenizer, tmp_path):
+    few = {"training__batch_size": "4", "data__limit": "48"} if kind == "categorical" else {}
+    run = train_tokenizer(
+        tmp_path / "run", model__likelihood__kind=kind, training__steps="24", training__learning_rate="1e-2", **few
+    )
+    records = [record for record in read_records(run.metrics) if record["split"] == "validation"]
+    costs = [record["bits_per_dim_uniform"] for record in records]
+    assert len(costs) == 4 and costs[-1] < costs[0] < 12
+    last = records[-1]
+    assert last["bits_per_dim_uniform"] == pytest.approx(
+        last["bits_per_dim_pixels"] + last["kl_bits_per_dim_uniform"], rel=1e-5
+    )
+    share = last["kl_bits_per_dim_uniform"] / last["bits_per_dim_uniform"]
+    assert last["code_share_uniform"] == pytest.approx(share, rel=1e-5)
+
+
+def test_a_gaussians_training_records_no_bits_since_its_variance_is_estimated_when_saved(tokenizer_run):
+    assert not any("bits_per_dim_uniform" in record for record in read_records(tokenizer_run.metrics))

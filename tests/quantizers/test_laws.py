@@ -104,6 +104,15 @@ def test_codes_have_their_shape_type_and_range(started, training, latents):
     assert len(codes.unique()) > 1
 
 
+def test_codes_alone_are_those_of_forward(started, latents):
+    quantizer = started.eval()
+    z_e = latents(quantizer, 3)
+    with torch.no_grad():
+        assert torch.equal(quantizer.codes(z_e), quantizer(z_e).codes)
+    with pytest.raises(ValueError, match="expected floating point"):
+        quantizer.codes(z_e[:, :, None].repeat(1, 1, 2, 1, 1)[:, :0])
+
+
 def test_encoding_one_position_needs_no_other(started, latents):
     started.eval()
     z_e = latents(started, 1)

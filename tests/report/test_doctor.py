@@ -12,6 +12,7 @@ from vqvae.cli import main
 from vqvae.config import load_config, to_mapping, to_yaml
 from vqvae.errors import UserError
 from vqvae.files import read_records
+from vqvae.likelihoods import LikelihoodConfig
 from vqvae.report.doctor import Case, Finding, diagnose, examine
 from vqvae.training import Run
 
@@ -186,6 +187,8 @@ def told(records: list[dict[str, Any]], **overrides: str) -> list[Finding]:
         ("dead_codes", {}, GOOD | {"usage_1": [1.0], "usage_2": [0.1]}, {}),
         ("collapse", {}, GOOD | {"usage": [0.03], "perplexity": [9.0]}, {}),
         ("unfinished", {"loss": FLAT}, GOOD, {"training__steps": "9000"}),
+        (None, {"loss": FLAT}, GOOD | {"code_gain": [2.5], "kl_bits_per_dim_uniform": [0.19]}, {}),
+        ("ignored_codes", {"loss": FLAT}, GOOD | {"code_gain": [0.1], "kl_bits_per_dim_uniform": [0.19]}, {}),
     ],
 )  # fmt: skip
 def test_a_fault_is_known_by_its_records(
@@ -212,6 +215,19 @@ def test_the_advice_for_unused_codes_is_an_option_of_every_quantizer(kind: str, 
         changed: Any = load_config(str(tmp_path / "config.yaml"), "tokenizer", advised)
         assert changed != config
         config = changed
+
+
+LIKELIHOODS = sorted(
+    kind for kind, each in LikelihoodConfig.kinds().items() if each.__module__.startswith("vqvae.")
+)
+
+
+@pytest.mark.parametrize("kind", LIKELIHOODS)
+def test_the_advice_for_ignored_codes_is_an_option_of_every_likelihood(kind: str) -> None:
+    ignored = GOOD | {"code_gain": [-0.001], "kl_bits_per_dim_uniform": [0.19]}
+    [finding] = told(curves({"loss": FLAT}, ignored), model__likelihood__kind=kind)
+    assert finding.name == "ignored_codes" and "only 0 bits per dimension more" in finding.says
+    assert finding.change and (finding.options or kind == "gaussian")
 
 
 def test_a_run_of_any_recipe_reads_back_what_it_is_told(tmp_path: Path) -> None:

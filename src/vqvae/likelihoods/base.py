@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from vqvae.component import Config
+from vqvae.component import Advice, Config
 from vqvae.tensors import pixels_from_images
 
 _MOST_ELEMENTS = 2**24  # most parameters that are held in float64 at a time
@@ -26,6 +26,14 @@ class LikelihoodConfig(Config):
         """Make the likelihood for images of C channels."""
         raise NotImplementedError(f"{type(self).__qualname__} does not define build, which makes the likelihood")
 
+    def advice(self, key: str) -> Advice:
+        """Return what helps if the decoder ignores the codes.
+
+        Args:
+            key: the key of this config in the run's config, such as ``model.likelihood``.
+        """
+        return Advice("train longer", {})
+
 
 class Likelihood(nn.Module):
     """p(x | z_q): a distribution over pixels, integers in 0..255, whose probabilities sum to one.
@@ -33,11 +41,18 @@ class Likelihood(nn.Module):
     The decoder makes ``out_channels`` numbers at each pixel, the parameters of the distribution. A likelihood may
     have weights of its own, such as a learned scale; they train with the decoder.
 
-    A subclass defines ``out_channels``, ``pixel_nats``, ``mean`` and ``sample``.
+    A subclass defines ``out_channels``, ``pixel_nats``, ``mean`` and ``cumulative``. A subclass without
+    ``cumulative`` defines ``sample``; then it does not code pixels in files.
 
     Args:
         channels: number of channels C of the images.
+
+    Attributes:
+        loss_is_nats: whether ``loss`` is -log p(x | z_q). If not, the likelihood is whole only in a saved model,
+            and training measures no bits per dimension.
     """
+
+    loss_is_nats: ClassVar[bool] = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -68,6 +83,24 @@ class Likelihood(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__qualname__} does not define its mean")
 
+    def cumulative(self, parameters: Tensor, earlier: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the distribution function of one channel's values, given the channels before it.
+
+        Args:
+            parameters: float64 [B, out_channels, H, W].
+            earlier: uint8 [B, c, H, W], the values of channels 0 .. c - 1; the function is that of channel c.
+
+        Returns:
+            A function of values v, int64 [B, H, W] in 0..256. It returns p(value < v | earlier), float64
+            [B, H, W] in [0, 1]: 0 at v = 0, 1 at v = 256, and never falling between, up to rounding.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} does not define cumulative, which codes pixels")
+
+    @property
+    def codes_pixels(self) -> bool:
+        """Whether the likelihood defines ``cumulative``."""
+        return type(self).cumulative is not Likelihood.cumulative
+
     def sample(self, parameters: Tensor, u: Tensor) -> Tensor:
         """Draw pixels, uint8 [B, C, H, W], by inverting the cumulative distribution of each value.
 
@@ -76,7 +109,14 @@ class Likelihood(nn.Module):
             u: float64 [B, C, H, W], uniform numbers in (0, 1). Each value is the smallest v with
                 p(value <= v | the values before it) >= u.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} does not define sample")
+        pixels = torch.empty(u.shape, dtype=torch.uint8, device=u.device)
+        for channel in range(self.channels):
+            below = self.cumulative(parameters.to(u), pixels[:, :channel])
+            value = torch.zeros_like(u[:, channel], dtype=torch.int64)
+            for step in (128, 64, 32, 16, 8, 4, 2, 1):  # p(value < v) < u holds for v = value all along
+                value = torch.where(below(value + step) < u[:, channel], value + step, value)
+            pixels[:, channel] = value.to(torch.uint8)
+        return pixels
 
     def loss(self, parameters: Tensor, images: Tensor, *, pixel_variance: Tensor | float) -> Tensor:
         """Return what training minimises, a scalar: by default -log p(x | z_q) in nats per dimension, in float32.

@@ -1,8 +1,8 @@
 """A discretised Gaussian around the decoder's output, with one variance for all pixels."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ class GaussianLikelihood(Likelihood):
             """Make the likelihood for images of C channels."""
             return GaussianLikelihood(channels)
 
+    loss_is_nats: ClassVar[bool] = False
     noise_variance: Tensor
 
     def __init__(self, channels: int = 3) -> None:
@@ -57,6 +58,17 @@ class GaussianLikelihood(Likelihood):
     def mean(self, parameters: Tensor) -> Tensor:
         """Return the decoder's output in float32."""
         return parameters.float()
+
+    def cumulative(self, parameters: Tensor, earlier: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return p(value < v) of a channel, as ``Likelihood.cumulative``."""
+        mean = (parameters[:, earlier.shape[1]].clamp(-1.0, 1.0) + 1.0) * 127.5
+        sigma = self.noise_variance.to(mean).sqrt() * 127.5
+
+        def below(values: Tensor) -> Tensor:
+            found = torch.special.ndtr((values - 0.5 - mean) / sigma)
+            return found.masked_fill(values <= 0, 0.0).masked_fill(values >= 256, 1.0)
+
+        return below
 
     def sample(self, parameters: Tensor, u: Tensor) -> Tensor:
         """Draw pixels, uint8 [B, C, H, W], as ``Likelihood.sample``."""

@@ -16,7 +16,12 @@ class Accumulator(ABC):
 
     Args:
         models: the models that are measured.
+
+    Attributes:
+        reads_likelihood: whether it reads -log p(x | z_q), which some likelihoods know in a saved model alone.
     """
+
+    reads_likelihood: ClassVar[bool] = False
 
     def __init__(self, models: Models) -> None:
         self.models = models

@@ -72,7 +72,7 @@ class Batch:
         return self.models.tokenizer.likelihood.mean(self.parameters).clamp(-1.0, 1.0).cpu()
 
     @cached_property
-    def decoder_nats(self) -> Tensor:
+    def pixel_nats(self) -> Tensor:
         """-log p(x | z_q) of each image, float64 [B], on the CPU."""
         return self.models.tokenizer.likelihood.nats(self.parameters, self.pixels).cpu()
 

@@ -49,6 +49,11 @@ class Metric:
         """Which values are better, in words; "" for neither."""
         return "" if self.better == "neither" else f"{self.better} is better"
 
+    @property
+    def reads_likelihood(self) -> bool:
+        """Whether its accumulator reads -log p(x | z_q)."""
+        return self.accumulator is not None and self.accumulator.reads_likelihood
+
 
 _BOTH: tuple[When, ...] = ("evaluation", "validation")
 _VALIDATION: tuple[When, ...] = ("validation",)
@@ -93,12 +98,20 @@ _ROWS = (
            "cross-entropy of the codes of training images under the learned prior"),
     Metric("overfit_bits", "Overfitting", "bits", "lower",
            "bits per code on validation images minus bits per code on training images"),
+    Metric("bits_per_dim_pixels", "Bits per dimension, pixels given codes", "bits", "lower",
+           "-log2 p(x | z) of the likelihood, divided by C*H*W", ImageBits, _BOTH),
     Metric("kl_bits_per_dim_uniform", "KL to the uniform prior", "bits", "lower",
-           "bits of an image's codes under the uniform prior, divided by C*H*W", ImageBits),
+           "bits of an image's codes under the uniform prior, divided by C*H*W", ImageBits, _BOTH),
     Metric("bits_per_dim_uniform", "Bits per dimension, uniform prior", "bits", "lower",
-           "upper bound on -log2 p(x) under the uniform prior, divided by C*H*W", ImageBits),
+           "upper bound on -log2 p(x) under the uniform prior, divided by C*H*W", ImageBits, _BOTH, in_log=True),
     Metric("bits_per_dim_prior", "Bits per dimension, learned prior", "bits", "lower",
            "upper bound on -log2 p(x) under the learned prior, divided by C*H*W", ImageBits),
+    Metric("code_share_uniform", "Share of the codes, uniform prior", "", "neither",
+           "fraction of the bits of an image that its codes take under the uniform prior", ImageBits, _BOTH),
+    Metric("code_share_prior", "Share of the codes, learned prior", "", "neither",
+           "fraction of the bits of an image that its codes take under the learned prior", ImageBits),
+    Metric("code_gain", "Gain of the codes", "bits", "higher",
+           "bits per dimension that the pixels cost more given the codes of another image", ImageBits, _BOTH),
     Metric("loss", "Loss", "", "lower", "the objective that training minimises", in_log=True),
     Metric("reconstruction", "Reconstruction loss", "", "lower",
            "first term of the objective, on the images of a training step"),

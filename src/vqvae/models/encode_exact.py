@@ -50,7 +50,7 @@ def encode_exact(encoder: nn.Module, quantizer: Quantizer, images: Tensor) -> Ex
     device = images.device
     with torch.autocast(device.type, enabled=False), _full_precision(device):
         z_e = encoder(images)
-        codes = quantizer(z_e).codes
+        codes = quantizer.codes(z_e)
         if z_e.dtype != torch.float32 or not len(images):
             return ExactCodes(codes, 0)
         precise = _float64_of(encoder, quantizer, device)
@@ -64,7 +64,7 @@ def encode_exact(encoder: nn.Module, quantizer: Quantizer, images: Tensor) -> Ex
 class _Float64:
     """Copies of an encoder and a quantizer in float64."""
 
-    def __init__(self, encoder: nn.Module, quantizer: nn.Module, device: torch.device) -> None:
+    def __init__(self, encoder: nn.Module, quantizer: Quantizer, device: torch.device) -> None:
         self.modules = [ref(module) for module in _modules(encoder, quantizer)]
         self.shapes = [tensor.shape for tensor in _tensors(encoder, quantizer)]
         self.device = device
@@ -91,7 +91,7 @@ class _Float64:
         return self.encoder(images.to(self.device, torch.float64))
 
     def codes(self, images: Tensor) -> Tensor:
-        return self.quantizer(self.z_e(images)).codes
+        return self.quantizer.codes(self.z_e(images))
 
     def relative_error(self, images: Tensor, z_e: Tensor) -> Tensor:
         """Return the largest error of a position's vector relative to the size of z_e: float32, scalar."""
@@ -108,7 +108,7 @@ def _float64_of(encoder: nn.Module, quantizer: Quantizer, device: torch.device) 
     module = cast(nn.Module, quantizer)
     found = _COPIES.get(encoder)
     if found is None or not found.is_of(encoder, module, on):
-        found = _COPIES[encoder] = _Float64(encoder, module, on)
+        found = _COPIES[encoder] = _Float64(encoder, quantizer, on)
     else:
         found.take_weights(encoder, module)
     return found

@@ -139,7 +139,7 @@ class VQVAE(nn.Module):
                 for values outside [-1, 1], and for exact codes of a model in training mode.
         """
         images = checked_images(images, channels=self.channels, factor=self.factor)
-        return self.encode_exact(images).codes if exact else self.quantizer(self.encoder(images)).codes
+        return self.encode_exact(images).codes if exact else self.quantizer.codes(self.encoder(images))
 
     def encode_exact(self, images: Tensor) -> ExactCodes:
         """Return codes that depend on the image alone, and the number of near-ties that float64 decided.

@@ -79,6 +79,13 @@ class Quantizer(nn.Module, ABC):
     def embed_vectors(self, codes: Tensor) -> Tensor:
         """Return the vectors, float32 [N, D], of codes, int64 [N, n]; they equal z_q of ``quantize_vectors``."""
 
+    def codes_of_vectors(self, vectors: Tensor) -> Tensor:
+        """Return the codes, int64 [N, n], of vectors, float32 [N, D]: those of ``quantize_vectors`` in eval mode.
+
+        A subclass overrides it where codes alone cost less than codes, z_q and losses.
+        """
+        return self.quantize_vectors(vectors, None).codes
+
     def ambiguous_vectors(self, vectors: Tensor, tolerance: Tensor) -> Tensor:
         """Return which vectors could get another code in eval mode if they moved, bool [N]; by default, all.
 
@@ -119,6 +126,21 @@ class Quantizer(nn.Module, ABC):
             z_q=map_of_vectors(found.z_q, positions, self.channel_last).to(z_e.dtype),
             codes=found.codes.reshape(*positions, self.codes_per_position),
         )
+
+    def codes(self, z_e: Tensor) -> Tensor:
+        """Return the codes of ``forward`` alone, int64 [B, *spatial, n]; in training mode, ``forward`` is called.
+
+        Args:
+            z_e: float [B, D, *spatial]; [B, *spatial, D] with ``channel_last``.
+
+        Raises:
+            ValueError: for another shape or dtype of z_e.
+        """
+        if self.training:
+            return self(z_e).codes
+        self._check_map(z_e)
+        positions = shape_of_positions(z_e, self.channel_last)
+        return self.codes_of_vectors(self._vectors(z_e)).reshape(*positions, self.codes_per_position)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q of codes. It equals z_q of ``forward``, bit for bit, before the cast to the dtype of z_e.

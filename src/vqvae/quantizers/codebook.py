@@ -153,6 +153,11 @@ class CodebookQuantizer(Quantizer):
             commitment_loss=mean_square(latents, e.detach(), mask, training=self.training),
         )
 
+    def codes_of_vectors(self, vectors: Tensor) -> Tensor:
+        """Return the nearest codes, int64 [N, n], of vectors, float32 [N, n*D] (equation 1)."""
+        latents = self.latents_of(vectors).view(-1, self.dim)
+        return nearest_code(latents, self.codebook).view(-1, self.codes_per_position)
+
     def embed_vectors(self, codes: Tensor) -> Tensor:
         """Return the vectors, float32 [N, n*D], of codes, int64 [N, n]; no gradient reaches the codebook."""
         return F.embedding(codes, self.codebook.detach()).flatten(1)

@@ -165,6 +165,19 @@ def _commitment(case: Case) -> Finding | None:
     return Finding("commitment", says, "use a smaller beta", smaller)
 
 
+def _ignored_codes(case: Case) -> Finding | None:
+    """Find a decoder that ignores the codes: they gain fewer bits than they take."""
+    assert isinstance(case.config, TokenizerConfig)
+    gain, cost = case.last("code_gain"), case.last("kl_bits_per_dim_uniform")
+    if gain is None or cost is None or gain >= cost:
+        return None
+    says = (
+        f"the decoder ignores the codes: given the codes of another image, pixels cost only {max(0.0, gain):.3g} "
+        f"bits per dimension more; the codes themselves cost {cost:.3g}"
+    )
+    return Finding("ignored_codes", says, *case.config.model.likelihood.advice("model.likelihood"))
+
+
 def _overfit(case: Case) -> Finding | None:
     steps, held = case.curve("validation", "bits_per_code_prior")
     _, trained = case.curve("validation", "bits_per_code_prior_train")
@@ -196,5 +209,5 @@ def _no_better_than_counting(case: Case) -> Finding | None:
 _EVERY: tuple[Callable[[Case], Finding | None], ...] = (
     _unfinished, _exploding_gradient, _vanishing_gradient, _unstable,
 )  # fmt: skip
-_TOKENIZER = (winning, loss_weight, drowned, _commitment, _codes, _undertrained)
+_TOKENIZER = (winning, loss_weight, drowned, _commitment, _codes, _ignored_codes, _undertrained)
 _PRIOR = (_overfit, _no_better_than_counting, _undertrained)

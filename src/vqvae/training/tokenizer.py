@@ -172,11 +172,13 @@ class TokenizerStage:
     def evaluate(self) -> dict[str, float]:
         """Measure the first validation images; gradients are measured on the first batch."""
         models = Models(self.tokenizer)
-        measurement = Measurement(models, measured_in("validation"))
+        whole = self.tokenizer.likelihood.loss_is_nats  # else its buffers are estimated when the model is saved
+        rows = [row for row in measured_in("validation") if whole or not row.reads_likelihood]
+        measurement = Measurement(models, rows)
         pixels = self.validation.pixels[:MEASURED_ROWS]
         for part in pixels.split(_BATCH):
             z_e = self.tokenizer.encoder(self._images(part))
-            measurement.add(Batch(models, part, self.tokenizer.quantizer(z_e).codes, z_e=z_e))
+            measurement.add(Batch(models, part, self.tokenizer.quantizer.codes(z_e), z_e=z_e))
         return {
             **{name: value for name, value in measurement.values().items() if value is not None},
             **gradient_norms(self.tokenizer, self._images(pixels[:_BATCH]), beta=self.config.beta),
