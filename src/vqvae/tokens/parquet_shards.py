@@ -45,7 +45,7 @@ def write(file: Path, store: StoreHeader, number: int, content: Shard) -> None:
     stamp = json.dumps({**said, "crc32": _crc(said, content.rows, codes, content.labels, names)}, sort_keys=True)
     table = pa.table(columns).replace_schema_metadata({"vqvae": stamp, "huggingface": _features(store, columns)})
     encoded = io.BytesIO()
-    pq.write_table(table, encoded, compression="zstd", use_dictionary=["label"], write_statistics=False)
+    pq.write_table(table, encoded, compression="zstd", use_dictionary=False, write_statistics=False)
     write_atomically(file, encoded.getvalue())
 
 

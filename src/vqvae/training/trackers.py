@@ -56,14 +56,14 @@ def make_trackers(names: Sequence[str], run: Run) -> list[Tracker]:
     """
     check_trackers(names)
     made: list[Tracker] = []
-    try:
-        for name in dict.fromkeys(names):
+    for name in dict.fromkeys(names):
+        try:
             made.append(_MAKERS[name](run))
-    except Exception as error:  # each program has errors of its own
-        for tracker in made:
-            tracker.close()
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"--training.tracker {name}: it does not start: {reason}") from error
+        except Exception as error:  # each program has errors of its own
+            for tracker in made:
+                tracker.close()
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(f"--training.tracker {name}: it does not start: {reason}") from error
     return made
 
 
