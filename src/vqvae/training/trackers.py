@@ -107,11 +107,11 @@ class WeightsAndBiases:
             dir=run.path,
             config=_settings(run),
             resume="allow",
-            settings=wandb.Settings(silent=True, disable_git=True, save_code=False),
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
         )
         # a run that was killed goes on before the last step that was logged; steps of wandb's own must rise
         self.run.define_metric("*", step_metric="step")
-        say(f"wandb: {self.run.url or Path(self.run.dir).parent}")
+        say(f"wandb: {Path(self.run.dir).parent if self.run.offline else self.run.url}")
         self.kinds: Any = wandb
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
