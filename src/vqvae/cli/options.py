@@ -19,10 +19,10 @@ def add_run(sub: CommandParser) -> None:
 
 
 def add_tokenizer(sub: CommandParser) -> None:
-    """Add ``--tokenizer`` of a command that decodes a prior's codes."""
+    """Add ``--tokenizer`` of a command that opens a prior for images."""
     text = (
-        "decode with this tokenizer, a run directory or model file with the same encoder and quantizer, such as a "
-        "run that trained the decoder alone (default: the tokenizer in the prior's run)"
+        "the tokenizer of the prior's codes, a run directory or model file with the same encoder and quantizer, "
+        "such as a run that trained the decoder alone (default: the tokenizer in the prior's run)"
     )
     sub.add_argument("--tokenizer", metavar="RUN", type=model, help=text)
 

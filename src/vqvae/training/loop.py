@@ -229,11 +229,12 @@ class Trainer:
         for sink in sinks:
             sink.write(self.step, "validation", values)
 
-    def _show(self, picture: Path) -> None:
+    def _show(self, picture: Path | None) -> None:
         """Give the picture and the histograms of a measurement to the trackers."""
         histograms = self.stage.histograms() if self.trackers else {}
         for tracker in self.trackers:
-            tracker.picture(self.step, picture.stem.rpartition("-")[0], picture)
+            if picture is not None:
+                tracker.picture(self.step, picture.stem.rpartition("-")[0], picture)
             for name, values in histograms.items():
                 tracker.histogram(self.step, name, values)
 

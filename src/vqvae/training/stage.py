@@ -85,8 +85,8 @@ class Stage(Protocol):
         """Measure the model on validation rows."""
         ...
 
-    def draw(self, run: Run, step: int) -> Path:
-        """Save reconstructions or samples as a picture; return its file."""
+    def draw(self, run: Run, step: int) -> Path | None:
+        """Save reconstructions or samples as a picture; return its file. None if nothing can be drawn."""
         ...
 
     def histograms(self) -> dict[str, Tensor]:
