@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from vqvae.cli.options import add_data, add_run, add_split
+from vqvae.cli.options import add_data, add_model, add_split
 from vqvae.cli.parser import CommandParser, choice, integer, path
 from vqvae.cli.printing import not_there
 from vqvae.errors import UserError
@@ -19,7 +19,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
         "near-ties. docs/export.md shows how to run the files."
     )
     export = command("export", _export, text, keys="data", more=more)
-    add_run(export, "run", "a run directory or a model file")
+    add_model(export, "run", "the tokenizer, or the prior with its tokenizer")
     text = "onnx, for ONNX Runtime; or torch, for torch.export.load (default: onnx)"
     export.add_argument("--format", metavar="NAME", type=choice("onnx", "torch"), default="onnx", help=text)
     text = "the folder to make; a folder with files is never overwritten"
@@ -35,7 +35,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
         "part of it, a tokenizer's run the parts about images and codes. docs/page.md describes it."
     )
     page = command("page", _page, text, keys="data", more=more)
-    add_run(page, "run", "a run directory or a model file")
+    add_model(page, "run", "the tokenizer, or the prior with its tokenizer")
     text = (
         "the HTML file to write; a file that exists is never overwritten (default: page.html in the run, which is "
         "written anew)"
