@@ -1,0 +1,113 @@
+"""A block of images to chunks of a file, and back.
+
+The chunk of a block holds the codes of its images, coded side by side. The chunk of an image holds its pixels
+given its codes. A chunk begins with a checksum of what it decodes to. So a machine whose arithmetic gives other
+probabilities gets an error, and no wrong image.
+
+The numbers of a network in floating point depend on the batch size and on the number of threads. So a block's
+codes are coded with the block as the batch, the decoder runs on one image at a time, and both run on one thread.
+"""
+
+import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from vqvae.coding.codes import code_codes
+from vqvae.coding.container import Block
+from vqvae.coding.pixels import code_pixels
+from vqvae.coding.range_coder import RangeReader, RangeWriter
+from vqvae.errors import FormatError
+from vqvae.models import VQVAE
+from vqvae.priors import Prior
+from vqvae.tensors import CodeSpec, pixels_from_images
+
+_CRC = 4
+_OTHER_NUMBERS = (
+    "decodes to other numbers than were written: the models compute other probabilities on this machine; "
+    "decompress it on a machine with the same processor and the same versions of torch and constriction"
+)
+
+
+@contextmanager
+def one_thread() -> Generator[None, None, None]:
+    """Run torch on one thread during the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def write_codes(tokenizer: VQVAE, prior: Prior | None, codes: Tensor) -> bytes:
+    """Return the chunk of a block's codes, int64 [B, h, w, n]."""
+    writer = RangeWriter()
+    spec = CodeSpec((codes.shape[1], codes.shape[2]), codes.shape[3], tokenizer.num_codes)
+    with one_thread():
+        code_codes(writer, spec, count=len(codes), prior=prior, codes=codes)
+    return _sum_of(codes) + writer.finish()
+
+
+def read_codes(tokenizer: VQVAE, prior: Prior | None, block: Block, chunk: bytes, *, where: str) -> Tensor:
+    """Return the codes of a block, int64 [B, h, w, n].
+
+    Args:
+        tokenizer: whose codes they are.
+        prior: the prior that they were written under.
+        block: the block.
+        chunk: its chunk of codes.
+        where: the file and the block, for errors.
+
+    Raises:
+        FormatError: when the chunk does not decode, or decodes to other codes than were written.
+    """
+    _, height, width = block.shape
+    reader = RangeReader(chunk[_CRC:], where=where)
+    with one_thread():
+        spec = tokenizer.code_spec(height, width)
+        codes = code_codes(reader, spec, count=block.count, prior=prior)
+    _check(codes, chunk, where)
+    reader.finish()
+    return codes
+
+
+def write_pixels(tokenizer: VQVAE, codes: Tensor, pixels: Tensor) -> bytes:
+    """Return the chunk of an image's pixels, uint8 [1, C, H, W], given its codes, int64 [1, h, w, n]."""
+    writer = RangeWriter()
+    with one_thread():
+        parameters = tokenizer.decode_parameters(codes).double()
+        code_pixels(writer, tokenizer.likelihood, parameters, pixels)
+    return _sum_of(pixels) + writer.finish()
+
+
+def read_pixels(tokenizer: VQVAE, codes: Tensor, chunk: bytes, *, where: str) -> Tensor:
+    """Return the pixels of an image, uint8 [1, C, H, W].
+
+    Raises:
+        FormatError: as ``read_codes``.
+    """
+    reader = RangeReader(chunk[_CRC:], where=where)
+    with one_thread():
+        pixels = code_pixels(reader, tokenizer.likelihood, tokenizer.decode_parameters(codes).double())
+    _check(pixels, chunk, where)
+    reader.finish()
+    return pixels
+
+
+def reconstruct(tokenizer: VQVAE, codes: Tensor) -> Tensor:
+    """Return the mean image of the codes of one image, uint8 [1, C, H, W]."""
+    with one_thread():
+        return pixels_from_images(tokenizer.decode(codes))
+
+
+def _sum_of(values: Tensor) -> bytes:
+    kind = torch.uint8 if values.dtype == torch.uint8 else torch.int32
+    return zlib.crc32(values.to(kind).contiguous().numpy().data).to_bytes(_CRC, "little")
+
+
+def _check(values: Tensor, chunk: bytes, where: str) -> None:
+    if chunk[:_CRC] != _sum_of(values):
+        raise FormatError(f"{where}: {_OTHER_NUMBERS}")

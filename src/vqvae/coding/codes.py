@@ -1,0 +1,56 @@
+"""The codes of images, written or read under a prior."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vqvae.coding.range_coder import MOST_CODES, Coder
+from vqvae.errors import UserError
+from vqvae.priors import Prior
+from vqvae.tensors import CodeSpec
+
+
+@torch.no_grad()
+def code_codes(
+    coder: Coder, spec: CodeSpec, *, count: int, prior: Prior | None, codes: Tensor | None = None
+) -> Tensor:
+    """Write the codes of some images and return them; or read and return them.
+
+    At each place, the prior sees the codes before it, through its cache, in both directions alike. So the numbers
+    are equal in both, on one machine: a whole pass of the network would round differently.
+
+    Args:
+        coder: the writer or the reader.
+        spec: shape and range of the codes of an image.
+        count: number of images B, which are coded side by side.
+        prior: the prior, without a class; None for the uniform prior.
+        codes: int64 [B, h, w, n]; None to read them.
+
+    Raises:
+        UserError: for more codes than the range coder can tell apart.
+        FormatError: when a reader's bytes do not decode.
+    """
+    if spec.num_codes > MOST_CODES:
+        raise UserError(f"K = {spec.num_codes:,} codes: files can hold codes of up to K = {MOST_CODES:,}")
+    weights = _uniform(count, spec.num_codes) if prior is None else _learned(prior, count, spec.grid)
+    given = None if codes is None else codes.reshape(count, -1).to(torch.int32).numpy()
+    found = np.empty((count, spec.codes_per_image), np.int32)
+    previous: Tensor | None = None
+    for place in range(spec.codes_per_image):
+        column = None if given is None else np.ascontiguousarray(given[:, place])
+        found[:, place] = coder.symbols(weights(previous), column)
+        previous = torch.from_numpy(found[:, place].astype(np.int64))
+    return torch.from_numpy(found.astype(np.int64)).view(count, *spec.shape)
+
+
+def _uniform(count: int, num_codes: int) -> Callable[[Tensor | None], NDArray[np.float64]]:
+    weights = np.ones((count, num_codes))
+    return lambda previous: weights
+
+
+def _learned(prior: Prior, count: int, grid: tuple[int, int]) -> Callable[[Tensor | None], NDArray[np.float64]]:
+    cache = prior.start(count, grid)
+    return lambda previous: prior.step(cache, previous).double().softmax(1).numpy()
