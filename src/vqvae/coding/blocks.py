@@ -18,17 +18,13 @@ from torch import Tensor
 from vqvae.coding.codes import code_codes
 from vqvae.coding.container import Block
 from vqvae.coding.pixels import code_pixels
-from vqvae.coding.range_coder import RangeReader, RangeWriter
+from vqvae.coding.range_coder import OTHER_NUMBERS, RangeReader, RangeWriter
 from vqvae.errors import FormatError
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
 from vqvae.tensors import CodeSpec, pixels_from_images
 
 _CRC = 4
-_OTHER_NUMBERS = (
-    "decodes to other numbers than were written: the models compute other probabilities on this machine; "
-    "decompress it on a machine with the same processor and the same versions of torch and constriction"
-)
 
 
 @contextmanager
@@ -110,4 +106,4 @@ def _sum_of(values: Tensor) -> bytes:
 
 def _check(values: Tensor, chunk: bytes, where: str) -> None:
     if chunk[:_CRC] != _sum_of(values):
-        raise FormatError(f"{where}: {_OTHER_NUMBERS}")
+        raise FormatError(f"{where}: {OTHER_NUMBERS}")

@@ -14,6 +14,11 @@ from vqvae.errors import FormatError, UserError
 TOTAL = 2**24  # constriction's probabilities are multiples of 2^-24, and none is 0
 MOST_CODES = 2**20  # most symbols of one alphabet
 
+OTHER_NUMBERS = (
+    "does not decode to what was written: the models compute other probabilities on this machine; "
+    "decompress it on a machine with the same processor and the same versions of torch and constriction"
+)
+
 Symbols = NDArray[np.int32]
 
 
@@ -83,7 +88,7 @@ class RangeReader:
         """Read symbols, as ``Coder.symbols``.
 
         Raises:
-            FormatError: when the bytes are none that a writer could write.
+            FormatError: when the bytes are none that a writer writes with these probabilities.
         """
         if weights.shape[1] == 1:
             return np.zeros(len(weights), np.int32)
@@ -101,7 +106,7 @@ class RangeReader:
         try:
             return self._decoder.decode(model, parameters)
         except AssertionError:
-            raise FormatError(f"{self._where}: damaged: it does not decode") from None
+            raise FormatError(f"{self._where}: {OTHER_NUMBERS}") from None  # the chunk's checksum has matched
 
     def finish(self) -> None:
         """Check that the bytes are used up.
