@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
 from vqvae.config import load_config
 from vqvae.training import Run, prior_config, train
@@ -84,3 +86,13 @@ def prior_run(train_prior: Trained, tokenizer_run: Run, tmp_path_factory: pytest
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VQVAE_CACHE", str(tmp_path_factory.mktemp("cache")))
         return train_prior(tmp_path_factory.mktemp("runs") / "prior", tokenizer_run)
+
+
+@pytest.fixture
+def randn():
+    """Normal numbers as a function of a seed and a shape."""
+
+    def draw(seed: int, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+    return draw

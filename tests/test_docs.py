@@ -26,7 +26,8 @@ def test_every_command_is_understood(command: str) -> None:
     arguments = parse(shlex.split(command)[1:])
     if hasattr(arguments, "recipe"):
         stage = "prior" if hasattr(arguments, "tokenizer") else "tokenizer"
-        load_config(arguments.recipe, stage, arguments.overrides)
+        recipe = arguments.tokenizer if getattr(arguments, "codes_only", False) else arguments.recipe
+        load_config(recipe or "cifar10-prior", stage, arguments.overrides)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -63,7 +63,7 @@ def train(
 
 
 def train_prior(
-    tokenizer: Location,
+    tokenizer: Location | None,
     recipe: Recipe = "cifar10-prior",
     *,
     data: Data | None = None,
@@ -74,10 +74,12 @@ def train_prior(
     """Train a prior over the codes of a tokenizer; return its run.
 
     Args:
-        tokenizer: the run or model file of a tokenizer.
+        tokenizer: the run or model file of a tokenizer. None trains on the codes of a store alone.
         recipe: the recipe, as ``train`` takes it.
-        data: the images, as ``train`` takes them; by default, the images that the tokenizer was trained on.
-        out: the run directory to make; by default ``runs/TOKENIZER-prior``, or the next free name.
+        data: the images, as ``train`` takes them, or the path of a store of codes; by default, the images that the
+            tokenizer was trained on.
+        out: the run directory to make; by default ``runs/TOKENIZER-prior`` (without a tokenizer,
+            ``runs/STORE-prior``), or the next free name.
         init: the trained prior to start from, a run or a model file; see the recipe key ``init``.
         **settings: values of recipe keys, as ``train`` takes them; ``vqvae prior --help`` lists the keys.
 
@@ -88,9 +90,9 @@ def train_prior(
     spec, images = _split(data)
     if images is not None:
         spec = {"data.spec": OBJECT}  # not the tokenizer's data
-    file = read_model(_location(tokenizer, "a tokenizer"))
+    file = None if tokenizer is None else read_model(_location(tokenizer, "a tokenizer"))
     config = prior_config(file, recipe, {**full_keys(settings), **spec, **_init(init)})
-    name = f"{Path(tokenizer).resolve().name}-prior"
+    name = f"{Path(config.data.spec if tokenizer is None else tokenizer).resolve().name}-prior"
     return start_run(config, out=_made_whole(out), name=name, tokenizer=file, data=images)
 
 

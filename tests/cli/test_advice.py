@@ -28,7 +28,7 @@ SAID_BY = {
     "commands/sample.py": ["sample"],
     "commands/resolve.py: --features": ["compare", "evaluate"],
     "commands/resolve.py: --label": ["sample", "inpaint", "likelihood"],
-    "commands/resolve.py: --data": ["likelihood"],
+    "commands/resolve.py: --tokenizer": ["sample", "inpaint", "evaluate", "likelihood", "compare"],
     "config/mistakes.py": OPEN_MODELS,
     "data": READ_IMAGES,
     "data/decode_all.py: --data.channels": ["train", "prior"],
@@ -43,6 +43,7 @@ SAID_BY = {
     "training/non_finite.py": ["train", "prior", "resume"],
     "training/sharding.py": ["train", "prior", "resume"],
     "training/initial.py: --classes": ["prior"],
+    "training/prior_start.py: --store": ["sample"],
     "training/prior_start.py": ["prior"],
     "training/run_data.py: --classes": ["prior"],
     "training/start.py: --classes": ["prior"],
@@ -96,7 +97,9 @@ def test_an_option_that_a_message_advises_is_one_that_the_command_takes(module: 
 def test_a_commands_own_help_names_only_options_of_the_command(name: str) -> None:
     command = parsers()[1][name]
     texts = [str(action.help) for action in command._actions if action.help != argparse.SUPPRESS]
-    named = {option for text in [*texts, command.description or ""] for option in re.findall(r"--[\w.]+", text)}
+    named = {
+        option for text in [*texts, command.description or ""] for option in re.findall(r"--\w[\w.-]*\w", text)
+    }
     assert [option for option in named if not _takes(command, option)] == []
 
 

@@ -17,13 +17,3 @@ def brute_force_nearest(x: Tensor, codebook: Tensor) -> Tensor:
 @pytest.fixture
 def brute_force():
     return brute_force_nearest
-
-
-@pytest.fixture
-def randn():
-    """Normal numbers as a function of a seed and a shape."""
-
-    def draw(seed: int, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-    return draw

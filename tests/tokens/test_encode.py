@@ -17,6 +17,7 @@ from vqvae.data import load
 from vqvae.errors import UserError
 from vqvae.model_io import load_prior, load_tokenizer, open_prior, read_model
 from vqvae.tensors import images_from_pixels, pixels_from_images
+from vqvae.tokens import write_codes
 from vqvae.training import Run
 
 
@@ -151,3 +152,24 @@ def test_a_store_of_another_tokenizer_is_not_decoded(tokenizer_run: Run, picture
 def test_shards_have_rows(tokenizer_run: Run, pictures: Path, tmp_path: Path, size: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
         encode_to_store(opened(tokenizer_run), str(pictures), str(tmp_path / "store"), shard_rows=size)
+
+
+def test_classes_that_cannot_name_folders_are_decoded_into_numbered_folders_and_one_line_says_so(
+    tokenizer_run, tmp_path, capsys
+):
+    codes = torch.zeros(4, 4, 4, 1, dtype=torch.int64)
+    for name, classes, says in (
+        ("slash", ("cat", "a/b"), "called by number, 00000 and up: 'a/b' cannot name a folder"),
+        ("same", ("cat", "cat"), "two classes have one name"),
+        ("fit", ("cat", "dog"), None),
+    ):
+        identity = open_tokenizer_run(tokenizer_run.path).tokenizer.card.identity
+        about = {"num_codes": 16, "image_shape": (3, 16, 16), "tokenizer": identity}
+        write_codes(tmp_path / name, codes, labels=torch.tensor([0, 1, 1, 0]), classes=classes, **about)
+        decode_store(
+            str(tmp_path / name), open_tokenizer_run(tokenizer_run.path), str(tmp_path / f"{name}-images")
+        )
+        said = capsys.readouterr().err
+        folders = {path.parent.name for path in (tmp_path / f"{name}-images").glob("*/*.png")}
+        assert folders == ({"cat", "dog"} if says is None else {"00000", "00001"})
+        assert (says or "") in said and ("called by number" in said) == (says is not None)

@@ -16,9 +16,11 @@ from vqvae.cli.options import (
     add_picture,
     add_run,
     add_split,
+    add_tokenizer,
 )
 from vqvae.cli.parser import CommandParser, choice, integer, path, spec
 from vqvae.cli.printing import not_there, written
+from vqvae.errors import UserError
 from vqvae.progress import bar
 
 _COMPARED = (
@@ -27,13 +29,34 @@ _COMPARED = (
     "(its reconstructions of the other set) or the run of a prior (as many samples as the other set has images). "
     "All images of a data set without splits are compared."
 )
+_JUDGE = (
+    "The commands compare and evaluate can measure in its features. The judge that is shipped was trained by this "
+    "command on CIFAR-10, without the last 2,500 training images."
+)
 _READING = "Images are resized and converted as the run's own images were, unless an option below changes it."
 
 
 def add_commands(command: Callable[..., CommandParser]) -> None:
     """Add the commands."""
     text = "measure a tokenizer; for a prior's run, measure the prior and its tokenizer"
-    evaluate = command("evaluate", _evaluate, text, keys="data", more=_READING)
+    _describe_evaluate(command("evaluate", _evaluate, text, keys="data", more=_READING))
+    text = "measure how similar two sets of images are: pair by pair, and as sets"
+    _describe_compare(command("compare", _compare, text, keys="data sets", more=_COMPARED))
+    text = "train a judge: a classifier whose features compare sets of images"
+    _describe_judge(command("judge", _judge, text, more=_JUDGE))
+    text = "measure the likelihood of images under a prior, and draw a map of the bits of each code"
+    _describe_likelihood(command("likelihood", _likelihood, text, keys="data", more=_READING))
+    text = "write report.html into a run: curves, pictures, codebook use, results"
+    add_run(command("report", _report, text), "run", "the run directory")
+    text = "find what is wrong with a run and say which options to change"
+    doctor = command("doctor", _doctor, text, more="The exit code is 1 if something is wrong, otherwise 0.")
+    add_run(doctor, "run", "the run directory")
+    add_json(doctor)
+    info = command("info", _info, "describe the model in a run or a model file")
+    add_run(info, "run", "a run directory or a model file")
+
+
+def _describe_evaluate(evaluate: CommandParser) -> None:
     add_run(evaluate, "run", "a run directory or a model file")
     add_data(evaluate, "the images to measure on", required=True)
     add_split(evaluate, "test")
@@ -42,18 +65,12 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
         "this network; on a CPU this takes longer than all other metrics (default: off)"
     )
     add_features(evaluate, text, default=None)
+    add_tokenizer(evaluate)
     add_json(evaluate)
     add_device(evaluate)
 
-    text = "measure how similar two sets of images are: pair by pair, and as sets"
-    _describe_compare(command("compare", _compare, text, keys="data sets", more=_COMPARED))
 
-    text = "train a judge: a classifier whose features compare sets of images"
-    more = (
-        "The commands compare and evaluate can measure in its features. The judge that is shipped was trained by "
-        "this command on CIFAR-10, without the last 2,500 training images."
-    )
-    judge = command("judge", _judge, text, more=more)
+def _describe_judge(judge: CommandParser) -> None:
     add_data(judge, "images of 32x32 pixels with labels", required=True)
     text = "the file of weights to write; a file that exists is never overwritten"
     judge.add_argument("--out", metavar="FILE", type=path, required=True, help=text)
@@ -62,21 +79,6 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     text = "seed of the starting weights, the order of the images and the augmentation (default: 0)"
     judge.add_argument("--seed", metavar="N", type=integer, help=text)
     add_device(judge)
-
-    text = "measure the likelihood of images under a prior, and draw a map of the bits of each code"
-    _describe_likelihood(command("likelihood", _likelihood, text, keys="data", more=_READING))
-
-    text = "write report.html into a run: curves, pictures, codebook use, results"
-    report = command("report", _report, text)
-    add_run(report, "run", "the run directory")
-
-    text = "find what is wrong with a run and say which options to change"
-    doctor = command("doctor", _doctor, text, more="The exit code is 1 if something is wrong, otherwise 0.")
-    add_run(doctor, "run", "the run directory")
-    add_json(doctor)
-
-    info = command("info", _info, "describe the model in a run or a model file")
-    add_run(info, "run", "a run directory or a model file")
 
 
 def _describe_compare(compare: CommandParser) -> None:
@@ -95,7 +97,7 @@ def _describe_compare(compare: CommandParser) -> None:
         "B (default: test)"
     )
     compare.add_argument("--split", metavar="NAME", type=_splits, default=("test", "test"), help=text)
-    text = "the run or model file that decodes a store of codes"
+    text = "the run or model file that decodes a store of codes, or the samples of a prior"
     compare.add_argument("--tokenizer", metavar="RUN", type=path, help=text)
     text = "number of samples drawn from a prior (default: as many as the other set has images)"
     compare.add_argument("--num", metavar="N", type=integer, help=text)
@@ -119,22 +121,33 @@ def _splits(text: str) -> tuple[str, str]:
 
 def _describe_likelihood(likelihood: CommandParser) -> None:
     add_run(likelihood, "prior", "the prior: its run directory or model file")
-    text = f"image files; or a data set, whose first 32 test images are measured: {SPECS}"
+    text = (
+        f"image files; or a data set, whose first 32 test images are measured: {SPECS}; or a store of codes, "
+        "whose images are all measured, without a picture and without a tokenizer"
+    )
     likelihood.add_argument("images", metavar="IMAGES", nargs="+", type=spec, help=text)
-    text = "the data set whose test images show which likelihoods are typical (default: the data set of the run)"
+    text = (
+        "the data set whose test images show which likelihoods are typical (default: the data set of the run); "
+        "for a store of codes, another store (default: none)"
+    )
     add_data(likelihood, text)
     add_label(likelihood, "the class of the images, by name or number (default: none)")
     add_json(likelihood)
-    add_picture(likelihood, "each image, its reconstruction and the map of its bits")
+    shows = "each image, its reconstruction and the map of its bits; needed for images, none for a store"
+    add_picture(likelihood, shows, required=False)
+    add_tokenizer(likelihood)
     add_device(likelihood)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from vqvae.commands.evaluate import evaluate
-    from vqvae.commands.resolve import open_run
+    from vqvae.commands.resolve import PriorRun, open_run
     from vqvae.report.results_table import results_table
 
-    run = open_run(arguments.run, device=arguments.device, reading=arguments.overrides)
+    decodes = arguments.tokenizer
+    run = open_run(arguments.run, tokenizer=decodes, device=arguments.device, reading=arguments.overrides)
+    if decodes is not None and not isinstance(run, PriorRun):
+        raise UserError(f"--tokenizer: {arguments.run} is a tokenizer itself; leave it out")
     with bar("evaluate", "image") as progress:
         results = evaluate(
             run, arguments.data, split=arguments.split, features=arguments.features, progress=progress
@@ -194,16 +207,44 @@ def _judge(arguments: argparse.Namespace) -> None:
 
 
 def _likelihood(arguments: argparse.Namespace) -> None:
+    from vqvae.training.store_data import is_store
+
+    if is_store(arguments.images[0]):
+        _code_likelihood(arguments)
+        return
     from vqvae.commands.likelihood import likelihood_picture
     from vqvae.commands.resolve import open_prior_run
 
-    run = open_prior_run(arguments.prior, device=arguments.device, reading=arguments.overrides)
+    if arguments.out is None:
+        raise UserError("no --out PNG: the picture of the images is written there; a store of codes needs none")
+    run = open_prior_run(
+        arguments.prior, tokenizer=arguments.tokenizer, device=arguments.device, reading=arguments.overrides
+    )
     with bar("measure", "image") as progress:
         picture, found = likelihood_picture(
             run, arguments.images, data=arguments.data, label=arguments.label, progress=progress
         )
     path = written(picture, arguments.out)
     print(json.dumps(found.to_dict()) if arguments.json else f"{found.table()}\n{path}")
+
+
+def _code_likelihood(arguments: argparse.Namespace) -> None:
+    """Run ``vqvae likelihood PRIOR STORE``."""
+    from vqvae.commands.code_likelihood import code_likelihood
+    from vqvae.model_io import choose_device, open_prior
+
+    if len(arguments.images) > 1:
+        raise UserError(f"{arguments.images[0]}: a store of codes; give one store alone")
+    keys = {f"--{key}": value for key, value in arguments.overrides.items()}
+    needless = {"--out": arguments.out, "--tokenizer": arguments.tokenizer, **keys}
+    if given := next((name for name, value in needless.items() if value is not None), None):
+        raise UserError(f"{given}: for images; a store holds codes: leave it out")
+    prior = open_prior(arguments.prior, device=choose_device(arguments.device))
+    with bar("measure", "image") as progress:
+        found = code_likelihood(
+            prior, arguments.images[0], reference=arguments.data, label=arguments.label, progress=progress
+        )
+    print(json.dumps(found.to_dict()) if arguments.json else found.table())
 
 
 def _report(arguments: argparse.Namespace) -> None:

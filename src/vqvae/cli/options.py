@@ -13,10 +13,10 @@ def add_run(sub: CommandParser, name: str, text: str) -> None:
 
 
 def add_tokenizer(sub: CommandParser) -> None:
-    """Add ``--tokenizer`` of a command that decodes a prior's codes."""
+    """Add ``--tokenizer`` of a command that opens a prior for images."""
     text = (
-        "decode with this tokenizer, a run directory or model file with the same encoder and quantizer, such as a "
-        "run that trained the decoder alone (default: the tokenizer in the prior's run)"
+        "the tokenizer of the prior's codes, a run directory or model file with the same encoder and quantizer, "
+        "such as a run that trained the decoder alone (default: the tokenizer in the prior's run)"
     )
     sub.add_argument("--tokenizer", metavar="RUN", type=spec, help=text)
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from vqvae.cli.options import add_data, add_device, add_run, add_split
@@ -74,6 +75,7 @@ def sample_into_store(arguments: argparse.Namespace, controls: dict[str, Any]) -
     """Run ``vqvae sample PRIOR --store DIR``."""
     from vqvae.commands.sample_to_store import sample_to_store
     from vqvae.model_io import choose_device, open_prior
+    from vqvae.run_directory import RunDirectory
 
     prior = open_prior(arguments.prior, device=choose_device(arguments.device))
     with bar("sample", "image") as progress:
@@ -81,7 +83,8 @@ def sample_into_store(arguments: argparse.Namespace, controls: dict[str, Any]) -
             prior, arguments.store, num=arguments.num, label=arguments.label, progress=progress, **controls
         )
     header = store.header
+    tokenizer = arguments.prior if RunDirectory(Path(arguments.prior)).tokenizer.is_file() else "TOKENIZER"
     print(
         f"done: {arguments.store}: {header.rows:,} images in {header.num_shards} shards; "
-        f"next: vqvae decode {arguments.store} {arguments.prior} --out DIR"
+        f"next: vqvae decode {arguments.store} {tokenizer} --out DIR"
     )

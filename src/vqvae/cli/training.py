@@ -15,6 +15,7 @@ from vqvae.screen import say
 if TYPE_CHECKING:
     from vqvae.training import Run
 
+_PRIOR = "cifar10-prior"
 _SHORT_NAMES = ("data", "strict", "steps", "precision", "device", "init")
 
 
@@ -54,10 +55,16 @@ def _describe_train(train: CommandParser) -> None:
 
 
 def _describe_prior(prior: CommandParser) -> None:
-    add_run(prior, "tokenizer", "the tokenizer: its run directory or model file")
+    text = "the tokenizer: its run directory or model file; left out with --codes-only"
+    prior.add_argument("tokenizer", metavar="TOKENIZER", nargs="?", type=spec, help=text)
     text = "the name of a shipped recipe or the path of a YAML file (default: cifar10-prior)"
-    prior.add_argument("recipe", metavar="RECIPE", nargs="?", default="cifar10-prior", help=text)
+    prior.add_argument("recipe", metavar="RECIPE", nargs="?", help=text)
     add_data(prior, "the images, or a store of codes that vqvae encode made (default: the tokenizer's images)")
+    text = (
+        "train on the codes of a store alone, of any tokenizer: vqvae prior RECIPE --data STORE --codes-only. "
+        "The likelihood of a store and samples into a store then need no tokenizer either"
+    )
+    prior.add_argument("--codes-only", action="store_true", help=text)
     _describe_start(prior, "start from this trained prior of the same tokenizer, instead of from random weights")
 
 
@@ -105,10 +112,25 @@ def _prior(arguments: argparse.Namespace) -> None:
     from vqvae.model_io import read_model
     from vqvae.training import prior_config, train
 
-    tokenizer = read_model(arguments.tokenizer)
-    config = prior_config(tokenizer, arguments.recipe, _settings(arguments))
-    name = f"{Path(arguments.tokenizer).resolve().name}-prior"
-    _finish(train(config, out=arguments.out, name=name, tokenizer=tokenizer))
+    given, recipe = _tokenizer_and_recipe(arguments)
+    tokenizer = None if given is None else read_model(given)
+    config = prior_config(tokenizer, recipe or _PRIOR, _settings(arguments))
+    name = f"{Path(config.data.spec if given is None else given).resolve().name}-prior"
+    _finish(train(config, out=arguments.out, name=name, tokenizer=tokenizer), codes_only=tokenizer is None)
+
+
+def _tokenizer_and_recipe(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Return the tokenizer, None with ``--codes-only``, and the recipe."""
+    first, second = arguments.tokenizer, arguments.recipe
+    if not arguments.codes_only:
+        if first is None:
+            raise UserError("no TOKENIZER: give its run, or --codes-only --data STORE for a prior of codes alone")
+        return first, second
+    if first is not None and second is not None:
+        raise UserError(f"--codes-only: no tokenizer is used: leave out {first}")
+    if arguments.data is None:
+        raise UserError("--codes-only: pass --data STORE, a store of codes")
+    return None, first
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, str]:
@@ -135,7 +157,8 @@ def _resume(arguments: argparse.Namespace) -> None:
         _finish(resume(arguments.run, settings))
 
 
-def _finish(run: "Run") -> None:
+def _finish(run: "Run", *, codes_only: bool = False) -> None:
     if not rank():
-        ended = f"done: {run.path}; next: vqvae evaluate {run.path} --data SPEC, vqvae report {run.path}"
+        measure = f"likelihood {run.path} STORE" if codes_only else f"evaluate {run.path} --data SPEC"
+        ended = f"done: {run.path}; next: vqvae {measure}, vqvae report {run.path}"
         say(ended, to=sys.stdout)

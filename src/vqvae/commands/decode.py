@@ -12,9 +12,11 @@ from torch import Tensor
 
 from vqvae.commands.resolve import TokenizerRun
 from vqvae.data.listing import DECODED
+from vqvae.data.source import printable
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
 from vqvae.progress import Progress, silent
+from vqvae.screen import say
 from vqvae.tensors import pixels_from_images
 from vqvae.tokens import Shard, Store
 from vqvae.tokens.shards import each_shard, report_write_errors
@@ -84,8 +86,12 @@ def _start(store: Store, out: Path) -> Path:
 
 def _folders(classes: Sequence[str]) -> tuple[str, ...]:
     """Return a folder for each class: the classes' names if all can be file names, otherwise their numbers."""
-    fit = len(set(classes)) == len(classes) and all(re.fullmatch(r"\w[\w .()+-]{0,49}", name) for name in classes)
-    return tuple(classes) if fit else tuple(f"{number:05d}" for number in range(len(classes)))
+    unfit = [name for name in classes if not re.fullmatch(r"\w[\w .()+-]{0,49}", name)]
+    if not unfit and len(set(classes)) == len(classes):
+        return tuple(classes)
+    why = f"'{printable(unfit[0])[:50]}' cannot name a folder" if unfit else "two classes have one name"
+    say(f"the folders of the {len(classes):,} classes are called by number, 00000 and up: {why}")
+    return tuple(f"{number:05d}" for number in range(len(classes)))
 
 
 def _write_images(run: TokenizerRun, shard: Shard, out: Path, folders: Sequence[str]) -> None:

@@ -57,7 +57,8 @@ class SideOptions:
 
     Attributes:
         splits: the splits of A and of B, where they are data sets with splits of their own.
-        tokenizer: the run or model file that decodes a store of codes.
+        tokenizer: the run or model file that decodes a store of codes, or the samples of a prior; None decodes
+            samples by the tokenizer in the prior's run.
         num: number of images that a prior draws; None: as many as the other side has.
         seed: of the drawing.
         device: where models run.
@@ -84,7 +85,10 @@ def open_sides(a: str, b: str, options: SideOptions, *, progress: Progress = sil
     Raises:
         UserError: for what is no set of images, and two runs.
     """
-    runs = [open_run(spec, device=options.device) if _is_run(spec) else None for spec in (a, b)]
+    runs = [
+        open_run(spec, tokenizer=options.tokenizer, device=options.device) if _is_run(spec) else None
+        for spec in (a, b)
+    ]
     if runs[0] is not None and runs[1] is not None:
         raise UserError(f"{a} and {b} are two runs: compare each with images")
     if (run := runs[0]) is not None:

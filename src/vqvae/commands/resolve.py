@@ -100,17 +100,23 @@ def open_prior_run(
     return _prior_run(path, open_prior(path, device=on), reading, on, tokenizer)
 
 
-def open_run(path: str | Path, *, device: str = "auto", reading: Mapping[str, Any] | None = None) -> TokenizerRun:
+def open_run(
+    path: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    device: str = "auto",
+    reading: Mapping[str, Any] | None = None,
+) -> TokenizerRun:
     """Open a run of either stage; a prior's run gives a ``PriorRun``.
 
-    The arguments are those of ``open_tokenizer_run``.
+    The arguments are those of ``open_prior_run``; a tokenizer's run needs no ``tokenizer``.
 
     Raises:
         UserError: when there is no run or model at the path, or no such device.
     """
     file, on = read_model(path), choose_device(device)
     if file.card.stage == "prior":
-        return _prior_run(path, open_prior(file, device=on), reading, on)
+        return _prior_run(path, open_prior(file, device=on), reading, on, tokenizer)
     return _tokenizer_run(path, open_tokenizer(file, device=on), reading, on)
 
 
@@ -138,6 +144,8 @@ def _prior_run(
     on: torch.device,
     tokenizer: str | Path | None = None,
 ) -> PriorRun:
+    if tokenizer is None and not RunDirectory(Path(path)).tokenizer.is_file():
+        raise UserError(f"{path}: a prior without its tokenizer: pass --tokenizer RUN, which images need")
     opened = open_tokenizer(path if tokenizer is None else tokenizer, device=on)
     if opened.card.identity != prior.card.tokenizer:
         raise UserError(
@@ -170,9 +178,7 @@ def labels_by_name(images: ImageSet, prior: Opened[Prior]) -> Tensor | None:
     """
     if images.labels is None or not prior.card.classes:
         return None
-    number = {name: row for row, name in enumerate(map(_one_form, prior.card.classes))}
-    numbers = torch.tensor([number.get(_one_form(name), -1) for name in images.classes])
-    labels = numbers[images.labels]
+    labels = torch.tensor(numbers_by_name(images.classes, prior))[images.labels]
     if bool((labels < 0).any()):
         other = images.classes[int(images.labels[labels < 0][0])]
         raise UserError(
@@ -180,6 +186,12 @@ def labels_by_name(images: ImageSet, prior: Opened[Prior]) -> Tensor | None:
             f"{named_classes(prior.card.classes)}; classes are matched by name: rename the classes of the data"
         )
     return labels
+
+
+def numbers_by_name(classes: Sequence[str], prior: Opened[Prior]) -> list[int]:
+    """Return the prior's number of each class, matched by name; -1 for a class that it was not trained on."""
+    number = {name: row for row, name in enumerate(map(_one_form, prior.card.classes))}
+    return [number.get(_one_form(name), -1) for name in classes]
 
 
 def _one_form(name: str) -> str:

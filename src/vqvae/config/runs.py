@@ -263,8 +263,8 @@ class PriorConfig:
     """Training of a prior on the codes of a tokenizer.
 
     Attributes:
-        tokenizer: the tokenizer's run or model file.
-        data: the images whose codes are learned.
+        tokenizer: the tokenizer's run or model file; empty for a prior of codes alone.
+        data: the images whose codes are learned, or a store of codes.
         model: the prior's network.
         classes: whether the prior is conditioned on the classes of the images.
         class_dropout: probability of hiding an image's class in training. The prior then also learns codes without

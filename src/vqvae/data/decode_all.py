@@ -13,7 +13,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from vqvae.data.decoding import PixelRange, UndecodableError, brightest, decode, is_grey, measure, quiet_pil
+from vqvae.data.decoding import (
+    PixelRange,
+    UndecodableError,
+    brightest,
+    decode,
+    is_grey,
+    measure,
+    quiet_pil,
+    to_grey,
+)
+from vqvae.data.headers import count_in_colour, is_wide
 from vqvae.data.imageset import BadFile, ImageSet
 from vqvae.data.resize import Crop, Size, Strict, most_common, round_down, spell
 from vqvae.data.source import Content, Item, Source, all_rows
@@ -26,7 +36,6 @@ Fit = Literal["strict", "crop"]
 # What is handed over at once: enough small images to make the hand-over cheap, few enough large ones to hold.
 _BATCH_PIXELS = 2**18
 _SMALL_BYTES = 16 * 1024
-_MOST_ASKED = 1000  # images of a stream that are asked whether they are grey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +71,7 @@ def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> Ima
     with quiet_pil():
         wanted = with_range(source, wanted)
         frame = frame_of(source, wanted, where=spec)
-        canvas, kept, bad = _fill(source, frame, wanted, title=f"decoding {split}")
+        canvas, kept, bad, made_grey = _fill(source, frame, wanted, title=f"decoding {split}")
     if canvas is None:
         raise _nothing_decodes(bad, where=spec)
     names = list(source.names())
@@ -79,6 +88,7 @@ def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> Ima
         pixel_range=wanted.levels,
         wide=is_wide(source),
         names=tuple(names[row] for row in kept),
+        made_grey=made_grey,
     )
 
 
@@ -94,11 +104,6 @@ def _refuse(bad: BadFile) -> UserError:
     return UserError(
         f"cannot decode {bad.path}: {bad.reason}; mend or remove it, or leave strict off to skip such images"
     )
-
-
-def is_wide(source: Source) -> bool:
-    """Tell whether the first image has pixels of more than 8 bits."""
-    return any(brightest(item.content) is not None for item in source.items(np.arange(1)))
 
 
 def with_range(source: Source, wanted: ImageSpec) -> ImageSpec:
@@ -155,8 +160,7 @@ def channels_of(source: Source, wanted: ImageSpec, where: str) -> ImageSpec:
     if wanted.channels is not None:
         return wanted
     image, _ = first_image(source, wanted, where)
-    rows = np.unique(np.linspace(0, source.count - 1, _MOST_ASKED).astype(np.int64))
-    grey = image.mode == "L" and all(is_grey(item.content) is not False for item in source.items(rows))
+    grey = image.mode == "L" and not count_in_colour(source)
     return replace(wanted, channels=1 if grey else 3, all_grey=grey)
 
 
@@ -177,20 +181,27 @@ def first_image(source: Source, wanted: ImageSpec, where: str) -> tuple[Image.Im
 
 def _fill(
     source: Source, frame: Strict | Crop, wanted: ImageSpec, title: str
-) -> tuple[NDArray[np.uint8] | None, list[int], list[BadFile]]:
-    """Return pixels [count, C, H, W] of which the first len(kept) are filled, the rows kept, and the bad files."""
+) -> tuple[NDArray[np.uint8] | None, list[int], list[BadFile], int]:
+    """Decode all rows.
+
+    Returns:
+        Pixels [count, C, H, W] of which the first len(kept) are filled; the rows kept; the bad files; and the
+        number of colour images that became grey.
+    """
     canvas: NDArray[np.uint8] | None = None
     kept: list[int] = []
     bad: list[BadFile] = []
+    made_grey = 0
     with make_bar(total=source.count, desc=title, leave=False) as progress:
         for batch in decoded(source, frame, wanted, range(source.count)):
             progress.update(len(batch.rows) + len(batch.bad))
             bad += batch.bad
+            made_grey += batch.made_grey
             if batch.rows:
                 canvas = _room_for(batch.pixels, canvas, source.count)
                 canvas[len(kept) : len(kept) + len(batch.rows)] = batch.pixels  # grey fills all planes
                 kept += batch.rows
-    return canvas, kept, bad
+    return canvas, kept, bad, made_grey
 
 
 def _room_for(pixels: NDArray[np.uint8], canvas: NDArray[np.uint8] | None, count: int) -> NDArray[np.uint8]:
@@ -209,12 +220,14 @@ class Batch(NamedTuple):
         names: of those, as the user knows them.
         pixels: uint8 [len(rows), C, H, W].
         bad: the others.
+        made_grey: number of colour images that became grey.
     """
 
     rows: list[int]
     names: list[str]
     pixels: NDArray[np.uint8]
     bad: list[BadFile]
+    made_grey: int
 
 
 def decoded(source: Source, frame: Strict | Crop, wanted: ImageSpec, rows: range) -> Iterator[Batch]:
@@ -251,14 +264,18 @@ def _decode_batch(batch: list[tuple[int, Item]], frame: Strict | Crop, wanted: I
     names: list[str] = []
     images: list[Image.Image] = []
     bad: list[BadFile] = []
+    made_grey = 0
     for row, item in batch:
         try:
-            image = decode(item.content, wanted.channels, wanted.levels)
+            image = decode(item.content, None if wanted.channels == 1 else wanted.channels, wanted.levels)
         except UndecodableError as error:
             bad.append(BadFile(item.name, str(error)))
             if wanted.strict:
                 raise _refuse(bad[0]) from error
             continue
+        if wanted.channels == 1:
+            image, lost = to_grey(image)
+            made_grey += lost
         if wanted.all_grey and is_grey(item.content) is False:
             raise UserError(
                 f"image {item.name} is in colour, but the first ones are grey: pass --data.channels 3 (or 1)"
@@ -266,7 +283,7 @@ def _decode_batch(batch: list[tuple[int, Item]], frame: Strict | Crop, wanted: I
         images.append(frame.apply(image, item.name))
         rows.append(row)
         names.append(item.name)
-    return Batch(rows, names, _stack(images, frame.size), bad)
+    return Batch(rows, names, _stack(images, frame.size), bad, made_grey)
 
 
 def _stack(images: list[Image.Image], size: Size) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from vqvae.data.colour import to_srgb
 from vqvae.data.formats import brand_of, heif_formats, plain_formats, why_unread
@@ -87,6 +87,15 @@ def decode(content: Content, channels: int | None, pixel_range: PixelRange | Non
         raise
     except Exception as error:
         raise UndecodableError(kind_of(content) or _reason(error)) from error
+
+
+def to_grey(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Return a decoded image, of mode "L" or "RGB", in grey, and whether colour is lost."""
+    if image.mode == "L":
+        return image, False
+    red, green, blue = image.split()
+    lost = any(ImageChops.difference(red, other).getbbox() is not None for other in (green, blue))
+    return image.convert("L"), lost
 
 
 def measure(content: Content) -> tuple[int, int] | None:

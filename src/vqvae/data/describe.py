@@ -28,6 +28,9 @@ def describe(images: ImageSet | ImageStream, *, look: bool = True) -> str:
         left_out.append(f"{len(images.bad):,} that cannot be decoded")
     if left_out:
         line += f"; left out: {', '.join(left_out)}"
+    if images.made_grey:
+        least = "at least " if isinstance(images, ImageStream) else ""
+        line += f"; made grey: {least}{images.made_grey:,} in colour"
     note = _note(images) if look else None
     return f"{line}; {note}" if note else line
 

@@ -55,6 +55,7 @@ class ImageSet:
         wide: whether the first image has pixels of more than 8 bits.
         names: what the source calls each image: a file relative to the data folder, or a row such as
             ``"train.parquet row 17"``.
+        made_grey: number of colour images that became grey.
     """
 
     pixels: Tensor
@@ -68,6 +69,7 @@ class ImageSet:
     pixel_range: tuple[float, float] | None = None
     wide: bool = False
     names: tuple[str, ...] = ()
+    made_grey: int = 0
 
     def __len__(self) -> int:
         return self.pixels.shape[0]

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vqvae.data.archives import Place, damaged, left_beside, one_set, pass_folder
+from vqvae.data.dataset_card import classes_in_card
 from vqvae.data.labels import BY_RULE, Columns, column_names, label_column, no_column, numbered
 from vqvae.data.parquet_columns import image_column, kind_of_column, listed_classes, path_inside
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files, printable
@@ -217,7 +218,10 @@ def _open_shard(name: str, path: Path, asked: Columns, root: Path | None) -> _Sh
         if others:
             left_out = (*left_out, f"the images in {column_names(others)} (--data.image COLUMN takes them)")
         groups = tuple(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
-        return _Shard(name, path, root, groups, image, label, listed_classes(schema, label), left_out)
+        classes = listed_classes(schema, label)
+        if classes is None and root is not None and label is not None and kinds[label] == "integer":
+            classes = classes_in_card(root / "README.md", label)
+        return _Shard(name, path, root, groups, image, label, classes, left_out)
 
 
 def _first(file: pq.ParquetFile, column: str) -> Any:

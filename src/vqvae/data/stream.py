@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqvae.data.blocks import Blocks
-from vqvae.data.decode_all import Batch, ImageSpec, decoded, is_wide
+from vqvae.data.decode_all import Batch, ImageSpec, decoded
+from vqvae.data.headers import count_in_colour, is_wide
 from vqvae.data.imageset import BadFile, variance
 from vqvae.data.order import interleaved_rows_at_step
 from vqvae.data.resize import Crop, Strict
@@ -77,6 +78,11 @@ class ImageStream:
     def wide(self) -> bool:
         """Whether the first image has pixels of more than 8 bits."""
         return is_wide(self.source)
+
+    @cached_property
+    def made_grey(self) -> int:
+        """How many of a thousand images are in colour, by their headers, and become grey."""
+        return count_in_colour(self.source) if self.wanted.channels == 1 and not self.wanted.all_grey else 0
 
     @property
     def origin(self) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,20 @@ from vqvae.tensors import images_from_pixels
 
 KIND, VERSION = "vqvae-codes", 4
 _LOG = logging.getLogger(__name__)
+
+
+class CodeOrigin(NamedTuple):
+    """What made the codes that a prior learns.
+
+    Attributes:
+        identity: the identity of the tokenizer.
+        num_codes: number of codes K.
+        tokenizer: the tokenizer; None where a prior is trained on codes alone.
+    """
+
+    identity: str
+    num_codes: int
+    tokenizer: VQVAE | None
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ from vqvae.data import rows_at_step
 from vqvae.distributed import rank_slice
 from vqvae.metrics.baselines import count_codes, pooled, unigram_nats
 from vqvae.model_card import prior_card
-from vqvae.model_io import ModelFile, Opened, build_prior, save_model
-from vqvae.models import VQVAE
+from vqvae.model_io import ModelFile, build_prior, save_model
 from vqvae.priors import Prior
 from vqvae.report.pictures import grid, save_png
 from vqvae.sampling import labels_in_turn, sample
 from vqvae.tensors import CodeSpec, pixels_from_images
-from vqvae.training.code_cache import CodeSet
+from vqvae.training.code_cache import CodeOrigin, CodeSet
 from vqvae.training.engine import Engine
 from vqvae.training.initial import start_prior
 from vqvae.training.run import Run
@@ -39,7 +38,7 @@ class PriorStage:
         train: the training codes.
         validation: the codes to measure on.
         engine: device, precision and compilation.
-        tokenizer: the tokenizer that made the codes; it decodes samples.
+        origin: what made the codes; its tokenizer decodes samples.
         init: the file of the trained prior to start from; None starts from random weights.
 
     Attributes:
@@ -56,21 +55,21 @@ class PriorStage:
         train: CodeSet,
         validation: CodeSet,
         engine: Engine,
-        tokenizer: Opened[VQVAE],
+        origin: CodeOrigin,
         init: ModelFile | None = None,
     ) -> None:
         self.config, self.train, self.validation, self.engine = config, train, validation, engine
-        self.tokenizer = tokenizer
+        self.origin = origin
         self.classes = train.classes if config.classes else ()
         height, width, n = train.codes.shape[2:]
         prior = build_prior(
             config.model,
-            CodeSpec((height, width), n, tokenizer.model.num_codes),
+            CodeSpec((height, width), n, origin.num_codes),
             seed=config.training.seed,
             num_classes=len(self.classes),
         )
         if init is not None:
-            start_prior(prior, init, config, tokenizer.card.identity)
+            start_prior(prior, init, config, origin.identity)
         self.prior: Prior = prior.to(device=engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.groups = {MODEL: Trainable(self.prior)}
         self.counts = count_codes(train.codes, self.prior.spec.num_codes)
@@ -148,10 +147,12 @@ class PriorStage:
         }
 
     def draw(self, run: Run, step: int) -> None:
-        """Save decoded samples; a prior with classes draws one class per row."""
+        """Save decoded samples, if there is a tokenizer; a prior with classes draws one class per row."""
+        if self.origin.tokenizer is None:
+            return
         labels = labels_in_turn(range(SAMPLES), self.prior.num_classes)
         codes = sample(self.prior, SAMPLES, labels=labels, device=self.engine.device)
-        pixels = pixels_from_images(self.tokenizer.model.decode(codes)).cpu()
+        pixels = pixels_from_images(self.origin.tokenizer.decode(codes)).cpu()
         save_png(grid(pixels, columns=8), run.samples / f"samples-{step:08d}.png")
 
     def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
@@ -161,7 +162,7 @@ class PriorStage:
             self.prior,
             classes=self.classes,
             image_shape=self.train.image_shape,
-            tokenizer=self.tokenizer.card.identity,
+            tokenizer=self.origin.identity,
             step=step,
         )
         save_model(path, self.prior.state_dict(), replace(card, validation=validation))

@@ -12,28 +12,31 @@ from vqvae.model_io import ModelFile, Opened, read_model
 from vqvae.models import VQVAE
 from vqvae.paths import whole_spec
 from vqvae.screen import say
-from vqvae.training.code_cache import CodeSet, code_set
+from vqvae.training.code_cache import CodeOrigin, CodeSet, code_set
 from vqvae.training.engine import Engine
 from vqvae.training.prior import PriorStage
 from vqvae.training.run import Run
 from vqvae.training.run_data import RunData
-from vqvae.training.store_data import StoreData, is_store
+from vqvae.training.store_data import StoreData, check_codes_alone, is_store
 
 
-def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[str, Any]) -> RunConfig:
+def prior_config(tokenizer: str | ModelFile | None, recipe: Recipe, overrides: Mapping[str, Any]) -> RunConfig:
     """Read a prior's recipe. Settings of the data that it does not have are taken from the tokenizer's run.
 
     So by default, a prior is measured on the validation images of its tokenizer. Neither was trained on them. For
     other data, ``label`` and ``limit`` are not taken over: they say which part of the tokenizer's data was read.
 
     Args:
-        tokenizer: the tokenizer's run directory or model file, or the model file that was read already.
+        tokenizer: the tokenizer's run directory or model file, or the model file that was read already. None for
+            a prior of codes alone: the data are then a store.
         recipe: the recipe, as ``load_config`` takes it.
         overrides: values of keys, as ``load_config`` takes them.
 
     Raises:
         UserError: as ``load_config``, and when there is no tokenizer at the path.
     """
+    if tokenizer is None:
+        return _of_codes_alone(recipe, overrides)
     file = tokenizer if isinstance(tokenizer, ModelFile) else read_model(tokenizer)
     card = file.card
     if card.stage != "tokenizer":
@@ -53,28 +56,40 @@ def prior_config(tokenizer: str | ModelFile, recipe: Recipe, overrides: Mapping[
     return load_config(recipe, "prior", settings, base=base)
 
 
+def _of_codes_alone(recipe: Recipe, overrides: Mapping[str, Any]) -> RunConfig:
+    config = load_config(recipe, "prior", {**overrides, "tokenizer": ""})
+    check_codes_alone(config.data.spec)
+    return config
+
+
 def prior_stage(
     config: PriorConfig,
     data: RunData | StoreData,
     engine: Engine,
     *,
     run: Run,
-    tokenizer: Opened[VQVAE],
+    tokenizer: Opened[VQVAE] | None,
     init: ModelFile | None = None,
 ) -> PriorStage:
     """Encode both splits, or take their codes from the cache or the store, and make the stage.
 
-    The counts of the training codes are written to the run. The unigram baselines are printed.
+    The counts of the training codes are written to the run. The unigram baselines are printed. Without a
+    tokenizer, the data are a store, and training draws no pictures of samples.
 
     Raises:
         UserError: when the tokenizer is for images with another number of channels.
     """
     if isinstance(data, StoreData):
         train, validation = data.train.as_code_set(), data.validation.as_code_set()
+        origin = data.origin._replace(tokenizer=tokenizer and tokenizer.model)
     else:
+        assert tokenizer is not None, "images are encoded by a tokenizer"
         train, validation = _encoded(config, data, engine, tokenizer)
-    stage = PriorStage(config, train, validation, engine, tokenizer, init)
+        origin = CodeOrigin(tokenizer.card.identity, tokenizer.model.num_codes, tokenizer.model)
+    stage = PriorStage(config, train, validation, engine, origin, init)
     if rank() == 0:
+        if tokenizer is None:
+            say(f"codes alone: no pictures of samples; vqvae sample {run.path} --store DIR draws codes")
         save_counts(run.code_counts, stage.counts)
         baselines = ", ".join(f"{name} {bits:.4g}" for name, bits in stage.baselines.items())
         say(f"baselines that a prior must beat: {baselines}")

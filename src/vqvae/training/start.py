@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vqvae.config import Change, PriorConfig, RunConfig, TokenizerConfig, changed, checked
-from vqvae.data import Objects, quiet_pil
+from vqvae.data import OBJECT, Objects, quiet_pil
 from vqvae.distributed import barrier, broadcast, process_group, rank, world_size
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
@@ -23,7 +23,7 @@ from vqvae.training.prior_start import prior_stage
 from vqvae.training.run import Run
 from vqvae.training.run_data import RunData, load_run_data, record_run_data
 from vqvae.training.stage import MODEL, Stage
-from vqvae.training.store_data import StoreData, is_store, load_store_data
+from vqvae.training.store_data import StoreData, check_codes_alone, is_store, load_store_data
 from vqvae.training.tokenizer import TokenizerStage
 
 
@@ -44,7 +44,8 @@ def train(
         config: the config of a tokenizer or of a prior.
         out: the run directory; None takes ``runs/NAME``, or the next free one of ``runs/NAME-2``, ...
         name: the name of the recipe.
-        tokenizer: for a prior, the file at ``config.tokenizer`` if it was read already.
+        tokenizer: for a prior, the file at ``config.tokenizer`` if it was read already. If ``config.tokenizer``
+            is empty, the prior is trained on the codes of a store alone.
         data: an object as ``vqvae.data.load`` takes it, in place of ``config.data.spec``.
 
     Raises:
@@ -62,9 +63,10 @@ def train(
         engine = Engine.of(config.training)
         opened = None
         if isinstance(config, PriorConfig):
-            tokenizer = tokenizer or read_model(config.tokenizer)
-            config = dataclasses.replace(config, tokenizer=str(tokenizer.path.resolve()))
-            opened = open_tokenizer(tokenizer, device=engine.device)
+            tokenizer = tokenizer or _tokenizer_of(config, data)
+            if tokenizer is not None:
+                config = dataclasses.replace(config, tokenizer=str(tokenizer.path.resolve()))
+                opened = open_tokenizer(tokenizer, device=engine.device)
         init = read_model(config.init) if config.init else None
         if init is not None:
             config = dataclasses.replace(config, init=str(init.path.resolve()))
@@ -103,11 +105,23 @@ def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects
         engine = Engine.of(config.training)
         if made:
             config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
-        prior = isinstance(config, PriorConfig)
-        tokenizer = open_tokenizer(run.tokenizer, device=engine.device) if prior else None
+        keeps_one = isinstance(config, PriorConfig) and bool(config.tokenizer)
+        tokenizer = open_tokenizer(run.tokenizer, device=engine.device) if keeps_one else None
         init = read_model(run.init) if config.init and not checkpoints(run.checkpoints) else None
         _train(run, config, engine, _load(run, config, tokenizer, data), tokenizer, init=init, changes=made)
     return run
+
+
+def _tokenizer_of(config: PriorConfig, data: Objects | None) -> ModelFile | None:
+    """Read the tokenizer that a config names; a prior of codes alone has none.
+
+    Raises:
+        UserError: when there is no tokenizer at the path, or none is named and the data are not a store.
+    """
+    if config.tokenizer:
+        return read_model(config.tokenizer)
+    check_codes_alone(config.data.spec if data is None else OBJECT)
+    return None
 
 
 @contextmanager
@@ -141,14 +155,11 @@ def _load(
     if isinstance(config, TokenizerConfig):
         return load_run_data(config.data, given, multiple_of=config.model.network.factor)
     if given is None and is_store(config.data.spec):
-        return load_store_data(config, _given(tokenizer).card.identity, run.path)
-    factor = _given(tokenizer).model.factor
-    return load_run_data(config.data, given, multiple_of=factor, classes=config.classes)
-
-
-def _given(tokenizer: Opened[VQVAE] | None) -> Opened[VQVAE]:
-    assert tokenizer is not None, "a prior's training is given its tokenizer"
-    return tokenizer
+        return load_store_data(config, tokenizer and tokenizer.card.identity, run.path)
+    if tokenizer is None:
+        check_codes_alone(config.data.spec)
+    assert tokenizer is not None, "images are encoded by a tokenizer"
+    return load_run_data(config.data, given, multiple_of=tokenizer.model.factor, classes=config.classes)
 
 
 def _train(
@@ -176,7 +187,7 @@ def _train(
         assert isinstance(data, RunData), "a tokenizer is trained on images"
         stage = TokenizerStage(config, data.train, data.validation, engine, init)
     else:
-        stage = prior_stage(config, data, engine, run=run, tokenizer=_given(tokenizer), init=init)
+        stage = prior_stage(config, data, engine, run=run, tokenizer=tokenizer, init=init)
     if rank() == 0:
         say(_headline(run, config, engine, stage, data))
     with quiet_pil(), closing(data.train):  # a stream decodes while it is read, and ahead

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqvae.config import PriorConfig
-from vqvae.data import named_classes
+from vqvae.data import OBJECT, named_classes
 from vqvae.data.source import Item, Rows, Source, all_rows
 from vqvae.data.splits import DataSet, open_split, rows_for_test
 from vqvae.distributed import rank
@@ -22,7 +22,7 @@ from vqvae.errors import UserError
 from vqvae.screen import say
 from vqvae.tokens import Shard, Store
 from vqvae.tokens.store import STORE_FILE
-from vqvae.training.code_cache import CodeSet
+from vqvae.training.code_cache import CodeOrigin, CodeSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +79,12 @@ class StoreData(NamedTuple):
     Attributes:
         train: the codes to train on.
         validation: the codes to measure on while training.
+        origin: what made the codes, without the tokenizer itself.
     """
 
     train: StoredCodes
     validation: StoredCodes
+    origin: CodeOrigin
 
 
 def is_store(spec: str) -> bool:
@@ -90,7 +92,18 @@ def is_store(spec: str) -> bool:
     return (Path(spec).expanduser() / STORE_FILE).is_file()
 
 
-def load_store_data(config: PriorConfig, tokenizer: str, folder: Path) -> StoreData:
+def check_codes_alone(spec: str) -> None:
+    """Check that data can train a prior without a tokenizer.
+
+    Raises:
+        UserError: when there is no store of codes at the path.
+    """
+    if not is_store(spec):
+        where = "an object in Python" if spec.startswith(OBJECT) else spec
+        raise UserError(f"{where}: not a store of codes; --codes-only trains on a store: pass --data STORE")
+
+
+def load_store_data(config: PriorConfig, tokenizer: str | None, folder: Path) -> StoreData:
     """Read both splits of the store at ``config.data.spec`` and print one line about each.
 
     The rule of splits is the rule of images (``vqvae.data.splits``). If the store holds all of a set without
@@ -99,7 +112,7 @@ def load_store_data(config: PriorConfig, tokenizer: str, folder: Path) -> StoreD
 
     Args:
         config: of the prior.
-        tokenizer: SHA-256 of the tokenizer's file.
+        tokenizer: the identity that the store's tokenizer must have; None accepts any.
         folder: where such a file is made. It has no name there and is gone when the process ends.
 
     Raises:
@@ -128,13 +141,17 @@ def load_store_data(config: PriorConfig, tokenizer: str, folder: Path) -> StoreD
         )
     if rank() == 0:
         say("\n".join(map(str, found)))
-    return StoreData(*found)
+    train, validation = found
+    return StoreData(train, validation, CodeOrigin(store.header.tokenizer, store.header.num_codes, None))
 
 
-def _check(store: Store, config: PriorConfig, tokenizer: str) -> None:
+def _check(store: Store, config: PriorConfig, tokenizer: str | None) -> None:
     header, where = store.header, store.path
-    if header.tokenizer != tokenizer:
-        raise UserError(f"{where}: codes of another tokenizer, {header.tokenizer[:16]}...: pass that tokenizer")
+    if tokenizer is not None and header.tokenizer != tokenizer:
+        raise UserError(
+            f"{where}: codes of another tokenizer, {header.tokenizer[:16]}...: pass that tokenizer, or train on "
+            "the codes alone: --codes-only"
+        )
     if header.origin.get("split") in ("test", "validation"):
         raise UserError(f"{where}: codes of a {header.origin['split']} split: pass a store of the training split")
     if config.classes and not header.labelled:
