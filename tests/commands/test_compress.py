@@ -154,6 +154,35 @@ def test_a_tokenizer_without_a_prior_codes_under_the_uniform_prior(
     assert np.array_equal(read(tmp_path / "out" / "a.png"), read(images[0]))
 
 
+def test_exact_files_are_restored_and_cost_less_than_half_a_percent(
+    mixture_runs: tuple[Run, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pixels = load("shapes", "test", limit=9).pixels.permute(0, 2, 3, 1).numpy()
+    np.save(tmp_path / "images.npy", pixels)
+    words = ["compress", str(tmp_path / "images.npy"), "--model", str(mixture_runs[1].path), "--split", "all"]
+    main([*words, "--lossless", "--exact", "--out", str(tmp_path / "exact.vqi")])
+    assert "verified by decoding; every machine decodes it" in capsys.readouterr().out
+    main([*words, "--lossless", "--out", str(tmp_path / "float.vqi")])
+    sizes = [(tmp_path / f"{name}.vqi").stat().st_size for name in ("exact", "float")]
+    assert sizes[0] < 1.005 * sizes[1] + 40
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)  # other threads, as another machine would have
+    try:
+        decompress(tmp_path / "exact.vqi", tmp_path / "out")
+    finally:
+        torch.set_num_threads(before)
+    files = sorted((tmp_path / "out").iterdir(), key=lambda path: int(path.stem.rpartition(" ")[2]))
+    assert all(np.array_equal(read(file), image) for file, image in zip(files, pixels, strict=True))
+
+
+def test_exact_files_need_models_with_an_integer_form(prior_run: Run, images: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--exact: the likelihood GaussianLikelihood has no integer form"):
+        compress(images[:1], str(prior_run.path), tmp_path / "x.vqi", exact=True, lossless=True)
+    assert not (tmp_path / "x.vqi").exists()
+    compress(images[:1], str(prior_run.path), tmp_path / "x.vqi", exact=True)  # the codes alone need the prior's
+
+
 Made = Callable[[Any], Image.Image]
 
 

@@ -17,7 +17,7 @@ import torch
 from tests.torture.mutants import MEGABYTES, mutate
 from torch import Tensor
 
-from vqvae.coding import Block, ContainerReader, Header, pack, write_codes, write_pixels
+from vqvae.coding import Block, ContainerReader, Header, pack
 from vqvae.commands.coding_models import CodingModels
 from vqvae.commands.decompress import decoded
 from vqvae.config import load_config
@@ -56,13 +56,14 @@ def original(models: CodingModels, *, lossless: bool) -> tuple[Header, list[byte
     """Return header and chunks of five images in two blocks."""
     assert models.prior is not None
     tokenizer, blocks, chunks = models.tokenizer.model, list[Block](), list[bytes]()
+    coder = models.coder(exact=False, lossless=lossless)
     for count, height in ((3, 8), (2, 12)):
         pixels = torch.randint(0, 256, (count, 3, height, 8), generator=torch.Generator().manual_seed(count))
         pixels = pixels.to(torch.uint8)
         codes = tokenizer.encode(pixels, exact=True)
-        coded = [write_codes(tokenizer, models.prior.model, codes)]
+        coded = [coder.write_codes(codes)]
         if lossless:
-            coded += [write_pixels(tokenizer, codes[i : i + 1], pixels[i : i + 1]) for i in range(count)]
+            coded += [coder.write_pixels(codes[i : i + 1], pixels[i : i + 1]) for i in range(count)]
         sizes = [len(chunk) for chunk in coded]
         blocks.append(Block(count, (3, height, 8), sizes[0], tuple(sizes[1:])))
         chunks += coded

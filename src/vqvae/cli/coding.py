@@ -33,6 +33,11 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     compress.add_argument("--model", metavar="RUN", type=path, required=True, help=text)
     text = "keep every pixel (default: keep the codes alone, from which similar images are decoded)"
     compress.add_argument("--lossless", action="store_true", help=text)
+    text = (
+        "compute the probabilities with whole numbers, so that every machine decodes the file; slower (default: "
+        "floating point, which this machine decodes)"
+    )
+    compress.add_argument("--exact", action="store_true", help=text)
     text = "put the models into the file, so that it can be decompressed without them"
     compress.add_argument("--embed-model", action="store_true", help=text)
     add_split(compress, "test", "all")
@@ -59,6 +64,7 @@ def _compress(arguments: argparse.Namespace) -> None:
             arguments.model,
             not_there(arguments.out, "--out"),
             lossless=arguments.lossless,
+            exact=arguments.exact,
             embed_model=arguments.embed_model,
             split=arguments.split,
             progress=progress,
@@ -75,10 +81,11 @@ def _as_json(done: "Compressed") -> str:
 def _as_words(done: "Compressed") -> str:
     kind = "every pixel" if done.lossless else "codes alone"
     models = f", {done.model_bytes:,} of them models" if done.model_bytes else ""
+    machines = "; every machine decodes it" if done.exact else " on this machine"
     where = "" if done.kept else "; keep the run: vqvae decompress needs it as --model"
     return (
         f"done: {done.path}: {done.images:,} images, {kind}, {done.size:,} bytes{models}, {done.bits_per_dim:.4f} "
-        f"bits per dimension; verified by decoding on this machine{where}; "
+        f"bits per dimension; verified by decoding{machines}{where}; "
         f"next: vqvae decompress {done.path} --out DIR"
     )
 

@@ -1,10 +1,6 @@
 """Compressed files: codes and pixels to bytes by a range coder, and the file that holds them."""
 
-from vqvae.coding.blocks import read_codes as read_codes
-from vqvae.coding.blocks import read_pixels as read_pixels
-from vqvae.coding.blocks import reconstruct as reconstruct
-from vqvae.coding.blocks import write_codes as write_codes
-from vqvae.coding.blocks import write_pixels as write_pixels
+from vqvae.coding.blocks import BlockCoder as BlockCoder
 from vqvae.coding.codes import code_codes as code_codes
 from vqvae.coding.container import Block as Block
 from vqvae.coding.container import ContainerReader as ContainerReader

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vqvae.coding.integer import IntegerPixelCNN
 from vqvae.coding.range_coder import MOST_CODES, Coder
 from vqvae.errors import UserError
 from vqvae.priors import Prior
@@ -15,18 +16,24 @@ from vqvae.tensors import CodeSpec
 
 @torch.no_grad()
 def code_codes(
-    coder: Coder, spec: CodeSpec, *, count: int, prior: Prior | None, codes: Tensor | None = None
+    coder: Coder,
+    spec: CodeSpec,
+    *,
+    count: int,
+    prior: Prior | IntegerPixelCNN | None,
+    codes: Tensor | None = None,
 ) -> Tensor:
     """Write the codes of some images and return them; or read and return them.
 
-    At each place, the prior sees the codes before it, through its cache, in both directions alike. So the numbers
-    are equal in both, on one machine: a whole pass of the network would round differently.
+    A prior in floating point runs place by place, through its cache, in both directions alike. So the numbers are
+    equal in both, on one machine; a whole pass of the network would round differently. A prior in integer form
+    computes the same numbers either way.
 
     Args:
         coder: the writer or the reader.
         spec: shape and range of the codes of an image.
         count: number of images B, which are coded side by side.
-        prior: the prior, without a class; None for the uniform prior.
+        prior: the prior, without a class, in floating point or in integer form; None for the uniform prior.
         codes: int64 [B, h, w, n]; None to read them.
 
     Raises:
@@ -35,7 +42,10 @@ def code_codes(
     """
     if spec.num_codes > MOST_CODES:
         raise UserError(f"K = {spec.num_codes:,} codes: files can hold codes of up to K = {MOST_CODES:,}")
-    weights = _uniform(count, spec.num_codes) if prior is None else _learned(prior, count, spec.grid)
+    if isinstance(prior, IntegerPixelCNN):
+        weights = prior.frequencies(count, spec.grid, codes)
+    else:
+        weights = _uniform(count, spec.num_codes) if prior is None else _learned(prior, count, spec.grid)
     given = None if codes is None else codes.reshape(count, -1).to(torch.int32).numpy()
     found = np.empty((count, spec.codes_per_image), np.int32)
     previous: Tensor | None = None

@@ -18,7 +18,7 @@ from vqvae.coding.varint import Fields, varint
 from vqvae.errors import FormatError, UserError
 
 MAGIC, VERSION = b"\x89VQI\r\n\x1a\n", 1  # a transfer as text would change the ends of lines
-LOSSLESS, PRIOR, EMBEDDED = 1, 2, 4  # flags
+LOSSLESS, PRIOR, EMBEDDED, EXACT = 1, 2, 4, 8  # flags
 MOST_PIXELS = 2**26  # of a block
 _MOST_NAMES = 2**26  # bytes of all names
 _HEAD = len(MAGIC) + 2
@@ -54,6 +54,7 @@ class Header:
         blocks: the images, in order.
         embedded: sizes of the model files in the file: of the tokenizer, and of the prior if there is one. Empty
             if the models are not in the file.
+        exact: whether the probabilities are those of the models' integer form.
     """
 
     lossless: bool
@@ -62,10 +63,12 @@ class Header:
     names: tuple[str, ...]
     blocks: tuple[Block, ...]
     embedded: tuple[int, ...] = ()
+    exact: bool = False
 
     def encoded(self) -> bytes:
         """Return the header with magic and checksum."""
-        flags = LOSSLESS * self.lossless | PRIOR * (self.prior is not None) | EMBEDDED * bool(self.embedded)
+        flags = LOSSLESS * self.lossless | PRIOR * (self.prior is not None)
+        flags |= EMBEDDED * bool(self.embedded) | EXACT * self.exact
         names = zlib.compress("\0".join(self.names).encode(), 9)
         fields = [self.tokenizer, self.prior or b"", *map(varint, self.embedded)]
         fields += [varint(len(names)), names, varint(len(self.blocks))]
@@ -196,7 +199,7 @@ class ContainerReader:
 
     def _parsed(self) -> Header:
         flags = self._head[_HEAD - 1]
-        if flags & ~(LOSSLESS | PRIOR | EMBEDDED):
+        if flags & ~(LOSSLESS | PRIOR | EMBEDDED | EXACT):
             raise self.damaged(f"its flags are {flags}")
         fields = Fields(self._head[_HEAD:-_CRC], self.damaged)
         fields.number()  # the length, which was read before
@@ -209,7 +212,8 @@ class ContainerReader:
             raise self.damaged("its header is too long")
         if len(names) != sum(block.count for block in blocks):
             raise self.damaged(f"{len(names)} names of {sum(block.count for block in blocks)} images")
-        return Header(bool(flags & LOSSLESS), tokenizer, prior, names, blocks, embedded)
+        exact = bool(flags & EXACT)
+        return Header(bool(flags & LOSSLESS), tokenizer, prior, names, blocks, embedded, exact)
 
     def _block(self, fields: Fields, *, lossless: bool) -> Block:
         count, channels, height, width = (fields.number() for _ in range(4))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vqvae.coding.integer import IntegerLogistics
 from vqvae.coding.range_coder import TOTAL, Coder
 from vqvae.likelihoods import Likelihood
 
@@ -18,12 +19,14 @@ _STEPS = (128, 64, 32, 16, 8, 4, 2, 1)
 
 
 @torch.no_grad()
-def code_pixels(coder: Coder, likelihood: Likelihood, parameters: Tensor, pixels: Tensor | None = None) -> Tensor:
+def code_pixels(
+    coder: Coder, likelihood: Likelihood | IntegerLogistics, parameters: Tensor, pixels: Tensor | None = None
+) -> Tensor:
     """Write the pixels of images and return them, uint8 [B, C, H, W]; or read and return them.
 
     Args:
         coder: the writer or the reader.
-        likelihood: p(x | z_q); it defines ``cumulative``.
+        likelihood: p(x | z_q), which defines ``cumulative``, or its integer form.
         parameters: the decoder's output, float64 [B, out_channels, H, W].
         pixels: uint8 [B, C, H, W]; None to read them.
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqvae.coding import ContainerReader
+from vqvae.coding import BlockCoder, ContainerReader
 from vqvae.errors import FormatError, UserError
 from vqvae.files import write_atomically
 from vqvae.model_io import ModelFile, Opened, open_prior, open_tokenizer, parse_model, read_model, read_tokenizer
@@ -27,6 +27,11 @@ class CodingModels:
     tokenizer: Opened[VQVAE]
     prior: Opened[Prior] | None
     files: tuple[ModelFile, ...]
+
+    def coder(self, *, exact: bool, lossless: bool) -> BlockCoder:
+        """Return what codes blocks with these models; the arguments and errors are those of ``BlockCoder``."""
+        prior = self.prior and self.prior.model
+        return BlockCoder(self.tokenizer.model, prior, exact=exact, lossless=lossless)
 
 
 def models_of_run(path: str) -> CodingModels:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqvae.coding import Block, ContainerReader, Header, is_name, pack, write_codes, write_pixels
+from vqvae.coding import Block, ContainerReader, Header, is_name, pack
 from vqvae.commands.coding_models import CodingModels, keep_models, models_of_run
 from vqvae.commands.decompress import decoded
 from vqvae.config import DataConfig
@@ -35,6 +35,7 @@ class Compressed:
         path: the file.
         images: number of images.
         lossless: whether the file holds their pixels.
+        exact: whether every machine decodes it.
         dimensions: C*H*W summed over the images.
         size: bytes of the file.
         code_bytes: bytes of the codes' chunks.
@@ -46,6 +47,7 @@ class Compressed:
     path: str
     images: int
     lossless: bool
+    exact: bool
     dimensions: int
     size: int
     code_bytes: int
@@ -65,6 +67,7 @@ def compress(
     out: Path,
     *,
     lossless: bool = False,
+    exact: bool = False,
     embed_model: bool = False,
     split: str = "test",
     progress: Progress = silent,
@@ -76,39 +79,53 @@ def compress(
         model: the run of a prior; or of a tokenizer, for the uniform prior.
         out: the file to write.
         lossless: whether to keep every pixel; otherwise the codes alone are kept.
+        exact: whether to compute the probabilities with the models' integer form, which every machine computes
+            alike.
         embed_model: whether to put the model files into the file.
         split: which split of a data set.
         progress: called with the number of images done and of all: each is coded once and decoded once.
 
     Raises:
-        UserError: for images that do not fit the model, and a likelihood that cannot code pixels. Nothing is
-            written.
+        UserError: for images that do not fit the model, a likelihood that cannot code pixels, and models without
+            an integer form if it is asked for. Nothing is written.
     """
     models = models_of_run(model)
     tokenizer = models.tokenizer.model
     if lossless and not tokenizer.likelihood.codes_pixels:
         raise UserError(f"--lossless: the likelihood of {models.tokenizer.path} does not define cumulative")
+    coder = models.coder(exact=exact, lossless=lossless)
     titles, images = _images(names, tokenizer, lossless=lossless, split=split)
     advance = advancing(progress, 2 * len(images))
     blocks, chunks = list[Block](), list[bytes]()
     for part in _blocks(images):
         pixels = torch.stack(list(part))
         codes = tokenizer.encode(images_from_pixels(pixels), exact=True)
-        coded = [write_codes(tokenizer, models.prior and models.prior.model, codes)]
+        coded = [coder.write_codes(codes)]
         if lossless:
-            coded += [write_pixels(tokenizer, codes[i : i + 1], pixels[i : i + 1]) for i in range(len(pixels))]
+            coded += [coder.write_pixels(codes[i : i + 1], pixels[i : i + 1]) for i in range(len(pixels))]
         _, channels, height, width = pixels.shape
         sizes = [len(chunk) for chunk in coded]
         blocks.append(Block(len(pixels), (channels, height, width), sizes[0], tuple(sizes[1:])))
         chunks += coded
         advance(len(pixels))
-    content = _packed(models, titles, blocks, chunks, lossless=lossless, embed_model=embed_model)
+    embedded = [file.content for file in models.files] if embed_model else []
+    header = Header(
+        lossless=lossless,
+        tokenizer=bytes.fromhex(models.files[0].hash),
+        prior=bytes.fromhex(models.files[1].hash) if models.prior is not None else None,
+        names=tuple(titles),
+        blocks=tuple(blocks),
+        embedded=tuple(map(len, embedded)),
+        exact=exact,
+    )
+    content = pack(header, [*embedded, *chunks])
     _verify(content, out, models, images if lossless else None, advance)
     write_atomically(out, content)
     return Compressed(
         path=str(out),
         images=len(images),
         lossless=lossless,
+        exact=exact,
         dimensions=sum(image.numel() for image in images),
         size=len(content),
         code_bytes=sum(block.codes for block in blocks),
@@ -184,28 +201,6 @@ def _blocks(images: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
         part = list(group)
         most = max(1, min(_BLOCK, _BLOCK_PIXELS // prod(shape[1:])))
         yield from (part[at : at + most] for at in range(0, len(part), most))
-
-
-def _packed(
-    models: CodingModels,
-    titles: Sequence[str],
-    blocks: Sequence[Block],
-    chunks: Sequence[bytes],
-    *,
-    lossless: bool,
-    embed_model: bool,
-) -> bytes:
-    embedded = [file.content for file in models.files] if embed_model else []
-    hashes = [bytes.fromhex(file.hash) for file in models.files]
-    header = Header(
-        lossless=lossless,
-        tokenizer=hashes[0],
-        prior=hashes[1] if len(hashes) > 1 else None,
-        names=tuple(titles),
-        blocks=tuple(blocks),
-        embedded=tuple(map(len, embedded)),
-    )
-    return pack(header, [*embedded, *chunks])
 
 
 def _verify(

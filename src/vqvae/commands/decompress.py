@@ -12,7 +12,7 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from vqvae.coding import Block, ContainerReader, read_codes, read_pixels, reconstruct
+from vqvae.coding import Block, BlockCoder, ContainerReader
 from vqvae.commands.coding_models import CodingModels, models_of_file
 from vqvae.errors import ArgumentError, UserError, what_failed
 from vqvae.files import write_atomically
@@ -75,11 +75,14 @@ def decoded(
     Raises:
         FormatError: for a chunk that is damaged, or that decodes to other numbers on this machine.
     """
-    chunk, first = len(reader.header.embedded), 0
-    for number, block in enumerate(reader.header.blocks):
+    header = reader.header
+    coder = models.coder(exact=header.exact, lossless=header.lossless)
+    chunk, first = len(header.embedded), 0
+    for number, block in enumerate(header.blocks):
         rows = range(block.count) if only is None else range(only - first, only - first + 1)
         if rows.start in range(block.count):
-            yield from _decoded_rows(reader, models, rows, _Place(block, number, chunk, first))
+            _check_shape(reader, block, models)
+            yield from _decoded_rows(reader, coder, rows, _Place(block, number, chunk, first))
         chunk, first = chunk + 1 + len(block.pixels), first + block.count
 
 
@@ -93,21 +96,19 @@ class _Place(NamedTuple):
 
 
 def _decoded_rows(
-    reader: ContainerReader, models: CodingModels, rows: range, place: _Place
+    reader: ContainerReader, coder: BlockCoder, rows: range, place: _Place
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the name and the pixels of some images of a block, which are numbered from 0."""
-    tokenizer, prior = models.tokenizer.model, models.prior and models.prior.model
     block, number, chunk, first = place
-    _check_shape(reader, block, models)
     where = f"{reader.path}: the codes of block {number}"
-    codes = read_codes(tokenizer, prior, block, reader.chunk(chunk), where=where)
+    codes = coder.read_codes(block, reader.chunk(chunk), where=where)
     for row in rows:
         name, own = reader.header.names[first + row], codes[row : row + 1]
         if reader.header.lossless:
             where = f"{reader.path}: image {first + row}, {name}"
-            yield name, read_pixels(tokenizer, own, reader.chunk(chunk + 1 + row), where=where)
+            yield name, coder.read_pixels(own, reader.chunk(chunk + 1 + row), where=where)
         else:
-            yield name, reconstruct(tokenizer, own)
+            yield name, coder.reconstruct(own)
 
 
 def _check_shape(reader: ContainerReader, block: Block, models: CodingModels) -> None:
