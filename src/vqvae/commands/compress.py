@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqvae.coding import Block, ContainerReader, Header, is_name, pack
+from vqvae.coding import Block, BlockCoder, ContainerReader, Header, is_name, pack
 from vqvae.commands.coding_models import CodingModels, keep_models, models_of_run
 from vqvae.commands.decompress import decoded
 from vqvae.config import DataConfig
@@ -96,18 +96,7 @@ def compress(
     coder = models.coder(exact=exact, lossless=lossless)
     titles, images = _images(names, tokenizer, lossless=lossless, split=split)
     advance = advancing(progress, 2 * len(images))
-    blocks, chunks = list[Block](), list[bytes]()
-    for part in _blocks(images):
-        pixels = torch.stack(list(part))
-        codes = tokenizer.encode(images_from_pixels(pixels), exact=True)
-        coded = [coder.write_codes(codes)]
-        if lossless:
-            coded += [coder.write_pixels(codes[i : i + 1], pixels[i : i + 1]) for i in range(len(pixels))]
-        _, channels, height, width = pixels.shape
-        sizes = [len(chunk) for chunk in coded]
-        blocks.append(Block(len(pixels), (channels, height, width), sizes[0], tuple(sizes[1:])))
-        chunks += coded
-        advance(len(pixels))
+    blocks, chunks = _coded(images, tokenizer, coder, lossless=lossless, advance=advance)
     embedded = [file.content for file in models.files] if embed_model else []
     header = Header(
         lossless=lossless,
@@ -193,6 +182,30 @@ def _distinct(names: Sequence[str]) -> list[str]:
             free, number = f"{title}-{number}", number + 1
         found[free] = None
     return list(found)
+
+
+def _coded(
+    images: Sequence[Tensor],
+    tokenizer: VQVAE,
+    coder: BlockCoder,
+    *,
+    lossless: bool,
+    advance: Callable[[int], None],
+) -> tuple[list[Block], list[bytes]]:
+    """Return the blocks of the images, and the chunks of all blocks."""
+    blocks, chunks = list[Block](), list[bytes]()
+    for part in _blocks(images):
+        pixels = torch.stack(list(part))
+        codes = tokenizer.encode(images_from_pixels(pixels), exact=True)
+        coded = [coder.write_codes(codes)]
+        if lossless:
+            coded += [coder.write_pixels(codes[i : i + 1], pixels[i : i + 1]) for i in range(len(pixels))]
+        _, channels, height, width = pixels.shape
+        sizes = [len(chunk) for chunk in coded]
+        blocks.append(Block(len(pixels), (channels, height, width), sizes[0], tuple(sizes[1:])))
+        chunks += coded
+        advance(len(pixels))
+    return blocks, chunks
 
 
 def _blocks(images: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
