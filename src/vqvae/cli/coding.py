@@ -30,7 +30,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
         "the models: the run of a prior, which holds its tokenizer; or the run of a tokenizer, whose codes then "
         "all take log2 K bits"
     )
-    compress.add_argument("--model", metavar="RUN", type=path, required=True, help=text)
+    compress.add_argument("--model", metavar="RUN", type=spec, required=True, help=text)
     text = "keep every pixel (default: keep the codes alone, from which similar images are decoded)"
     compress.add_argument("--lossless", action="store_true", help=text)
     text = (
@@ -52,7 +52,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     text = "write one image alone, by its number in the file, from 0"
     decompress.add_argument("--only", metavar="N", type=integer, help=text)
     text = "the run that compressed the images (default: the models in the file, or in the cache of this machine)"
-    decompress.add_argument("--model", metavar="RUN", type=path, help=text)
+    decompress.add_argument("--model", metavar="RUN", type=spec, help=text)
 
 
 def _compress(arguments: argparse.Namespace) -> None:
