@@ -61,7 +61,7 @@ class Client:
             env={**mine, **hub, **environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
