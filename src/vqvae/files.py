@@ -49,7 +49,12 @@ def _flush_directory(path: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    write_atomically(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return a value as indented JSON."""
+    return (json.dumps(value, indent=2) + "\n").encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:

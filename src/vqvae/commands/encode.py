@@ -15,6 +15,7 @@ from vqvae.progress import Progress, silent
 from vqvae.screen import say
 from vqvae.tensors import images_from_pixels
 from vqvae.tokens import Shard, Store, StoreHeader
+from vqvae.tokens.header import Format
 from vqvae.tokens.shards import each_shard, report_write_errors
 from vqvae.tokens.store import LOCK_FILE
 
@@ -45,6 +46,7 @@ def encode_to_store(
     *,
     split: str = "auto",
     shard_rows: int = SHARD_ROWS,
+    format: Format = "safetensors",
     progress: Progress = silent,
 ) -> Encoded:
     """Encode a split of a data set into a store. An unfinished store is continued.
@@ -59,6 +61,7 @@ def encode_to_store(
         out: the store's directory.
         split: ``train``, ``validation``, ``test``, ``all`` or ``auto``, as ``vqvae.data.load`` takes it.
         shard_rows: number of images per shard. A process that is killed loses at most one shard.
+        format: the format of the shards: ``safetensors``, or ``parquet``, which other programs read.
         progress: called with the number of images done and of all images.
 
     Raises:
@@ -68,7 +71,7 @@ def encode_to_store(
     tokenizer = run.tokenizer.model
     stream = _stream_for(run, spec, split)
     say(describe(stream, look=False))
-    store = Store.create(Path(out), _header(run.tokenizer, stream, shard_rows))
+    store = Store.create(Path(out), _header(run.tokenizer, stream, shard_rows, format))
     made = near_ties = 0
 
     def make(shard: int) -> None:
@@ -89,7 +92,7 @@ def _stream_for(run: TokenizerRun, spec: str, split: str) -> ImageStream:
     return open_stream(spec, split, **{**options, "validation": 0})  # a store holds all of a split
 
 
-def _header(tokenizer: Opened[VQVAE], stream: ImageStream, shard_rows: int) -> StoreHeader:
+def _header(tokenizer: Opened[VQVAE], stream: ImageStream, shard_rows: int, format: Format) -> StoreHeader:
     channels, height, width = stream.shape
     codes = tokenizer.model.code_spec(height, width)
     return StoreHeader(
@@ -103,6 +106,7 @@ def _header(tokenizer: Opened[VQVAE], stream: ImageStream, shard_rows: int) -> S
         labelled=stream.source.labels is not None,
         # the name of a folder without its path, so that the bytes do not depend on where the folder is
         origin={"data": Path(stream.spec).name, "split": stream.split, "fingerprint": stream.fingerprint},
+        format=format,
     )
 
 

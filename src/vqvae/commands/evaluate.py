@@ -46,7 +46,7 @@ def evaluate(
     results = measure(models, _for_prior(images, run), fit=fit, progress=progress)
     protocol = {**results.protocol, "fingerprint": images.fingerprint, "versions": versions()}
     results = replace(results, protocol=protocol)
-    if directory.path.is_dir():
+    if directory.path.is_dir() and not directory.published.exists():  # a published model is not changed
         write_json(directory.evaluation, {"results": results.to_dict(), "counts": results.code_counts.tolist()})
     return results
 
