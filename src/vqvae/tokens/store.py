@@ -7,7 +7,6 @@ from typing import Any
 
 from vqvae.errors import UserError
 from vqvae.files import read_json, remove_leftovers, write_json
-from vqvae.ownership import file_locks
 from vqvae.tokens import parquet_shards, safetensors_shards
 from vqvae.tokens.header import Shard, StoreHeader, check_rows, header_from, plain_header
 from vqvae.tokens.work_queue import exclusive
@@ -37,7 +36,6 @@ class Store:
         """
         if path.exists() and not (path.is_dir() and (_is_store(path) or not any(path.iterdir()))):
             raise UserError(f"{path} exists and is not a store of codes: choose another folder for the store")
-        file_locks()  # raises before anything is written, on systems without file locks
         try:
             path.mkdir(parents=True, exist_ok=True)
             with exclusive(path / LOCK_FILE):
