@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vqvae.cli.options import add_data, add_device, add_run, add_split
+from vqvae.cli.options import add_data, add_device, add_run, add_split, add_tile
 from vqvae.cli.parser import CommandParser, integer, path
 from vqvae.progress import bar
 
@@ -25,6 +25,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     encode.add_argument("--out", metavar="DIR", type=path, required=True, help="the store to make or to continue")
     text = "number of images per shard; a process that is killed loses at most one shard (default: 8192)"
     encode.add_argument("--shard-rows", metavar="N", type=integer, default=8192, help=text)
+    add_tile(encode)
     add_device(encode)
 
     decode = command("decode", _decode, "decode a store of codes into PNG files", more=again)
@@ -32,6 +33,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     add_run(decode, "tokenizer", "the tokenizer that made the codes: its run directory or model file")
     text = "the folder of images to make or to continue"
     decode.add_argument("--out", metavar="DIR", type=path, required=True, help=text)
+    add_tile(decode)
     add_device(decode)
 
 
@@ -47,6 +49,7 @@ def _encode(arguments: argparse.Namespace) -> None:
             arguments.out,
             split=arguments.split,
             shard_rows=arguments.shard_rows,
+            tile=arguments.tile,
             progress=progress,
         )
     for name, reason in done.bad[:_SHOWN]:
@@ -67,7 +70,7 @@ def _decode(arguments: argparse.Namespace) -> None:
 
     run = open_tokenizer_run(arguments.tokenizer, device=arguments.device)
     with bar("decode", "image") as progress:
-        count = decode_store(arguments.store, run, arguments.out, progress=progress)
+        count = decode_store(arguments.store, run, arguments.out, tile=arguments.tile, progress=progress)
     print(f"done: {arguments.out}: {count:,} images")
 
 
