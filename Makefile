@@ -1,7 +1,8 @@
 # `make demo` trains both stages on built-in images; `make test` runs the tests; `make torture` runs the long checks,
 # and `make torture CHECKS="kill owners"` runs some of them. Each command first installs the versions of
 # constraints.txt into .venv. `make test-newest` and `make test-oldest` run the tests with the newest and the oldest
-# versions that pyproject.toml allows; `make pins` rewrites constraints.txt (docs/dependencies.md).
+# versions that pyproject.toml allows; `make pins` rewrites constraints.txt (docs/dependencies.md). `make docs` builds the
+# documentation into site/; `make docs-commands` runs the commands of its pages on small data (CONTRIBUTING.md).
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -15,7 +16,7 @@ pinned_by = PIP_CONSTRAINT=$(1) PIP_BUILD_CONSTRAINT=$(1)
 COMPILE = .venv-pins/bin/uv pip compile --quiet --python-version 3.11 --strip-extras --no-header \
 	--annotation-style line
 
-.PHONY: demo test test-newest test-oldest torture lint pins setup clean check-python
+.PHONY: demo test test-newest test-oldest torture lint docs docs-commands pins setup clean check-python
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -35,6 +36,14 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/basedpyright
+
+# without warnings, and without the advertisement that mkdocs-material prints
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo open site/index.html
+
+docs-commands: setup
+	$(BIN)/python -m docs_build.run_commands $(PAGES)
 
 setup: $(VENV)/.installed
 
@@ -74,4 +83,4 @@ check-python:
 		{ echo "vqvae needs Python 3.11 or later; found `$(PYTHON) --version`: make PYTHON=python3.12 demo"; exit 2; }
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-oldest .venv-pins build src/*.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest .venv-oldest .venv-pins build site src/*.egg-info .pytest_cache .ruff_cache

@@ -266,7 +266,8 @@ class PriorConfig:
         tokenizer: the tokenizer's run or model file; empty for a prior of codes alone.
         data: the images whose codes are learned, or a store of codes.
         model: the prior's network.
-        classes: whether the prior is conditioned on the classes of the images.
+        classes: whether the prior is conditioned on the classes of the images. ``auto`` conditions it if the
+            training images have two classes or more.
         class_dropout: probability of hiding an image's class in training. The prior then also learns codes without
             a class, which classifier-free guidance needs.
         init: the trained prior to start from, a run or a model file; empty to start from random weights. It must
@@ -280,7 +281,7 @@ class PriorConfig:
     tokenizer: str = ""
     data: DataConfig = field(default_factory=DataConfig)
     model: PriorModelConfig = field(default_factory=PixelCNN.Config)
-    classes: bool = False
+    classes: bool | Literal["auto"] = "auto"
     class_dropout: Fraction = 0.1
     init: str = ""
     training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -44,6 +44,10 @@ class PriorModelConfig(Config):
         given = {"num_codes": spec.num_codes, "codes_per_position": n, "grid": spec.grid}
         return {**given, "num_classes": num_classes, **self.settings()}
 
+    def blindness(self, grid: tuple[int, int]) -> str:
+        """Return a line about earlier codes of a grid (h, w) that the prior cannot see; empty if it sees all."""
+        return ""
+
     def advice(self, key: str) -> Advice:
         """Return what helps against overfitting.
 

@@ -112,6 +112,17 @@ class PixelCNN(Prior):
             """Make the prior."""
             return PixelCNN(**self.arguments(spec, num_classes))
 
+        def blindness(self, grid: tuple[int, int]) -> str:
+            """Say so if the convolutions do not reach from each code of the grid to all earlier codes."""
+            each = self.kernel // 2
+            reach, farthest = self.layers * each, max(grid) - 1
+            if reach >= farthest:
+                return ""
+            return (
+                f"a code of the prior depends on codes up to {reach} rows and columns away, and the grid is "
+                f"{grid[0]}x{grid[1]}: --model.layers {-(-farthest // each)} would reach all codes"
+            )
+
     def __init__(
         self,
         num_codes: int,

@@ -1,6 +1,7 @@
 """Prepare the training of a prior: its recipe, its tokenizer, and the codes of both splits."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from vqvae.config import PriorConfig, Recipe, RunConfig, load_config, to_mapping
@@ -62,6 +63,29 @@ def _of_codes_alone(recipe: Recipe, overrides: Mapping[str, Any]) -> RunConfig:
     return config
 
 
+def conditioned(config: PriorConfig, data: RunData | StoreData) -> PriorConfig:
+    """Return the config with ``classes`` decided: ``auto`` is true for training images of two classes or more.
+
+    Raises:
+        UserError: for ``classes`` true, when the training images have no classes or validation images have others.
+    """
+    if config.classes == "auto":
+        several = data.train.labels is not None and len(data.train.classes) > 1
+        config = replace(config, classes=several)
+    if not config.classes:
+        return config
+    where, known, labels = config.data.spec, len(data.train.classes), data.validation.labels
+    if data.train.labels is None:
+        raise UserError(f"{where}: its images have no classes; set --classes false")
+    if labels is not None and len(labels) and int(labels.max()) >= known:
+        other = data.validation.classes[int(labels.max())]
+        raise UserError(
+            f"{where}: validation images have the class '{other}', which no training image has: set --classes "
+            f"false, or remove them"
+        )
+    return config
+
+
 def prior_stage(
     config: PriorConfig,
     data: RunData | StoreData,
@@ -91,6 +115,9 @@ def prior_stage(
         if tokenizer is None:
             say(f"codes alone: no pictures of samples; vqvae sample {run.path} --store DIR draws codes")
         save_counts(run.code_counts, stage.counts)
+        blindness = config.model.blindness(stage.prior.spec.grid)
+        if blindness:
+            say(blindness)
         baselines = ", ".join(f"{name} {bits:.4g}" for name, bits in stage.baselines.items())
         say(f"baselines that a prior must beat: {baselines}")
     return stage

@@ -31,19 +31,16 @@ class RunData(NamedTuple):
     validation: ImageSet
 
 
-def load_run_data(
-    config: DataConfig, given: Objects | None = None, *, multiple_of: int, classes: bool = False
-) -> RunData:
+def load_run_data(config: DataConfig, given: Objects | None = None, *, multiple_of: int) -> RunData:
     """Load both splits and print one line about each.
 
     Args:
         config: the settings of the data.
         given: an object as ``vqvae.data.load`` takes it, in place of ``config.spec``.
         multiple_of: number that height and width must be multiples of.
-        classes: whether the training images must have classes.
 
     Raises:
-        UserError: for images that cannot be read, that differ in shape between the splits, or that lack classes.
+        UserError: for images that cannot be read, or that differ in shape between the splits.
     """
     with in_turn(local_rank() == 0):  # the first rank of a host downloads, the others find the files
         train = config.training_images(multiple_of, data=given)
@@ -53,30 +50,11 @@ def load_run_data(
             f"{config.spec}: images [C, H, W] are {list(train.shape)} in train, but "
             f"{list(validation.shape)} in validation; set --data.channels, --data.size and --data.fit crop"
         )
-    if classes:
-        _check_classes(train, validation, config.spec)
     if rank() == 0:
         say(f"{describe(train)}\n{describe(validation)}")
     for bad in [*train.bad, *validation.bad]:
         _LOG.warning("skipped %s: %s", bad.path, bad.reason)
     return RunData(train, validation)
-
-
-def _check_classes(train: Images, validation: ImageSet, where: str) -> None:
-    """Check that a prior can be conditioned on the classes of its images.
-
-    Raises:
-        UserError: when the training images have no classes, or validation images have others.
-    """
-    if train.labels is None:
-        raise UserError(f"{where}: its images have no classes; set --classes false")
-    known = len(train.classes)
-    if validation.labels is not None and int(validation.labels.max()) >= known:
-        other = validation.classes[int(validation.labels.max())]
-        raise UserError(
-            f"{where}: validation images have the class '{other}', which no training image has: set --classes "
-            f"false, or remove them"
-        )
 
 
 def record_run_data(run: RunDirectory, data: RunData | StoreData) -> None:

@@ -19,7 +19,7 @@ from vqvae.training.checkpoint import checkpoints
 from vqvae.training.engine import Engine
 from vqvae.training.initial import check_start
 from vqvae.training.loop import Trainer
-from vqvae.training.prior_start import prior_stage
+from vqvae.training.prior_start import conditioned, prior_stage
 from vqvae.training.run import Run
 from vqvae.training.run_data import RunData, load_run_data, record_run_data
 from vqvae.training.stage import MODEL, Stage
@@ -54,11 +54,6 @@ def train(
     """
     config = checked(config, "config")
     check_start(config)
-    if config.training.batch_size % config.training.accumulate:
-        raise UserError(
-            f"training.batch_size {config.training.batch_size} is not a multiple of "
-            f"training.accumulate {config.training.accumulate}"
-        )
     with process_group():
         engine = Engine.of(config.training)
         opened = None
@@ -75,6 +70,8 @@ def train(
             splits = _load(run, config, opened, data)
             if isinstance(splits, RunData):
                 config = dataclasses.replace(config, data=config.data.as_read(splits.train))
+            if isinstance(config, PriorConfig):
+                config = conditioned(config, splits)
             if rank() == 0:
                 if tokenizer is not None:
                     _keep(tokenizer, run.tokenizer)
@@ -159,7 +156,7 @@ def _load(
     if tokenizer is None:
         check_codes_alone(config.data.spec)
     assert tokenizer is not None, "images are encoded by a tokenizer"
-    return load_run_data(config.data, given, multiple_of=tokenizer.model.factor, classes=config.classes)
+    return load_run_data(config.data, given, multiple_of=tokenizer.model.factor)
 
 
 def _train(

@@ -154,8 +154,6 @@ def _check(store: Store, config: PriorConfig, tokenizer: str | None) -> None:
         )
     if header.origin.get("split") in ("test", "validation"):
         raise UserError(f"{where}: codes of a {header.origin['split']} split: pass a store of the training split")
-    if config.classes and not header.labelled:
-        raise UserError(f"{where}: its images have no classes; set --classes false")
     if config.data.flip or config.data.crops:
         raise UserError(f"{where}: one view of each image is stored; set --data.flip false and --data.crops 0")
 
