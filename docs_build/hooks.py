@@ -2,7 +2,7 @@
 
 - The page of the commands is made from the command line's own help, and the pages of the Python interface from the
   names that each package exports. A page in the repository says where they are.
-- Notebooks become pages.
+- Notebooks become pages. A page that ``mkdocs.yml`` does not name is the last of the how-to pages.
 - README.md is the home page; the other pages of the repository's root are pages too.
 - A link that leads out of ``docs/`` leads to the page of the file, or to a copy of the file within the site.
 - TeX between dollar signs becomes MathML, which browsers draw without a script.
@@ -37,6 +37,16 @@ _INLINE_MATHS = re.compile(r"(?<![\w$\\])\$(?=[^\s$])([^$]{1,300}?)(?<=\S)\$(?![
 _maths: list[str] = []
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the pages that ``mkdocs.yml`` does not name at the end of its how-to pages."""
+    assert config.nav is not None
+    pages = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+    others = [name for name in pages if f"'{name}'" not in str(config.nav)]
+    [how_to] = [part["How to"] for part in config.nav if "How to" in part]
+    how_to += others
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not files of ``docs/``."""
     for name, uri in ROOT_PAGES.items():
@@ -62,7 +72,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Put the maths back."""
+    """Put the maths back; two colons before an example in a docstring are one."""
+    html = html.replace("<p>::</p>", "").replace("::</p>", ":</p>")
     return re.sub(r"(?:<p>)?MATHS(\d+)X(?:</p>)?", lambda found: _put_back(found), html)
 
 
@@ -73,7 +84,8 @@ def _put_back(found: re.Match[str]) -> str:
 
 
 def _kept(tex: str, display: str) -> str:
-    _maths.append(convert(" ".join(tex.split()), display=display))
+    tex = " ".join(tex.split()).replace(r"\arg", r"\mathrm{arg}\,")  # the converter does not know arg
+    _maths.append(convert(tex, display=display))
     return f"MATHS{len(_maths) - 1}X"
 
 

@@ -93,3 +93,4 @@ def test_mathematics_is_drawn_without_a_script(site: Path) -> None:
     page = (site / "paper-to-code.html").read_text()
     assert page.count("<math") > 50 and "$" not in re.sub(r"<code.*?</code>", "", page, flags=re.DOTALL)
     assert "MATHS" not in page and "```" not in page
+    assert not re.search(r"<m\w+>[^<]*\\", page)  # no TeX that was not understood

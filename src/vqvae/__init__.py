@@ -14,6 +14,8 @@ from vqvae.version import VERSION as _VERSION
 
 if _typing.TYPE_CHECKING:
     from vqvae.api import evaluate as evaluate
+    from vqvae.api import from_pretrained as from_pretrained
+    from vqvae.api import push_to_hub as push_to_hub
     from vqvae.api import resume as resume
     from vqvae.api import sample as sample
     from vqvae.api import train as train
@@ -29,9 +31,11 @@ __all__ = [
     "UserError",
     "__version__",
     "evaluate",
+    "from_pretrained",
     "load_images",
     "load_prior",
     "load_tokenizer",
+    "push_to_hub",
     "resume",
     "sample",
     "save",
@@ -42,9 +46,11 @@ __all__ = [
 _HOMES = {
     "UserError": ("vqvae.errors", "UserError"),
     "evaluate": ("vqvae.api", "evaluate"),
+    "from_pretrained": ("vqvae.api", "from_pretrained"),
     "load_images": ("vqvae.data", "load"),
     "load_prior": ("vqvae.model_io", "load_prior"),
     "load_tokenizer": ("vqvae.model_io", "load_tokenizer"),
+    "push_to_hub": ("vqvae.api", "push_to_hub"),
     "resume": ("vqvae.api", "resume"),
     "sample": ("vqvae.api", "sample"),
     "save": ("vqvae.model_save", "save"),

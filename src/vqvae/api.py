@@ -6,12 +6,13 @@ Each function does what the command of the same name does. Paths may be relative
 
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal, cast
 
+import torch
 from PIL.Image import Image
 
 from vqvae.commands.evaluate import evaluate as evaluate_run
+from vqvae.commands.publish import Pushed, push
 from vqvae.commands.resolve import open_prior_run, open_run
 from vqvae.commands.sample import sample_picture
 from vqvae.config import DataConfig, Recipe, full_keys, load_config, read_otherwise, recipe_name
@@ -19,9 +20,11 @@ from vqvae.data import OBJECT, Objects
 from vqvae.errors import UserError
 from vqvae.features import network_named
 from vqvae.metrics import Models, Results, measure
-from vqvae.model_io import read_model
+from vqvae.model_io import open_prior, open_tokenizer, read_model, read_tokenizer
+from vqvae.model_place import is_hub_repo, name_of_model, whole_model
 from vqvae.models import VQVAE
 from vqvae.paths import whole_path, whole_spec
+from vqvae.priors import Prior
 from vqvae.progress import bar
 from vqvae.sampling import Controls
 from vqvae.training import Run, prior_config
@@ -90,9 +93,9 @@ def train_prior(
     spec, images = _split(data)
     if images is not None:
         spec = {"data.spec": OBJECT}  # not the tokenizer's data
-    file = None if tokenizer is None else read_model(_location(tokenizer, "a tokenizer"))
+    file = None if tokenizer is None else read_tokenizer(_location(tokenizer, "a tokenizer"))
     config = prior_config(file, recipe, {**full_keys(settings), **spec, **_init(init)})
-    name = f"{Path(config.data.spec if tokenizer is None else tokenizer).resolve().name}-prior"
+    name = f"{name_of_model(config.data.spec if tokenizer is None else tokenizer)}-prior"
     return start_run(config, out=_made_whole(out), name=name, tokenizer=file, data=images)
 
 
@@ -198,6 +201,52 @@ def sample(
         )
 
 
+def from_pretrained(
+    name: Location, *, revision: str | None = None, device: torch.device | str = "cpu"
+) -> VQVAE | Prior:
+    """Load a model of the Hugging Face Hub, in eval mode: a prior if it holds one, otherwise a tokenizer.
+
+    ``load_tokenizer("hf:OWNER/NAME")`` and ``load_prior("hf:OWNER/NAME")`` load one or the other. ``VQVAE`` and
+    the priors have no ``from_pretrained`` of their own: networks know no paths.
+
+    Args:
+        name: OWNER/NAME; or a path, or the name of a model in this package, as ``load_tokenizer`` takes it.
+        revision: a branch, a tag or a commit; by default the newest.
+        device: the device of the model.
+
+    Raises:
+        UserError: when there is no such model or revision, the model cannot be reached and is not in the cache, or
+            its file is damaged.
+    """
+    at = whole_model(name)
+    if isinstance(name, str) and is_hub_repo(name):
+        at = f"hf:{name}" + (f"@{revision}" if revision else "")
+    elif revision is not None:
+        raise UserError(f"{name}: only a model of the Hub, OWNER/NAME, has revisions")
+    file = read_model(at)
+    return (open_prior if file.card.stage == "prior" else open_tokenizer)(file, device=device).model
+
+
+def push_to_hub(
+    model: Location, repo: str, *, private: bool = False, license: str = "", half: bool = False
+) -> Pushed:
+    """Upload a model to the Hugging Face Hub, with a model card; make the repository if there is none.
+
+    Args:
+        model: the run or model file; a prior is uploaded with its tokenizer. ``vqvae.save`` makes such a file of a
+            model in Python.
+        repo: OWNER/NAME.
+        private: whether a repository that is made is private.
+        license: the licence of the weights, an SPDX identifier such as ``mit``.
+        half: whether to upload a smaller copy: the decoder in float16, and the prior if it then draws the same
+            codes in 64 samples.
+
+    Raises:
+        UserError: when there is no model, without permission to write, and when the Hub cannot be reached.
+    """
+    return push(_location(model, "a run"), repo, private=private, license=license, half=half)
+
+
 def _split(data: Data | None) -> tuple[dict[str, str], Objects | None]:
     """Return a path or a name as a value by its recipe key, and any other data as an object."""
     if data is None:
@@ -222,7 +271,7 @@ def _location(model: object, wanted: str) -> str:
         UserError: for an object that is not a path.
     """
     if isinstance(model, str | PathLike):
-        return whole_spec(cast(Location, model))
+        return whole_model(cast(Location, model))
     raise UserError(f"{type(model).__name__}: expected {wanted} or its path")
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import socket
 import time
 from contextlib import suppress
@@ -16,6 +17,7 @@ from vqvae.errors import UserError
 _ABANDONED = 3600.0  # seconds without a change, after which a half-written file of another machine is removed
 _LONGEST = 128  # bytes of a name that is kept in the name of the half-written file
 _WRITES = count()
+_WINDOWS = hasattr(signal, "CTRL_C_EVENT")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -57,7 +59,12 @@ def _flush_directory(path: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    write_atomically(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return a value as indented JSON."""
+    return (json.dumps(value, indent=2) + "\n").encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -124,7 +131,9 @@ def remove_leftovers(folder: Path, *, of: str = "") -> None:
 
 
 def lives(pid: int) -> bool:
-    """Return whether a process of this machine or container has that number."""
+    """Return whether a process of this machine or container has that number; on Windows, it may have."""
+    if _WINDOWS:  # number 0 is Ctrl-C there, and would be sent
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -149,8 +158,11 @@ def _is_dead(process: str) -> bool:
 
 @cache
 def _place() -> str:
-    """Return a hash of the machine, its boot and the container: within it, process numbers are unique."""
-    told = [socket.gethostname()]
+    """Return a hash of the machine, its boot and the container: within it, process numbers are unique.
+
+    On Windows, where nothing says which process lives, each process is a place of its own.
+    """
+    told = [socket.gethostname(), str(os.getpid()) if _WINDOWS else ""]
     for file in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         with suppress(OSError):
             told.append(os.readlink(file) if file.endswith("pid") else Path(file).read_text())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vqvae.config import PriorConfig, TokenizerConfig, config_from
 from vqvae.errors import ArgumentError, UserError
 from vqvae.model_card import ModelCard, card_from, code_identity, codes_from
+from vqvae.model_place import model_place, not_found
 from vqvae.models import VQVAE
 from vqvae.priors import Prior, PriorModelConfig
 from vqvae.run_directory import RunDirectory
@@ -84,16 +85,16 @@ def save_model(path: Path, state: Mapping[str, Tensor], card: ModelCard) -> None
 
 
 def model_file(path: str | Path) -> Path:
-    """Return the model file of a run directory, or the file itself.
+    """Return the model file of a run directory, a named model, or the file itself; see ``model_place``.
 
     Raises:
         UserError: where there is none.
     """
-    path = Path(path)
+    path = model_place(path)
     if path.is_file():
         return path
     if not path.exists():
-        raise UserError(f"{path}: no such run directory or model file")
+        raise UserError(f"{path}: no such run directory or model file{not_found(path)}")
     model = RunDirectory(path).model
     if not model.is_file():
         raise UserError(f"{path}: no {model.name} in it; a run writes one at its first checkpoint")
@@ -101,7 +102,7 @@ def model_file(path: str | Path) -> Path:
 
 
 def read_model(path: str | Path) -> ModelFile:
-    """Read the model file of a run directory, or the file itself.
+    """Read the model file of a run directory, of a named model, or the file itself.
 
     Raises:
         UserError: when it is missing, damaged, of another version, or not a model of this program.
@@ -119,8 +120,9 @@ def read_model(path: str | Path) -> ModelFile:
 
 def read_tokenizer(path: str | Path) -> ModelFile:
     """Read a tokenizer's file as ``read_model`` does; a prior's run holds a copy of its tokenizer's file."""
-    kept = RunDirectory(Path(path)).tokenizer
-    return read_model(kept if kept.parent.is_dir() else path)
+    place = model_place(path)
+    kept = RunDirectory(place).tokenizer
+    return read_model(kept if kept.parent.is_dir() else place)
 
 
 def best_so_far(path: Path) -> float:
@@ -194,8 +196,9 @@ def load_tokenizer(path: str | Path, *, device: torch.device | str = "cpu") -> V
     """Load a trained tokenizer, in eval mode.
 
     Args:
-        path: a run directory or a model file. A prior's run serves too: it holds the tokenizer whose codes the
-            prior models.
+        path: a run directory or a model file; the name of a model in this package, such as ``shapes``; or a model
+            of the Hugging Face Hub, ``hf:OWNER/NAME`` or ``hf:OWNER/NAME@REVISION``. A prior's run serves too: it
+            holds the tokenizer whose codes the prior models.
         device: the device of the tokenizer.
 
     Raises:
@@ -208,7 +211,7 @@ def load_prior(path: str | Path, *, device: torch.device | str = "cpu") -> Prior
     """Load a trained prior, in eval mode.
 
     Args:
-        path: a run directory or a model file.
+        path: as ``load_tokenizer`` takes it, of a prior.
         device: the device of the prior.
 
     Raises:

@@ -11,14 +11,26 @@ from torch import Tensor, nn
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
 from vqvae.model_card import ModelCard, prior_card, tokenizer_card
-from vqvae.model_io import ModelFile, build_prior, build_tokenizer, open_tokenizer, read_tokenizer, save_model
+from vqvae.model_io import (
+    ModelFile,
+    build_prior,
+    build_tokenizer,
+    open_prior,
+    open_tokenizer,
+    read_model,
+    read_tokenizer,
+    save_model,
+)
 from vqvae.models import VQVAE
 from vqvae.models.vqvae import checked_images
 from vqvae.priors import Prior, PriorModelConfig
 from vqvae.run_directory import RunDirectory
+from vqvae.sampling import labels_in_turn, sample
+from vqvae.screen import say
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
 _BATCH = 256
+_SAMPLES = 64  # on which a prior in half precision is tried
 
 
 def save(
@@ -70,6 +82,41 @@ def save(
         f"a {type(model).__qualname__} with a {type(config).__qualname__}: "
         "expected a VQVAE with its VQVAE.Config, or a prior with its Config"
     )
+
+
+def save_half(file: ModelFile, path: Path) -> None:
+    """Write a smaller copy of a model file: weights that leave all codes as they are become float16.
+
+    The decoder of a tokenizer becomes float16; encoder and quantizer stay float32, bit for bit, so codes and
+    identity do not change. A prior becomes float16 if it then draws the same codes for 64 samples; otherwise its
+    weights stay float32, and one line says so.
+
+    Args:
+        file: the model file.
+        path: the file to write.
+
+    Raises:
+        UserError: when a weight is too large for float16.
+    """
+    halves = {name: t.half() for name, t in file.state.items() if _becomes_half(name, t, file.card.stage)}
+    save_model(path, {**file.state, **halves}, file.card)
+    if file.card.stage == "prior" and (others := _other_codes(file, read_model(path))):
+        say(f"{file.path}: kept in float32: in float16 it draws {others:,} other codes in {_SAMPLES} samples")
+        write_atomically(path, file.content)
+
+
+def _becomes_half(name: str, tensor: Tensor, stage: str) -> bool:
+    return tensor.is_floating_point() and (stage == "prior" or name.startswith("decoder."))
+
+
+def _other_codes(file: ModelFile, other: ModelFile) -> int:
+    """Return how many codes of some samples differ between two priors."""
+    drawn = [_samples(open_prior(each).model) for each in (file, other)]
+    return int((drawn[0] != drawn[1]).sum())
+
+
+def _samples(prior: Prior) -> Tensor:
+    return sample(prior, _SAMPLES, labels=labels_in_turn(range(_SAMPLES), prior.num_classes))
 
 
 def _tokenizer_card(

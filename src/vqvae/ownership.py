@@ -1,4 +1,7 @@
-"""Run directories have one owner: a lock that the kernel releases when the owner dies, however it dies."""
+"""Run directories have one owner: a lock that the kernel releases when the owner dies, however it dies.
+
+Windows does not have these locks. There, one line says so, and the user makes sure that one process writes.
+"""
 
 import json
 import logging
@@ -31,16 +34,16 @@ _held: dict[tuple[Path, int], int] = {}  # the open lock files of this process, 
 def owned(path: Path) -> Iterator[None]:
     """Own an existing directory during the block: no other process or thread may write to it.
 
-    A thread may nest the block. Under ``torchrun``, rank 0 owns the directory for all ranks.
+    A thread may nest the block. Under ``torchrun``, rank 0 owns the directory for all ranks. On a system or a file
+    system without locks, a warning says once that nothing keeps other processes out.
 
     Raises:
         UserError: when another process or thread owns the directory, or the lock file cannot be written. The
             message names the owner.
     """
-    file_locks()
     where = path.resolve()
     key = where, threading.get_ident()
-    if key in _held or os.environ.get("RANK", "0") != "0":
+    if key in _held or os.environ.get("RANK", "0") != "0" or file_locks(where) is None:
         yield
         return
     _let_go_in_children()
@@ -54,14 +57,14 @@ def owned(path: Path) -> Iterator[None]:
         os.close(_held.pop(key))
 
 
-def file_locks() -> ModuleType:
-    """Return the module ``fcntl``, which locks files.
+@cache
+def file_locks(path: Path) -> ModuleType | None:
+    """Return the module ``fcntl``, which locks files, or None on a system without it.
 
-    Raises:
-        UserError: when the system does not have it.
+    Without it, a warning names the path, once.
     """
     if fcntl is None:
-        raise UserError("this needs Linux or macOS: there are no file locks here (on Windows, use WSL)")
+        _LOG.warning("%s: this system has no file locks: make sure that only one process writes here", path)
     return fcntl
 
 
@@ -83,7 +86,8 @@ def _lock(file: Path, path: Path) -> int:
 
 
 def _take(lock: int, path: Path) -> None:
-    locks = file_locks()
+    locks = file_locks(path)
+    assert locks is not None  # else nothing is locked
     try:
         locks.flock(lock, locks.LOCK_EX | locks.LOCK_NB)
     except OSError as error:

@@ -32,5 +32,10 @@ def whole_spec(text: str | os.PathLike[str]) -> str:
     return text if isinstance(text, str) and named else whole_path(text)
 
 
+def is_data_name(text: str) -> bool:
+    """Return whether a text is the name of a data set, not a path."""
+    return _NAMED.fullmatch(text) is not None
+
+
 def _is_path(text: str) -> bool:
     return os.sep in text or text.startswith((".", "~"))

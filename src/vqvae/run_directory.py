@@ -54,6 +54,11 @@ class RunDirectory:
         return self.path / "tensorboard"
 
     @property
+    def trackers(self) -> Path:
+        """The identifiers of the run in trackers."""
+        return self.path / "trackers.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
         return self.path / "checkpoints"
@@ -82,6 +87,16 @@ class RunDirectory:
     def init(self) -> Path:
         """In a run that started from a trained model, a copy of the model's file."""
         return self.path / "init" / "model.safetensors"
+
+    @property
+    def published(self) -> Path:
+        """In the folder of a published model, the description of the model and of how its images were read."""
+        return self.path / "config.json"
+
+    @property
+    def card(self) -> Path:
+        """In the folder of a published model, the model card."""
+        return self.path / "README.md"
 
     @property
     def code_counts(self) -> Path:

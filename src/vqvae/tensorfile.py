@@ -39,7 +39,7 @@ def save_tensors(
             )
     said = {"kind": kind, "version": version, **header}
     # a single metadata key, as safetensors writes several keys in an order that changes from run to run
-    stamp = json.dumps({**said, "crc32": _checksum(said, content)}, sort_keys=True)
+    stamp = json.dumps({**said, "crc32": checksum(said, content)}, sort_keys=True)
     write_atomically(path, save(content, {"vqvae": stamp}))
 
 
@@ -91,11 +91,11 @@ def _header(metadata: Mapping[str, str] | None, path: Path, kind: str, version: 
 
 def _check(header: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
     """Remove the checksum from the header and compare it with the checksum of the content."""
-    if header.pop("crc32", None) != _checksum(header, tensors):
+    if header.pop("crc32", None) != checksum(header, tensors):
         raise FormatError(f"{path}: damaged: its checksum does not match; restore the file or make it again")
 
 
-def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
+def checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
     """Return the CRC-32 of the header, and of every tensor's name, type, shape and bytes, in order of names."""
     crc = zlib.crc32(json.dumps(header, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):

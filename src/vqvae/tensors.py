@@ -36,6 +36,12 @@ class CodeSpec:
         return prod(self.shape)
 
 
+def smallest_dtype(num_codes: int) -> torch.dtype:
+    """Return the smallest integer type that holds every code: uint8, int16, int32 or int64."""
+    sizes = {torch.uint8: 2**8, torch.int16: 2**15, torch.int32: 2**31}
+    return next((dtype for dtype, size in sizes.items() if num_codes <= size), torch.int64)
+
+
 class Quantized(NamedTuple):
     """The result of a quantizer (arXiv 1711.00937, equations 1 to 3).
 

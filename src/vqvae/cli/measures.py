@@ -7,18 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vqvae.cli.options import (
+    MODELS,
     SPECS,
     add_data,
     add_device,
     add_features,
     add_json,
     add_label,
+    add_model,
     add_picture,
     add_run,
     add_split,
     add_tokenizer,
 )
-from vqvae.cli.parser import CommandParser, choice, integer, path, spec
+from vqvae.cli.parser import CommandParser, choice, integer, model, path, spec
 from vqvae.cli.printing import check_out, not_there, written
 from vqvae.errors import UserError
 from vqvae.progress import bar
@@ -47,17 +49,18 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     text = "measure the likelihood of images under a prior, and draw a map of the bits of each code"
     _describe_likelihood(command("likelihood", _likelihood, text, keys="data", more=_READING))
     text = "write report.html into a run: curves, pictures, codebook use, results"
-    add_run(command("report", _report, text), "run", "the run directory")
+    add_run(command("report", _report, text))
     text = "find what is wrong with a run and say which options to change"
     doctor = command("doctor", _doctor, text, more="The exit code is 1 if something is wrong, otherwise 0.")
-    add_run(doctor, "run", "the run directory")
+    add_run(doctor)
     add_json(doctor)
-    info = command("info", _info, "describe the model in a run or a model file")
-    add_run(info, "run", "a run directory or a model file")
+    info = command("info", _info, "describe a model, or list the models in this package")
+    text = f"the model (default: list the models in this package): {MODELS}"
+    info.add_argument("run", metavar="RUN", nargs="?", type=model, help=text)
 
 
 def _describe_evaluate(evaluate: CommandParser) -> None:
-    add_run(evaluate, "run", "a run directory or a model file")
+    add_model(evaluate, "run", "the model")
     add_data(evaluate, "the images to measure on", required=True)
     add_split(evaluate, "test")
     text = (
@@ -83,7 +86,7 @@ def _describe_judge(judge: CommandParser) -> None:
 
 def _describe_compare(compare: CommandParser) -> None:
     for name, role in (("A", "the reference"), ("B", "the set that is judged")):
-        text = f"{role}: {SPECS}, of a store, or of a run"
+        text = f"{role}: {SPECS}, of a store, or of a run; or shipped:NAME, a model in this package"
         compare.add_argument(name.lower(), metavar=name, type=spec, help=text)
     add_features(compare, "the network whose features compare the sets (default: judge)", default="judge")
     text = (
@@ -97,8 +100,8 @@ def _describe_compare(compare: CommandParser) -> None:
         "B (default: test)"
     )
     compare.add_argument("--split", metavar="NAME", type=_splits, default=("test", "test"), help=text)
-    text = "the run or model file that decodes a store of codes, or the samples of a prior"
-    compare.add_argument("--tokenizer", metavar="RUN", type=path, help=text)
+    text = f"the tokenizer that decodes a store of codes, or the samples of a prior: {MODELS}"
+    compare.add_argument("--tokenizer", metavar="RUN", type=model, help=text)
     text = "number of samples drawn from a prior (default: as many as the other set has images)"
     compare.add_argument("--num", metavar="N", type=integer, help=text)
     compare.add_argument("--seed", metavar="N", type=integer, default=0, help="seed of the samples (default: 0)")
@@ -120,7 +123,7 @@ def _splits(text: str) -> tuple[str, str]:
 
 
 def _describe_likelihood(likelihood: CommandParser) -> None:
-    add_run(likelihood, "prior", "the prior: its run directory or model file")
+    add_model(likelihood, "prior", "the prior")
     text = (
         f"image files; or a data set, whose first 32 test images are measured: {SPECS}; or a store of codes, "
         "whose images are all measured, without a picture and without a tokenizer"
@@ -264,6 +267,11 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
+    if arguments.run is None:
+        from vqvae.published import shipped_table
+
+        print(shipped_table())
+        return
     from vqvae.model_io import describe
 
     print(describe(arguments.run))

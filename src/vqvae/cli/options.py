@@ -2,14 +2,20 @@
 
 import argparse
 
-from vqvae.cli.parser import CommandParser, choice, integer, number, path, spec
+from vqvae.cli.parser import CommandParser, choice, integer, model, number, path, spec
 
 SPECS = "shapes, shapes:50000, cifar10, hf:OWNER/NAME, or the path of a folder or file"
+MODELS = "its run directory or model file, the name of a model in this package, or hf:OWNER/NAME[@REVISION]"
 
 
-def add_run(sub: CommandParser, name: str, text: str) -> None:
-    """Add the positional argument that names a run directory or a model file."""
-    sub.add_argument(name, metavar=name.upper(), type=spec, help=text)
+def add_model(sub: CommandParser, name: str, text: str) -> None:
+    """Add the positional argument that names a model: a path, a shipped model, or a model of the Hub."""
+    sub.add_argument(name, metavar=name.upper(), type=model, help=f"{text}: {MODELS}")
+
+
+def add_run(sub: CommandParser) -> None:
+    """Add the positional argument that names a run directory."""
+    sub.add_argument("run", metavar="RUN", type=spec, help="the run directory")
 
 
 def add_tokenizer(sub: CommandParser) -> None:
@@ -18,7 +24,7 @@ def add_tokenizer(sub: CommandParser) -> None:
         "the tokenizer of the prior's codes, a run directory or model file with the same encoder and quantizer, "
         "such as a run that trained the decoder alone (default: the tokenizer in the prior's run)"
     )
-    sub.add_argument("--tokenizer", metavar="RUN", type=spec, help=text)
+    sub.add_argument("--tokenizer", metavar="RUN", type=model, help=text)
 
 
 def add_data(sub: CommandParser, text: str, *, required: bool = False) -> None:

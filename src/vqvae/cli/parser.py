@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from vqvae.errors import UserError, closest
+from vqvae.model_place import whole_model
 from vqvae.paths import whole_path, whole_spec
 from vqvae.whole_numbers import whole_number
 
@@ -102,6 +103,11 @@ def path(text: str) -> str:
 def spec(text: str) -> str:
     """Read an option that is a path or a name."""
     return _said_by_argparse(whole_spec, text)
+
+
+def model(text: str) -> str:
+    """Read an option that is the path or the name of a model."""
+    return _said_by_argparse(whole_model, text)
 
 
 def _said_by_argparse(read: Callable[[str], str], text: str) -> str:

@@ -9,8 +9,8 @@ from vqvae.cli.options import (
     add_controls,
     add_device,
     add_label,
+    add_model,
     add_picture,
-    add_run,
     add_tile,
     add_tokenizer,
 )
@@ -32,7 +32,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 
 
 def _describe_sample(sample: CommandParser) -> None:
-    add_run(sample, "prior", "the prior: its run directory or model file")
+    add_model(sample, "prior", "the prior")
     sample.add_argument("--num", metavar="N", type=integer, default=64, help="number of images (default: 64)")
     add_label(sample, "draw images of this class, by its name or number (default: all classes in turn)")
     text = (
@@ -53,7 +53,7 @@ def _describe_sample(sample: CommandParser) -> None:
 
 
 def _describe_inpaint(inpaint: CommandParser) -> None:
-    add_run(inpaint, "prior", "the prior: its run directory or model file")
+    add_model(inpaint, "prior", "the prior")
     inpaint.add_argument("image", metavar="IMAGE", type=path, help="the image file")
     hole = inpaint.add_mutually_exclusive_group()
     text = "the part to replace: an image of the same size, white where new content is drawn"
@@ -79,7 +79,7 @@ def _describe_inpaint(inpaint: CommandParser) -> None:
 
 
 def _describe_reconstruct(reconstruct: CommandParser) -> None:
-    add_run(reconstruct, "tokenizer", "the tokenizer: its run directory or model file")
+    add_model(reconstruct, "tokenizer", "the tokenizer")
     text = f"image files; or a data set, whose first 32 test images are shown: {SPECS}"
     reconstruct.add_argument("images", metavar="IMAGES", nargs="+", type=spec, help=text)
     add_picture(reconstruct, "each image above its reconstruction")

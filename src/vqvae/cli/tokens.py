@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vqvae.cli.options import add_data, add_device, add_run, add_split, add_tile
-from vqvae.cli.parser import CommandParser, integer, path
+from vqvae.cli.options import add_data, add_device, add_model, add_split, add_tile
+from vqvae.cli.parser import CommandParser, choice, integer, path
 from vqvae.progress import bar
 
 _SHOWN = 10  # most images that could not be decoded and are named on the screen; the store names all of them
@@ -19,18 +19,28 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     encode = command(
         "encode", _encode, "encode a data set of any size into a store of codes", keys="whole data", more=again
     )
-    add_run(encode, "tokenizer", "the tokenizer: its run directory or model file")
+    add_model(encode, "tokenizer", "the tokenizer")
     add_data(encode, "the images", required=True)
     add_split(encode, "auto", "all", "auto")
     encode.add_argument("--out", metavar="DIR", type=path, required=True, help="the store to make or to continue")
     text = "number of images per shard; a process that is killed loses at most one shard (default: 8192)"
     encode.add_argument("--shard-rows", metavar="N", type=integer, default=8192, help=text)
+    text = (
+        "format of the shards: safetensors, or parquet, which datasets, pandas and other programs read (default: "
+        "safetensors)"
+    )
+    formats = choice("safetensors", "parquet")
+    encode.add_argument("--format", metavar="NAME", type=formats, default="safetensors", help=text)
     add_tile(encode)
     add_device(encode)
 
-    decode = command("decode", _decode, "decode a store of codes into PNG files", more=again)
-    decode.add_argument("store", metavar="STORE", type=path, help="the store of codes")
-    add_run(decode, "tokenizer", "the tokenizer that made the codes: its run directory or model file")
+    decode = command("decode", _decode, "decode codes into PNG files", more=again)
+    text = (
+        "the codes: a store, one shard, or codes of another program, whole numbers [N, h, w] or [N, h, w, n] in a "
+        ".npy or .npz file or in the column codes of a parquet file"
+    )
+    decode.add_argument("store", metavar="STORE", type=path, help=text)
+    add_model(decode, "tokenizer", "the tokenizer that made the codes")
     text = "the folder of images to make or to continue"
     decode.add_argument("--out", metavar="DIR", type=path, required=True, help=text)
     add_tile(decode)
@@ -50,6 +60,7 @@ def _encode(arguments: argparse.Namespace) -> None:
             split=arguments.split,
             shard_rows=arguments.shard_rows,
             tile=arguments.tile,
+            format=arguments.format,
             progress=progress,
         )
     for name, reason in done.bad[:_SHOWN]:

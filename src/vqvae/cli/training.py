@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqvae.cli.options import add_data, add_run
-from vqvae.cli.parser import CommandParser, path, spec
+from vqvae.cli.options import MODELS, add_data, add_run
+from vqvae.cli.parser import CommandParser, model, path
 from vqvae.cli.printing import rank
 from vqvae.errors import UserError
 from vqvae.screen import say
@@ -55,8 +55,8 @@ def _describe_train(train: CommandParser) -> None:
 
 
 def _describe_prior(prior: CommandParser) -> None:
-    text = "the tokenizer: its run directory or model file; left out with --codes-only"
-    prior.add_argument("tokenizer", metavar="TOKENIZER", nargs="?", type=spec, help=text)
+    text = f"the tokenizer: {MODELS}; left out with --codes-only"
+    prior.add_argument("tokenizer", metavar="TOKENIZER", nargs="?", type=model, help=text)
     text = "the name of a shipped recipe or the path of a YAML file (default: cifar10-prior)"
     prior.add_argument("recipe", metavar="RECIPE", nargs="?", help=text)
     add_data(prior, "the images, or a store of codes that vqvae encode made (default: the tokenizer's images)")
@@ -73,7 +73,7 @@ def _describe_start(sub: CommandParser, init: str) -> None:
     name = "RECIPE" if sub.keys == "tokenizer" else "TOKENIZER-prior"
     text = f"the run directory to make (default: runs/{name}, or the next free name)"
     sub.add_argument("--out", metavar="DIR", type=path, help=text)
-    sub.add_argument("--init", metavar="RUN", type=spec, help=init)
+    sub.add_argument("--init", metavar="RUN", type=model, help=init)
     text = "stop at the first file that cannot be decoded, instead of skipping it; short for --data.strict true"
     sub.add_argument("--strict", action="store_const", const="true", help=text)
     text = "precision of the networks: auto, bf16 or fp32; short for --training.precision"
@@ -89,7 +89,7 @@ def _describe_loop(sub: CommandParser) -> None:
 
 
 def _describe_resume(resume: CommandParser) -> None:
-    add_run(resume, "run", "the run directory")
+    add_run(resume)
     add_data(resume, "the new place of the training images, if they were moved")
     _describe_loop(resume)
 
@@ -109,13 +109,14 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _prior(arguments: argparse.Namespace) -> None:
-    from vqvae.model_io import read_model
+    from vqvae.model_io import read_tokenizer
+    from vqvae.model_place import name_of_model
     from vqvae.training import prior_config, train
 
     given, recipe = _tokenizer_and_recipe(arguments)
-    tokenizer = None if given is None else read_model(given)
+    tokenizer = None if given is None else read_tokenizer(given)
     config = prior_config(tokenizer, recipe or _PRIOR, _settings(arguments))
-    name = f"{Path(config.data.spec if given is None else given).resolve().name}-prior"
+    name = f"{name_of_model(config.data.spec if given is None else given)}-prior"
     _finish(train(config, out=arguments.out, name=name, tokenizer=tokenizer), codes_only=tokenizer is None)
 
 

@@ -15,12 +15,12 @@ from vqvae.commands.tiling import Tiling, decoded, tiling_for
 from vqvae.data.listing import DECODED
 from vqvae.data.source import printable
 from vqvae.errors import UserError
-from vqvae.files import write_atomically
+from vqvae.files import json_bytes, write_atomically
 from vqvae.progress import Progress, silent
 from vqvae.screen import say
-from vqvae.tokens import Shard, Store
+from vqvae.tokens import CodeSource, Shard, open_codes
 from vqvae.tokens.shards import each_shard, report_write_errors
-from vqvae.tokens.store import LOCK_FILE, STORE_FILE
+from vqvae.tokens.store import LOCK_FILE, STORE_FILE, store_json
 
 _BATCH = 64  # fixed, since a pixel may differ by one level at another batch size
 
@@ -28,14 +28,15 @@ _BATCH = 64  # fixed, since a pixel may differ by one level at another batch siz
 def decode_store(
     store_path: str, run: TokenizerRun, out: str, *, tile: int | None = None, progress: Progress = silent
 ) -> int:
-    """Decode the images of a store to PNG files. An unfinished folder is continued.
+    """Decode the images of a store, or codes of another program, to PNG files. An unfinished folder is continued.
 
     The files are ``out/CLASS/ROW.png`` if rows have labels and ``out/ROW.png`` otherwise, so ``out`` can be used
     as a data set. ROW is the row in the store, in eight digits.
 
     Args:
-        store_path: the store.
-        run: the tokenizer that made the codes, or one with the same encoder and quantizer.
+        store_path: the codes, as ``open_codes`` takes them.
+        run: the tokenizer that made the codes, or one with the same encoder and quantizer. If the file does not
+            say which tokenizer made its codes, one line says so.
         out: the folder of images.
         tile: side of the tiles of large images, in pixels; see ``tiling_for``.
         progress: called with the number of images done so far and the number of all images.
@@ -44,11 +45,14 @@ def decode_store(
         The number of images.
 
     Raises:
-        UserError: when there is no store at the path, its codes are from another tokenizer, or ``out`` holds
-            something else.
+        UserError: when there are no codes at the path, they are from another tokenizer or do not fit it, or
+            ``out`` holds something else.
     """
-    store = Store.open(store_path)
-    if run.tokenizer.card.identity != store.header.tokenizer:
+    model, shape = run.tokenizer.model, run.tokenizer.card.image_shape
+    store = open_codes(Path(store_path), model.code_spec(*shape[1:]), shape)
+    if not store.header.tokenizer:
+        say(f"{store_path}: it does not say which tokenizer made its codes; they are taken as codes of {run.path}")
+    elif run.tokenizer.card.identity != store.header.tokenizer:
         raise UserError(
             f"{run.path}: not the tokenizer whose codes {store_path} holds: its encoder or quantizer is another"
         )
@@ -69,12 +73,12 @@ def decode_store(
 
     with report_write_errors("the images", out):
         each_shard(store.header, record / LOCK_FILE, done=done, make=make, progress=progress)
-    return sum(len(shard.rows) for shard in store.shards())
+    return sum(len(store.read(number).rows) for number in range(store.header.num_shards))
 
 
-def _start(store: Store, out: Path) -> Path:
+def _start(store: CodeSource, out: Path) -> Path:
     """Make the folder, or continue a folder of the same store; return the folder that records finished shards."""
-    record, header = out / DECODED, (store.path / STORE_FILE).read_bytes()
+    record, header = out / DECODED, json_bytes(store_json(store.header))
     begun = record / STORE_FILE
     if out.exists() and not (out.is_dir() and (begun.exists() or not any(out.iterdir()))):
         raise UserError(f"{out} exists and is not a folder of decoded images: choose another folder")

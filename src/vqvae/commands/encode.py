@@ -16,6 +16,7 @@ from vqvae.models import VQVAE
 from vqvae.progress import Progress, silent
 from vqvae.screen import say
 from vqvae.tokens import Shard, Store, StoreHeader
+from vqvae.tokens.header import Format
 from vqvae.tokens.shards import each_shard, report_write_errors
 from vqvae.tokens.store import LOCK_FILE
 
@@ -47,6 +48,7 @@ def encode_to_store(
     split: str = "auto",
     shard_rows: int = SHARD_ROWS,
     tile: int | None = None,
+    format: Format = "safetensors",
     progress: Progress = silent,
 ) -> Encoded:
     """Encode a split of a data set into a store. An unfinished store is continued.
@@ -62,6 +64,7 @@ def encode_to_store(
         split: ``train``, ``validation``, ``test``, ``all`` or ``auto``, as ``vqvae.data.load`` takes it.
         shard_rows: number of images per shard. A process that is killed loses at most one shard.
         tile: side of the tiles of large images, in pixels; see ``tiling_for``.
+        format: the format of the shards: ``safetensors``, or ``parquet``, which other programs read.
         progress: called with the number of images done and of all images.
 
     Raises:
@@ -71,7 +74,7 @@ def encode_to_store(
     stream = _stream_for(run, spec, split)
     say(describe(stream, look=False))
     tiling = tiling_for(run, stream.frame.size, tile, look=lambda: _first(stream))
-    store = Store.create(Path(out), _header(run.tokenizer, stream, shard_rows, tiling))
+    store = Store.create(Path(out), _header(run.tokenizer, stream, tiling, shard_rows, format))
     made = near_ties = 0
 
     def make(shard: int) -> None:
@@ -99,7 +102,9 @@ def _first(stream: ImageStream) -> Tensor:
         return torch.tensor(next(found))
 
 
-def _header(tokenizer: Opened[VQVAE], stream: ImageStream, shard_rows: int, tiling: Tiling | None) -> StoreHeader:
+def _header(
+    tokenizer: Opened[VQVAE], stream: ImageStream, tiling: Tiling | None, shard_rows: int, format: Format
+) -> StoreHeader:
     # only tiles that approximate change the codes
     tiles = {} if tiling is None or tiling.overlap is None else {"tile": tiling.tile, "overlap": tiling.overlap}
     channels, height, width = stream.shape
@@ -115,6 +120,7 @@ def _header(tokenizer: Opened[VQVAE], stream: ImageStream, shard_rows: int, tili
         labelled=stream.source.labels is not None,
         # the name of a folder without its path, so that the bytes do not depend on where the folder is
         origin={"data": Path(stream.spec).name, "split": stream.split, "fingerprint": stream.fingerprint, **tiles},
+        format=format,
     )
 
 

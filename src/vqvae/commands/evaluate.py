@@ -49,7 +49,7 @@ def evaluate(
     results = measure(models, _for_prior(images, run), fit=fit, progress=progress)
     protocol = {**results.protocol, "fingerprint": images.fingerprint, "versions": versions()}
     results = replace(results, protocol=protocol)
-    if directory.path.is_dir():
+    if directory.path.is_dir() and not directory.published.exists():  # a published model is not changed
         _keep(results, directory)
     return results
 

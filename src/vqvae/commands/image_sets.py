@@ -15,8 +15,11 @@ from vqvae.commands.sample import sample_pixels
 from vqvae.config import DataConfig, read_otherwise
 from vqvae.data import ImageSet, load_all
 from vqvae.errors import UserError
+from vqvae.model_place import is_model_name, shipped_models
+from vqvae.paths import is_data_name
 from vqvae.progress import Progress, silent
 from vqvae.run_directory import RunDirectory
+from vqvae.screen import say
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.tokens import Store
 from vqvae.tokens.store import STORE_FILE
@@ -101,8 +104,12 @@ def open_sides(a: str, b: str, options: SideOptions, *, progress: Progress = sil
 
 
 def _is_run(spec: str) -> bool:
+    if is_data_name(spec):
+        if spec in shipped_models():
+            say(f"{spec}: the data set is taken; shipped:{spec} is the model in this package")
+        return False
     path = Path(spec).expanduser()
-    return RunDirectory(path).exists or (path.is_file() and path.suffix == ".safetensors")
+    return is_model_name(spec) or RunDirectory(path).exists or (path.is_file() and path.suffix == ".safetensors")
 
 
 def _read(spec: str, split: str, run: TokenizerRun | None, options: SideOptions) -> Side:

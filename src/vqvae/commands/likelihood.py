@@ -107,7 +107,7 @@ def likelihood_picture(
 
 
 def _own_data(run: PriorRun) -> str:
-    if run.data is None:
+    if run.data is None or not run.data.spec:
         raise ArgumentError("data", f"is needed: {run.path} has no config.yaml that says what it was trained on")
     if is_store(run.data.spec):
         raise ArgumentError("data", f"is needed: {run.path} was trained on a store of codes, not on images")

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqvae.config import DataConfig, config_from, read_otherwise, read_yaml
+from vqvae.config import DataConfig, read_otherwise
 from vqvae.data import ImageSet, Objects, describe, is_data_file, load_files, named_classes
 from vqvae.errors import ArgumentError, UserError, did_you_mean
 from vqvae.features import FeatureNetwork, network_named
 from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, read_model
+from vqvae.model_place import model_place
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
+from vqvae.published import data_settings
 from vqvae.run_directory import RunDirectory
 from vqvae.sampling import Controls, check_candidates, labels_in_turn
 from vqvae.screen import say
@@ -66,14 +68,14 @@ def open_tokenizer_run(
     """Open a tokenizer's run, the tokenizer in a prior's run, or a tokenizer's file.
 
     Args:
-        path: the run directory or the file.
+        path: the run directory, the file, or the name of a model, as ``model_place`` takes it.
         device: the device of the model.
         reading: settings for reading images that differ from the run's own, by keys such as ``data.size``.
 
     Raises:
         UserError: when there is no tokenizer at the path, or no such device.
     """
-    on = choose_device(device)
+    path, on = model_place(path), choose_device(device)
     return _tokenizer_run(path, open_tokenizer(path, device=on), reading, on)
 
 
@@ -87,7 +89,7 @@ def open_prior_run(
     """Open a prior's run.
 
     Args:
-        path: the run directory.
+        path: the run directory, or the name of a model, as ``model_place`` takes it.
         tokenizer: decodes the prior's codes instead of the tokenizer in the prior's run: a run or a model file
             with the same encoder and quantizer.
         device: as ``open_tokenizer_run`` takes it.
@@ -96,7 +98,7 @@ def open_prior_run(
     Raises:
         UserError: when there is no prior's run at the path, no such device, or the tokenizer's codes are others.
     """
-    on = choose_device(device)
+    path, on = model_place(path), choose_device(device)
     return _prior_run(path, open_prior(path, device=on), reading, on, tokenizer)
 
 
@@ -114,6 +116,7 @@ def open_run(
     Raises:
         UserError: when there is no run or model at the path, or no such device.
     """
+    path = model_place(path)
     file, on = read_model(path), choose_device(device)
     if file.card.stage == "prior":
         return _prior_run(path, open_prior(file, device=on), reading, on, tokenizer)
@@ -123,8 +126,7 @@ def open_run(
 def _tokenizer_run(
     path: str | Path, tokenizer: Opened[VQVAE], reading: Mapping[str, Any] | None, on: torch.device
 ) -> TokenizerRun:
-    run = RunDirectory(Path(path))
-    own = config_from(read_yaml(run.config), str(run.config)).data if run.exists else None
+    own = data_settings(Path(path))
     as_own = own or DataConfig()
     channels: Any = tokenizer.model.channels
     how = DataConfig(

@@ -197,7 +197,8 @@ class TrainingConfig:
             The metric is nmse for a tokenizer and bits_per_code_prior for a prior.
         checkpoint_every: number of optimizer steps between two checkpoints.
         keep: number of newest checkpoints to keep. The model with the best measurement is kept too.
-        tensorboard: whether to write TensorBoard events beside metrics.jsonl.
+        tracker: programs that also get the metrics, with pictures and histograms: ``tensorboard``, ``trackio``,
+            ``wandb``, or several, such as ``tensorboard,wandb``. Each needs the extra of its name.
     """
 
     __pydantic_config__ = STRICT
@@ -222,7 +223,7 @@ class TrainingConfig:
     early_stopping: CountOrZero = 0
     checkpoint_every: Count = 500
     keep: Count = 2
-    tensorboard: bool = False
+    tracker: Annotated[tuple[Literal["tensorboard", "trackio", "wandb"], ...], BeforeValidator(_separated)] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from vqvae.data.labels import BY_RULE, Columns
 from vqvae.data.parquet import parquet_files
 from vqvae.data.splits import DataSet
 from vqvae.errors import UserError
+from vqvae.hub_client import in_one_line, network_errors
 
 # The branch that the Hub fills itself for data sets of other formats.
 _CONVERTED = "refs/convert/parquet"
@@ -62,14 +63,6 @@ def hub_files(spec: str, columns: Columns = BY_RULE) -> DataSet:
     return replace(data, is_remote=True)
 
 
-def _network_errors() -> tuple[type[Exception], ...]:
-    """Return what the Hub's client raises when it cannot get something, whichever HTTP library it is built on."""
-    from huggingface_hub import errors
-
-    # requests' errors are OSErrors; httpx's have a base of their own, which this module imports.
-    return OSError, errors.HTTPError  # pyright: ignore[reportPrivateImportUsage]
-
-
 def _listing(repo: str, config: str | None, revision: str | None) -> _Listing:
     """List a data set's files, or recall the list where the Hub cannot be reached."""
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -79,7 +72,7 @@ def _listing(repo: str, config: str | None, revision: str | None) -> _Listing:
         listing = _ask(repo, config, revision)
     except RepositoryNotFoundError as error:
         raise UserError(f"no data set {repo} on the Hub; if it is private or gated, set HF_TOKEN") from error
-    except _network_errors() as error:
+    except network_errors() as error:
         recalled = _recall(repo, memo)
         if recalled is None:
             raise _out_of_reach(repo, error) from error
@@ -121,7 +114,7 @@ def _fetch(listing: _Listing, name: str) -> Path:
 
     try:
         path = Path(hf_hub_download(listing.repo, name, repo_type="dataset", revision=listing.commit))
-    except _network_errors() as error:
+    except network_errors() as error:
         raise _out_of_reach(listing.repo, error) from error
     _verify(listing, name, path)
     return path
@@ -134,7 +127,7 @@ def _verify(listing: _Listing, name: str, path: Path) -> None:
     url = hf_hub_url(listing.repo, name, repo_type="dataset", revision=listing.commit)
     try:
         announced = get_hf_file_metadata(url)
-    except _network_errors():
+    except network_errors():
         return
     # Large files are tagged with their SHA-256, small ones with git's hash, which covers more than the content.
     tag = announced.etag if announced.etag and _SHA256.fullmatch(announced.etag) else None
@@ -146,13 +139,10 @@ def _verify(listing: _Listing, name: str, path: Path) -> None:
 
 
 def _out_of_reach(repo: str, error: Exception) -> UserError:
-    from huggingface_hub import constants
-
-    reason = " ".join(str(error).split())[:100] or type(error).__name__
     files = "cifar-10-binary.tar.gz or the parquet files" if repo == "uoft-cs/cifar10" else "the parquet files"
     return UserError(
-        f"cannot get hf:{repo} from {constants.ENDPOINT} ({reason}); without network, download {files} elsewhere, "
-        "then pass their folder"
+        f"cannot get hf:{repo} from {in_one_line(error)}; without network, download {files} elsewhere, then pass "
+        "their folder"
     )
 
 

@@ -1,99 +1,21 @@
 """Stores of codes: directories of shards. Every shard repeats the header of its store and can be read alone."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass as plain_dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import torch
-from pydantic import Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
-from torch import Tensor
-
-from vqvae.component import STRICT, Count, CountOrZero
 from vqvae.errors import UserError
 from vqvae.files import read_json, remove_leftovers, write_json
-from vqvae.ownership import file_locks
-from vqvae.tensorfile import load_tensors, save_tensors
+from vqvae.tokens import parquet_shards, safetensors_shards
+from vqvae.tokens.header import Shard, StoreHeader, check_rows, header_from, plain_header
 from vqvae.tokens.work_queue import exclusive
 
-STORE_KIND, SHARD_KIND, VERSION = "vqvae-code-store", "vqvae-code-shard", 3
+STORE_KIND, VERSION = "vqvae-code-store", 3
 STORE_FILE, LOCK_FILE = "store.json", "claims.lock"
-_MOST_SHARDS = 10**6
-
-Side = Annotated[int, Field(gt=0, le=2**20)]
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class StoreHeader:
-    """The header of a store, written to ``store.json`` and to every shard.
-
-    Attributes:
-        tokenizer: the identity of the tokenizer's encoder and quantizer, in hexadecimal.
-        shape: (h, w, n), the shape of the codes of an image.
-        num_codes: number of codes K.
-        image_shape: (C, H, W).
-        rows: number of rows in the source, including rows that could not be decoded.
-        rows_per_shard: shard k has the rows k * rows_per_shard to (k + 1) * rows_per_shard - 1.
-        classes: the names of the classes.
-        labelled: whether the rows have labels.
-        origin: the source of the codes: a data set and its fingerprint, or a prior and the options of sampling.
-    """
-
-    tokenizer: str
-    shape: tuple[Side, Side, Side]
-    num_codes: Annotated[int, Field(gt=1)]
-    image_shape: tuple[Side, Side, Side]
-    rows: CountOrZero
-    rows_per_shard: Count
-    classes: tuple[str, ...] = ()
-    labelled: bool = False
-    origin: dict[str, str | int | float | None] = Field(default_factory=dict[str, str | int | float | None])
-
-    def __post_init__(self) -> None:
-        if self.num_shards > _MOST_SHARDS:
-            raise ValueError(f"{self.rows} rows are more than {_MOST_SHARDS} shards of {self.rows_per_shard} rows")
-
-    @property
-    def num_shards(self) -> int:
-        """The number of shards."""
-        return -(-self.rows // self.rows_per_shard)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The smallest integer type that holds every code."""
-        sizes = {torch.uint8: 2**8, torch.int16: 2**15, torch.int32: 2**31}
-        return next((dtype for dtype, size in sizes.items() if self.num_codes <= size), torch.int64)
-
-    def rows_of(self, shard: int) -> range:
-        """Return the rows of a shard."""
-        return range(shard * self.rows_per_shard, min((shard + 1) * self.rows_per_shard, self.rows))
-
-
-_HEADER = TypeAdapter(StoreHeader)
-_LISTED = TypeAdapter(list[tuple[str, str]])
-
-
-@plain_dataclass(frozen=True, eq=False)
-class Shard:
-    """Some rows of a store.
-
-    Attributes:
-        rows: int64 [m], ascending: the rows' numbers in the source.
-        codes: [m, h, w, n], in the store's dtype.
-        labels: int64 [m], or None.
-        names: the rows' names in the source; empty where rows have no names.
-        bad: (name, reason) of the rows that are missing because they could not be decoded.
-    """
-
-    rows: Tensor
-    codes: Tensor
-    labels: Tensor | None = None
-    names: tuple[str, ...] = ()
-    bad: tuple[tuple[str, str], ...] = ()
-
-
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class Store:
     """A store.
 
@@ -114,20 +36,19 @@ class Store:
         """
         if path.exists() and not (path.is_dir() and (_is_store(path) or not any(path.iterdir()))):
             raise UserError(f"{path} exists and is not a store of codes: choose another folder for the store")
-        file_locks()  # raises before anything is written, on systems without file locks
         try:
             path.mkdir(parents=True, exist_ok=True)
             with exclusive(path / LOCK_FILE):
                 if not (path / STORE_FILE).exists():
-                    write_json(path / STORE_FILE, {"kind": STORE_KIND, "version": VERSION, **_plain(header)})
+                    write_json(path / STORE_FILE, store_json(header))
         except OSError as error:
             raise UserError(f"{path}: cannot make the store: {error.strerror}") from None
         there = cls.open(path)
         if there.header != header:
-            now, then = _plain(header), _plain(there.header)
-            key = next(key for key in now if now[key] != then[key])
+            now, then = plain_header(header), plain_header(there.header)
+            key = next(key for key in [*now, *then] if now.get(key) != then.get(key))
             raise UserError(
-                f"{path} holds other codes, its {key} is {then[key]!r:.80}, not {now[key]!r:.80}: "
+                f"{path} holds other codes, its {key} is {then.get(key)!r:.80}, not {now.get(key)!r:.80}: "
                 "choose another directory"
             )
         remove_leftovers(path)
@@ -146,23 +67,18 @@ class Store:
         values = read_json(file)
         if (values.pop("kind", None), values.pop("version", None)) != (STORE_KIND, VERSION):
             raise UserError(f"{file}: not the header of a {STORE_KIND}, version {VERSION}")
-        return cls(Path(path), _header_from(values, file))
+        return cls(Path(path), header_from(values, file))
 
     def shard_file(self, shard: int) -> Path:
         """Return the file of a shard."""
-        return self.path / f"codes-{shard:05d}-of-{self.header.num_shards:05d}.safetensors"
+        return self.path / f"codes-{shard:05d}-of-{self.header.num_shards:05d}.{self.header.format}"
 
     def write(self, shard: int, content: Shard) -> None:
         """Write a shard that the caller has claimed. The same content gives the same bytes."""
         file = self.shard_file(shard)
         remove_leftovers(file.parent, of=file.name)  # left by an owner that died
-        tensors = {"rows": content.rows, "codes": content.codes.to(self.header.dtype)}
-        if content.labels is not None:
-            tensors["labels"] = content.labels
-        if content.names:
-            tensors["names"] = _packed(content.names)
-        header = {"store": _plain(self.header), "shard": shard, "bad": [list(bad) for bad in content.bad]}
-        save_tensors(file, SHARD_KIND, VERSION, header, tensors)
+        write = parquet_shards.write if self.header.format == "parquet" else safetensors_shards.write
+        write(file, self.header, shard, content)
 
     def read(self, shard: int) -> Shard:
         """Read a shard, and check that it is whole and belongs to this store.
@@ -193,80 +109,37 @@ def read_shard(file: Path, *, of: tuple[StoreHeader, int] | None = None) -> Shar
     """Read the file of a shard.
 
     Args:
-        file: the file.
+        file: the file; its name ends in ``.parquet`` or ``.safetensors``.
         of: the header and the number that the shard must have; None accepts any.
 
     Raises:
         UserError: when the shard is missing, damaged, or another one.
     """
-    header, tensors = load_tensors(file, SHARD_KIND, VERSION)
-    store, number = _header_from(header.get("store"), file), header.get("shard")
+    return read_headed_shard(file, of=of)[1]
+
+
+def read_headed_shard(file: Path, *, of: tuple[StoreHeader, int] | None = None) -> tuple[StoreHeader, Shard]:
+    """Read the file of a shard, and the header of its store; the arguments are those of ``read_shard``.
+
+    Raises:
+        UserError: as ``read_shard``.
+    """
+    read = parquet_shards.read if file.suffix == ".parquet" else safetensors_shards.read
+    said, shard = read(file)
+    store, number = header_from(said.get("store"), file), said.get("shard")
     if of is not None and (store, number) != of:
         raise UserError(f"{file}: not shard {of[1]} of this store; delete it and run again")
     if type(number) is not int or not 0 <= number < store.num_shards:
         raise UserError(f"{file}: damaged: shard {number!r:.20} of {store.num_shards}")
-    try:
-        bad = tuple(_LISTED.validate_python(header.get("bad"), strict=False))
-    except ValidationError:
-        raise UserError(f"{file}: damaged: its list of bad rows is not a list") from None
-    found = (
-        Shard(tensors["rows"], tensors["codes"], tensors.get("labels"), (), bad) if _fits(tensors, store) else None
-    )
-    names = _unpacked(tensors["names"]) if "names" in tensors else ()
-    if (
-        found is None
-        or not _in_range(found, store, store.rows_of(number))
-        or len(names) not in (0, len(found.rows))
-    ):
-        raise UserError(f"{file}: damaged: its tensors do not fit its header")
-    return Shard(found.rows, found.codes, found.labels, names, bad)
+    check_rows(shard, store, store.rows_of(number), file)
+    return store, shard
 
 
-def _fits(tensors: dict[str, Tensor], store: StoreHeader) -> bool:
-    """Return whether names, types and shapes agree with the header."""
-    count = len(tensors["rows"]) if "rows" in tensors and tensors["rows"].ndim else 0
-    expected = {"rows": (torch.int64, (count,)), "codes": (store.dtype, (count, *store.shape))}
-    if store.labelled:
-        expected["labels"] = (torch.int64, (count,))
-    names = tensors.get("names")
-    if names is not None:
-        expected["names"] = (torch.uint8, (names.numel(),))
-    return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()} == expected
-
-
-def _in_range(shard: Shard, store: StoreHeader, rows: range) -> bool:
-    if not len(shard.rows):
-        return True
-    ascending = bool((shard.rows.diff() > 0).all()) and rows.start <= int(shard.rows[0])
-    codes = 0 <= int(shard.codes.min()) and int(shard.codes.max()) < store.num_codes
-    labels = shard.labels is None or (
-        0 <= int(shard.labels.min()) and int(shard.labels.max()) < max(len(store.classes), 1)
-    )
-    return ascending and int(shard.rows[-1]) < rows.stop and codes and labels
-
-
-def _header_from(values: Any, file: Path) -> StoreHeader:
-    try:
-        return _HEADER.validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{file}: damaged: {where[:80]}: {first['msg'][:120]}") from None
-
-
-def _plain(header: StoreHeader) -> dict[str, Any]:
-    return _HEADER.dump_python(header, mode="json")
+def store_json(header: StoreHeader) -> dict[str, Any]:
+    """Return the content of ``store.json``."""
+    return {"kind": STORE_KIND, "version": VERSION, **plain_header(header)}
 
 
 def _is_store(path: Path) -> bool:
     # a process that died between making the lock and writing the header leaves only the lock
     return (path / STORE_FILE).exists() or {file.name for file in path.iterdir()} <= {LOCK_FILE}
-
-
-def _packed(names: Sequence[str]) -> Tensor:
-    # file names cannot contain NUL
-    return torch.frombuffer(bytearray("\0".join(names).encode("utf-8", "surrogateescape")), dtype=torch.uint8)
-
-
-def _unpacked(names: Tensor) -> tuple[str, ...]:
-    return tuple(bytes(names.numpy().data).decode("utf-8", "surrogateescape").split("\0"))

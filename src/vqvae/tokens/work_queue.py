@@ -22,7 +22,8 @@ def work_through(
     """Make every piece that is not done; return when all pieces are done.
 
     A process claims a piece before making it. A claim is a lock of the operating system on one byte of a file. So
-    the claim ends with its process, however the process ends, and a waiting process can then claim the piece.
+    the claim ends with its process, however the process ends, and a waiting process can then claim the piece. On a
+    system without file locks, one process makes all pieces; a warning says so.
 
     Args:
         locks: the lock file; it is made if missing, and stays empty.
@@ -32,11 +33,11 @@ def work_through(
         tick: called with each finished piece.
     """
     left = list(range(pieces))
-    with _open(locks) as file:
+    with _open(locks) as lock:
         while left:
             busy: list[int] = []
             for piece in left:
-                with _claim(file, piece) as mine:
+                with lock.claim(piece) as mine:
                     if not mine:
                         busy.append(piece)
                         continue
@@ -48,33 +49,48 @@ def work_through(
                 time.sleep(_WAIT)
 
 
+class _LockFile:
+    """A file of which processes lock single bytes; without file locks, every lock is free."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self._file = file
+        self._locks = file_locks(path.parent)
+
+    @contextmanager
+    def claim(self, byte: int) -> Generator[bool, None, None]:
+        """Lock a byte during the block; yield False if another process has locked it."""
+        locks = self._locks
+        if locks is None:
+            yield True
+            return
+        try:
+            locks.lockf(self._file, locks.LOCK_EX | locks.LOCK_NB, 1, byte)
+        except (BlockingIOError, PermissionError):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            locks.lockf(self._file, locks.LOCK_UN, 1, byte)
+
+    def wait_for(self, byte: int) -> None:
+        """Lock a byte until the file is closed, once no other process locks it."""
+        if self._locks is not None:
+            self._locks.lockf(self._file, self._locks.LOCK_EX, 1, byte)
+
+
 @contextmanager
-def _open(locks: Path) -> Generator[int, None, None]:
-    file_locks()
-    file = os.open(locks, os.O_RDWR | os.O_CREAT, 0o666)
+def _open(path: Path) -> Generator[_LockFile, None, None]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        yield file
+        yield _LockFile(path, file)
     finally:
         os.close(file)
 
 
 @contextmanager
-def _claim(file: int, piece: int) -> Generator[bool, None, None]:
-    locks = file_locks()
-    try:
-        locks.lockf(file, locks.LOCK_EX | locks.LOCK_NB, 1, piece)
-    except (BlockingIOError, PermissionError):
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        locks.lockf(file, locks.LOCK_UN, 1, piece)
-
-
-@contextmanager
 def exclusive(locks: Path) -> Generator[None, None, None]:
     """Run the block while no other process runs one with the same file."""
-    with _open(locks) as file:
-        file_locks().lockf(file, file_locks().LOCK_EX, 1, 2**40)  # a byte beyond the bytes of all pieces
+    with _open(locks) as lock:
+        lock.wait_for(2**40)  # a byte beyond the bytes of all pieces
         yield

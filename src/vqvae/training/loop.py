@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import torch
 
@@ -23,10 +24,11 @@ from vqvae.training.checkpoint import check_space, load_newest, save_checkpoint
 from vqvae.training.early_stopping import EarlyStopping
 from vqvae.training.engine import Engine
 from vqvae.training.group import make_groups
-from vqvae.training.metrics import JsonLines, Progress, Sink, TensorBoard
+from vqvae.training.metrics import JsonLines, Progress, Sink
 from vqvae.training.non_finite import NonFiniteGuard, all_finite
 from vqvae.training.run import Run
 from vqvae.training.stage import Metrics, Stage
+from vqvae.training.trackers import Tracker, make_trackers
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,6 +79,7 @@ class Trainer:
             check_space(run.checkpoints, self.groups, keep=config.keep)
         records = read_records(run.metrics) if rank() == 0 else []
         self.early_stopping = EarlyStopping(config.early_stopping, stage.criterion, records)
+        self.trackers: list[Tracker] = []
 
     def train(self) -> None:
         """Train to the last step.
@@ -88,8 +91,8 @@ class Trainer:
         progress = Progress(self.step, self.config.steps)
         lines = JsonLines(self.run.metrics) if rank() == 0 else None
         sinks: list[Sink] = [lines, progress] if lines else []
-        if self.config.tensorboard and lines:
-            sinks.append(TensorBoard(self.run.tensorboard))
+        self.trackers = make_trackers(self.config.tracker, self.run) if lines else []
+        sinks += self.trackers
         try:
             with stop_on_signals() as stop:
                 stopped_early = self._steps(stop, progress, lines, sinks)
@@ -215,7 +218,7 @@ class Trainer:
             try:
                 with stop.at_once():
                     values = self.stage.evaluate()
-                    self.stage.draw(self.run, self.step)
+                    self._show(self.stage.draw(self.run, self.step))
             except Interrupted:
                 return
             value = values[self.stage.criterion]
@@ -225,6 +228,15 @@ class Trainer:
         self.early_stopping.note(self.step, values)
         for sink in sinks:
             sink.write(self.step, "validation", values)
+
+    def _show(self, picture: Path | None) -> None:
+        """Give the picture and the histograms of a measurement to the trackers."""
+        histograms = self.stage.histograms() if self.trackers else {}
+        for tracker in self.trackers:
+            if picture is not None:
+                tracker.picture(self.step, picture.stem.rpartition("-")[0], picture)
+            for name, values in histograms.items():
+                tracker.histogram(self.step, name, values)
 
     def _save(self) -> None:
         """Write the model, then the checkpoint: every checkpoint must have its model."""

@@ -1,4 +1,4 @@
-"""Sinks of metrics: JSON lines, a progress bar or plain lines, and TensorBoard on request."""
+"""Sinks of metrics: JSON lines, a progress bar or plain lines. Trackers are sinks too (``trackers.py``)."""
 
 import json
 import os
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vqvae.distributed import rank
-from vqvae.errors import UserError
 from vqvae.metrics import METRICS
 from vqvae.progress import make_bar, someone_watches
 from vqvae.screen import say, stderr
@@ -78,24 +77,3 @@ class Progress:
         """End the bar."""
         if self.bar is not None:
             self.bar.close()
-
-
-class TensorBoard:
-    """TensorBoard events."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            extra = "pip install 'vqvae-toolkit[tensorboard]'"
-            raise UserError(f"--training.tensorboard needs an extra: {extra}") from None
-        self.writer: Any = SummaryWriter(path)
-
-    def write(self, step: int, split: str, values: dict[str, float]) -> None:
-        """Write each value as a scalar ``split/name``."""
-        for name, value in values.items():
-            self.writer.add_scalar(f"{split}/{name}", value, step)
-
-    def close(self) -> None:
-        """Flush and close."""
-        self.writer.close()

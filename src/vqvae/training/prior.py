@@ -146,14 +146,23 @@ class PriorStage:
             **self.baselines,
         }
 
-    def draw(self, run: Run, step: int) -> None:
-        """Save decoded samples, if there is a tokenizer; a prior with classes draws one class per row."""
+    def draw(self, run: Run, step: int) -> Path | None:
+        """Save decoded samples, one class per row for a prior with classes; None without a tokenizer."""
         if self.origin.tokenizer is None:
-            return
+            return None
         labels = labels_in_turn(range(SAMPLES), self.prior.num_classes)
         codes = sample(self.prior, SAMPLES, labels=labels, device=self.engine.device)
         pixels = pixels_from_images(self.origin.tokenizer.decode(codes)).cpu()
-        save_png(grid(pixels, columns=8), run.samples / f"samples-{step:08d}.png")
+        file = run.samples / f"samples-{step:08d}.png"
+        save_png(grid(pixels, columns=8), file)
+        return file
+
+    def histograms(self) -> dict[str, Tensor]:
+        """Return the bits per code of each of the first validation images."""
+        rows = torch.arange(min(_BATCH, len(self.validation)))
+        codes = self.validation.codes[0, rows].to(self.engine.device).long()
+        nats = -self.prior.log_prob(codes, self._labels(self.validation, rows))
+        return {"bits_per_code": nats.cpu() / (log(2) * codes[0].numel())}
 
     def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
         """Write the prior."""

@@ -9,9 +9,10 @@ from vqvae.data import Augmentation
 from vqvae.distributed import in_turn, local_rank, rank
 from vqvae.errors import UserError
 from vqvae.metrics.baselines import save_counts
-from vqvae.model_io import ModelFile, Opened, read_model
+from vqvae.model_io import ModelFile, Opened, read_tokenizer
 from vqvae.models import VQVAE
 from vqvae.paths import whole_spec
+from vqvae.published import data_around
 from vqvae.screen import say
 from vqvae.training.code_cache import CodeOrigin, CodeSet, code_set
 from vqvae.training.engine import Engine
@@ -38,17 +39,17 @@ def prior_config(tokenizer: str | ModelFile | None, recipe: Recipe, overrides: M
     """
     if tokenizer is None:
         return _of_codes_alone(recipe, overrides)
-    file = tokenizer if isinstance(tokenizer, ModelFile) else read_model(tokenizer)
+    file = tokenizer if isinstance(tokenizer, ModelFile) else read_tokenizer(tokenizer)
     card = file.card
     if card.stage != "tokenizer":
         raise UserError(f"{file.path}: a {card.stage}, not a tokenizer; give the tokenizer's run")
-    base: dict[str, Any] = {}
-    run = Run(file.path.parent)
-    if run.exists:
-        base = to_mapping(run.read_config().data)
+    data = data_around(file.path)
+    base: dict[str, Any] = {} if data is None else to_mapping(data)
     base["channels"] = card.image_shape[0]
     settings = {"tokenizer": str(file.path), **overrides}
     config = load_config(recipe, "prior", settings, base=base)
+    if not config.data.spec:
+        raise UserError(f"{file.path}: it does not say which images it was trained on: pass --data")
     if whole_spec(config.data.spec) == base.get("spec"):
         return config
     base |= {"label": None, "limit": None}

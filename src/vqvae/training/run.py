@@ -17,7 +17,7 @@ from vqvae.distributed import rank
 from vqvae.errors import UserError, what_failed
 from vqvae.files import make_first_free, read_records, remove_leftovers, write_atomically, write_json
 from vqvae.interruption import Interrupted
-from vqvae.ownership import file_locks, owned
+from vqvae.ownership import owned
 from vqvae.processors import processors
 from vqvae.run_directory import RunDirectory
 from vqvae.version import VERSION
@@ -37,7 +37,6 @@ class Run(RunDirectory):
         Raises:
             UserError: when ``out`` exists and is not free, is owned by another process, or cannot be made.
         """
-        file_locks()  # raises before anything is written, on systems without file locks
         path, made = _make(out, name)
         with owned(path):
             _check_free(path)

@@ -85,8 +85,12 @@ class Stage(Protocol):
         """Measure the model on validation rows."""
         ...
 
-    def draw(self, run: Run, step: int) -> None:
-        """Save reconstructions or samples as a picture."""
+    def draw(self, run: Run, step: int) -> Path | None:
+        """Save reconstructions or samples as a picture; return its file. None if nothing can be drawn."""
+        ...
+
+    def histograms(self) -> dict[str, Tensor]:
+        """Return values of validation images whose histograms trackers show, each [N], by name."""
         ...
 
     def save(self, path: Path, step: int, *, validation: float | None = None) -> None:

@@ -11,7 +11,7 @@ from vqvae.data import OBJECT, Objects, quiet_pil
 from vqvae.distributed import barrier, broadcast, process_group, rank, world_size
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
-from vqvae.model_io import ModelFile, Opened, open_tokenizer, read_model
+from vqvae.model_io import ModelFile, Opened, open_tokenizer, read_model, read_tokenizer
 from vqvae.models import VQVAE
 from vqvae.paths import whole_spec
 from vqvae.screen import say
@@ -25,6 +25,7 @@ from vqvae.training.run_data import RunData, load_run_data, record_run_data
 from vqvae.training.stage import MODEL, Stage
 from vqvae.training.store_data import StoreData, check_codes_alone, is_store, load_store_data
 from vqvae.training.tokenizer import TokenizerStage
+from vqvae.training.trackers import check_trackers
 
 
 def train(
@@ -54,6 +55,7 @@ def train(
     """
     config = checked(config, "config")
     check_start(config)
+    check_trackers(config.training.tracker)
     with process_group():
         engine = Engine.of(config.training)
         opened = None
@@ -62,7 +64,7 @@ def train(
             if tokenizer is not None:
                 config = dataclasses.replace(config, tokenizer=str(tokenizer.path.resolve()))
                 opened = open_tokenizer(tokenizer, device=engine.device)
-        init = read_model(config.init) if config.init else None
+        init = _read_init(config) if config.init else None
         if init is not None:
             config = dataclasses.replace(config, init=str(init.path.resolve()))
         config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
@@ -99,6 +101,7 @@ def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects
     """
     with process_group(), Run.opened(path) as (run, before), run.report_failures():
         config, made = changed(before, changes or {}, str(run.path))
+        check_trackers(config.training.tracker)
         engine = Engine.of(config.training)
         if made:
             config = dataclasses.replace(_with_whole_paths(config), training=engine.resolve(config.training))
@@ -109,6 +112,11 @@ def resume(path: str, changes: Mapping[str, Any] | None = None, *, data: Objects
     return run
 
 
+def _read_init(config: RunConfig) -> ModelFile:
+    """Read the model to start from; of a prior's run, a tokenizer starts from its tokenizer."""
+    return (read_model if isinstance(config, PriorConfig) else read_tokenizer)(config.init)
+
+
 def _tokenizer_of(config: PriorConfig, data: Objects | None) -> ModelFile | None:
     """Read the tokenizer that a config names; a prior of codes alone has none.
 
@@ -116,7 +124,7 @@ def _tokenizer_of(config: PriorConfig, data: Objects | None) -> ModelFile | None
         UserError: when there is no tokenizer at the path, or none is named and the data are not a store.
     """
     if config.tokenizer:
-        return read_model(config.tokenizer)
+        return read_tokenizer(config.tokenizer)
     check_codes_alone(config.data.spec if data is None else OBJECT)
     return None
 

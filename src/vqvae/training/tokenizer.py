@@ -173,12 +173,21 @@ class TokenizerStage:
             **gradient_norms(self.tokenizer, self._images(pixels[:_BATCH]), beta=self.config.beta),
         }
 
-    def draw(self, run: Run, step: int) -> None:
-        """Save the first validation images above their reconstructions."""
+    def draw(self, run: Run, step: int) -> Path:
+        """Save the first validation images above their reconstructions; return the file."""
         pixels = self.validation.pixels[:32]
         codes = self.tokenizer.encode(self._images(pixels))
         reconstruction = pixels_from_images(self.tokenizer.decode(codes)).cpu()
-        save_png(pairs(pixels, reconstruction), run.samples / f"reconstructions-{step:08d}.png")
+        file = run.samples / f"reconstructions-{step:08d}.png"
+        save_png(pairs(pixels, reconstruction), file)
+        return file
+
+    def histograms(self) -> dict[str, Tensor]:
+        """Return the codes of the first validation images, and the mean squared error of each image."""
+        images = self._images(self.validation.pixels[:_BATCH])
+        codes = self.tokenizer.encode(images)
+        errors = (self.tokenizer.decode(codes) - images).square().flatten(1).mean(1)
+        return {"codes": codes.flatten().cpu(), "squared_error": errors.cpu()}
 
     def save(self, path: Path, step: int, *, validation: float | None = None) -> None:
         """Write the tokenizer, with the likelihood's buffers estimated on the first training images."""
