@@ -4,9 +4,18 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from vqvae.cli.options import SPECS, add_controls, add_device, add_label, add_model, add_picture, add_tokenizer
+from vqvae.cli.options import (
+    SPECS,
+    add_controls,
+    add_device,
+    add_label,
+    add_model,
+    add_picture,
+    add_tile,
+    add_tokenizer,
+)
 from vqvae.cli.parser import CommandParser, integer, path, spec
-from vqvae.cli.printing import written
+from vqvae.cli.printing import check_out, written
 from vqvae.cli.tokens import sample_into_store
 from vqvae.errors import UserError
 from vqvae.progress import bar
@@ -79,6 +88,7 @@ def _describe_reconstruct(reconstruct: CommandParser) -> None:
     text = f"image files; or a data set, whose first 32 test images are shown: {SPECS}"
     reconstruct.add_argument("images", metavar="IMAGES", nargs="+", type=spec, help=text)
     add_picture(reconstruct, "each image above its reconstruction")
+    add_tile(reconstruct)
     add_device(reconstruct)
 
 
@@ -93,6 +103,7 @@ def _sample(arguments: argparse.Namespace) -> None:
     from vqvae.commands.resolve import open_prior_run
     from vqvae.commands.sample import sample_picture
 
+    check_out(arguments.out)
     run = open_prior_run(arguments.prior, tokenizer=arguments.tokenizer, device=arguments.device)
     with bar("sample", "code") as progress:
         picture = sample_picture(
@@ -125,6 +136,7 @@ def _inpaint(arguments: argparse.Namespace) -> None:
     if not arguments.mask and not arguments.box and not arguments.depth:
         raise UserError("nothing to replace: pass --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D")
     box = _box(arguments.box)
+    check_out(arguments.out)
     run = open_prior_run(
         arguments.prior, tokenizer=arguments.tokenizer, device=arguments.device, reading=arguments.overrides
     )
@@ -166,6 +178,7 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
     from vqvae.commands.reconstruct import reconstruction_picture
     from vqvae.commands.resolve import open_tokenizer_run
 
+    check_out(arguments.out)
     run = open_tokenizer_run(arguments.tokenizer, device=arguments.device, reading=arguments.overrides)
-    picture = reconstruction_picture(run, arguments.images)
+    picture = reconstruction_picture(run, arguments.images, tile=arguments.tile)
     print(written(picture, arguments.out))
