@@ -70,6 +70,6 @@ def _last_layers(decoder: nn.Module, example: Tensor) -> list[nn.Module]:
             return found
         wanted = given
     raise UserError(
-        "losses: an adaptive weight needs a decoder that ends with a convolution or a linear layer: set the loss's "
-        "adaptive to false"
+        "losses: an adaptive weight needs a decoder that ends with a convolution or a linear layer: set the "
+        "loss's adaptive to false"
     )
