@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.torture import images, mutants
+from tests.torture import compressed, images, mutants
 
 from vqvae.cli import main
 from vqvae.config import load_config
@@ -22,6 +22,11 @@ from vqvae.training.checkpoint import VERSION, checkpoints
 def test_mutants_of_every_file_are_refused_or_read(capfd: pytest.CaptureFixture[str]) -> None:
     refused, _, _, wrong = mutants.judge(1, 400)
     assert wrong == [] and 200 < refused < 400
+
+
+def test_mutants_of_compressed_files_are_refused_and_never_a_wrong_image() -> None:
+    refused, _, _, wrong = compressed.judge(1, 300)
+    assert wrong == [] and refused > 250
 
 
 def test_a_hundredth_of_the_images_bad_and_training_goes_on() -> None:

@@ -112,10 +112,18 @@ def read_model(path: str | Path) -> ModelFile:
         content = file.read_bytes()
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
-    header, state = parse_tensors(content, file, KIND, VERSION)
-    return ModelFile(
-        file, content, hashlib.sha256(content).hexdigest(), card_from(header.get("card"), file), state
-    )
+    return parse_model(content, file)
+
+
+def parse_model(content: bytes, path: Path) -> ModelFile:
+    """Read a model file given its bytes; ``path`` is for error messages.
+
+    Raises:
+        UserError: as ``read_model``.
+    """
+    header, state = parse_tensors(content, path, KIND, VERSION)
+    card = card_from(header.get("card"), path)
+    return ModelFile(path, content, hashlib.sha256(content).hexdigest(), card, state)
 
 
 def read_tokenizer(path: str | Path) -> ModelFile:

@@ -80,7 +80,7 @@ def _start(store: CodeSource, out: Path) -> Path:
     """Make the folder, or continue a folder of the same store; return the folder that records finished shards."""
     record, header = out / DECODED, json_bytes(store_json(store.header))
     begun = record / STORE_FILE
-    if out.exists() and not (out.is_dir() and (begun.exists() or not any(out.iterdir()))):
+    if out.exists() and not (out.is_dir() and (begun.exists() or _is_empty(out))):
         raise UserError(f"{out} exists and is not a folder of decoded images: choose another folder")
     try:
         record.mkdir(parents=True, exist_ok=True)
@@ -91,6 +91,11 @@ def _start(store: CodeSource, out: Path) -> Path:
     except OSError as error:
         raise UserError(f"{out}: cannot make the folder: {error.strerror}") from None
     return record
+
+
+def _is_empty(out: Path) -> bool:
+    # a process that died between making the record and writing its first file leaves only the record
+    return {file.name for file in out.iterdir()} <= {DECODED}
 
 
 def _folders(classes: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,65 @@
+"""The pixels of an image, written or read under the likelihood of its decoder.
+
+A value v of 0..255 is written as eight bits, the highest first. Each bit halves an interval of levels; its
+probability is the mass of the upper half. So a value takes eight evaluations of the distribution function
+instead of 256 masses, and all pixels of a channel are coded at once.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vqvae.coding.integer import IntegerLogistics
+from vqvae.coding.range_coder import TOTAL, Coder
+from vqvae.likelihoods import Likelihood
+
+_LEVELS = 256
+_STEPS = (128, 64, 32, 16, 8, 4, 2, 1)
+
+
+@torch.no_grad()
+def code_pixels(
+    coder: Coder, likelihood: Likelihood | IntegerLogistics, parameters: Tensor, pixels: Tensor | None = None
+) -> Tensor:
+    """Write the pixels of images and return them, uint8 [B, C, H, W]; or read and return them.
+
+    Args:
+        coder: the writer or the reader.
+        likelihood: p(x | z_q), which defines ``cumulative``, or its integer form.
+        parameters: the decoder's output, float64 [B, out_channels, H, W].
+        pixels: uint8 [B, C, H, W]; None to read them.
+
+    Raises:
+        FormatError: when a reader's bytes do not decode.
+    """
+    count, _, height, width = parameters.shape
+    found = torch.empty(count, likelihood.channels, height, width, dtype=torch.uint8)
+    for channel in range(likelihood.channels):
+        below = likelihood.cumulative(parameters, found[:, :channel])
+        given = None if pixels is None else pixels[:, channel].long()
+        found[:, channel] = _code_channel(coder, below, (count, height, width), given)
+    return found
+
+
+def _code_channel(
+    coder: Coder, below: Callable[[Tensor], Tensor], shape: tuple[int, ...], values: Tensor | None
+) -> Tensor:
+    """Code the values of one channel, [B, H, W], bit by bit."""
+    low = torch.zeros(shape, dtype=torch.int64)
+    mass_below, mass_above = torch.zeros_like(low), torch.full_like(low, TOTAL)  # of the interval's two ends
+    for step in _STEPS:
+        middle = _integer_mass(below(low + step), low + step)
+        middle = torch.maximum(torch.minimum(middle, mass_above - step), mass_below + step)
+        upper = (mass_above - middle).double() / (mass_above - mass_below)
+        bit = None if values is None else (values - low >= step).flatten().to(torch.int32).numpy()
+        taken = torch.from_numpy(coder.bits(upper.flatten().numpy(), bit)).bool().view(shape)
+        low = torch.where(taken, low + step, low)
+        mass_below = torch.where(taken, middle, mass_below)
+        mass_above = torch.where(taken, mass_above, middle)
+    return low.to(torch.uint8)
+
+
+def _integer_mass(probability: Tensor, values: Tensor) -> Tensor:
+    """Return p(value < v) in units of 1 / TOTAL, int64, at least one unit for each level below v."""
+    return (probability * (TOTAL - _LEVELS)).floor().long() + values

@@ -1,0 +1,233 @@
+"""Compress images into one file: their codes under the prior, and on request their pixels under the likelihood."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqvae.coding import Block, BlockCoder, ContainerReader, Header, is_name, pack
+from vqvae.commands.coding_models import CodingModels, keep_models, models_of_run
+from vqvae.commands.decompress import decoded
+from vqvae.config import DataConfig
+from vqvae.data import describe, is_data_file, load_files
+from vqvae.errors import UserError
+from vqvae.files import write_atomically
+from vqvae.models import VQVAE
+from vqvae.progress import Progress, advancing, silent
+from vqvae.screen import say
+from vqvae.tensors import images_from_pixels
+
+_BLOCK = 64  # most images of a block
+_BLOCK_PIXELS = 2**22  # most pixels of a block of several images
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What a file holds, and its size.
+
+    Attributes:
+        path: the file.
+        images: number of images.
+        lossless: whether the file holds their pixels.
+        exact: whether every machine decodes it.
+        dimensions: C*H*W summed over the images.
+        size: bytes of the file.
+        code_bytes: bytes of the codes' chunks.
+        pixel_bytes: bytes of the pixels' chunks.
+        model_bytes: bytes of the embedded models.
+        kept: whether the cache has the models, so that this machine finds them.
+    """
+
+    path: str
+    images: int
+    lossless: bool
+    exact: bool
+    dimensions: int
+    size: int
+    code_bytes: int
+    pixel_bytes: int
+    model_bytes: int
+    kept: bool
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Bits of the whole file without models, per dimension."""
+        return 8 * (self.size - self.model_bytes) / self.dimensions
+
+
+def compress(
+    names: Sequence[str],
+    model: str,
+    out: Path,
+    *,
+    lossless: bool = False,
+    exact: bool = False,
+    embed_model: bool = False,
+    split: str = "test",
+    progress: Progress = silent,
+) -> Compressed:
+    """Compress images into a file, and verify the file by decoding it.
+
+    Args:
+        names: image files; or one data set, of which a split is compressed.
+        model: the run of a prior; or of a tokenizer, for the uniform prior.
+        out: the file to write.
+        lossless: whether to keep every pixel; otherwise the codes alone are kept.
+        exact: whether to compute the probabilities with the models' integer form, which every machine computes
+            alike.
+        embed_model: whether to put the model files into the file.
+        split: which split of a data set.
+        progress: called with the number of images done and of all: each is coded once and decoded once.
+
+    Raises:
+        UserError: for images that do not fit the model, a likelihood that cannot code pixels, and models without
+            an integer form if it is asked for. Nothing is written.
+    """
+    models = models_of_run(model)
+    tokenizer = models.tokenizer.model
+    if lossless and not tokenizer.likelihood.codes_pixels:
+        raise UserError(f"--lossless: the likelihood of {models.tokenizer.path} does not define cumulative")
+    coder = models.coder(exact=exact, lossless=lossless)
+    titles, images = _images(names, tokenizer, lossless=lossless, split=split)
+    advance = advancing(progress, 2 * len(images))
+    blocks, chunks = _coded(images, tokenizer, coder, lossless=lossless, advance=advance)
+    embedded = [file.content for file in models.files] if embed_model else []
+    header = Header(
+        lossless=lossless,
+        tokenizer=bytes.fromhex(models.files[0].hash),
+        prior=bytes.fromhex(models.files[1].hash) if models.prior is not None else None,
+        names=tuple(titles),
+        blocks=tuple(blocks),
+        embedded=tuple(map(len, embedded)),
+        exact=exact,
+    )
+    content = pack(header, [*embedded, *chunks])
+    _verify(content, out, models, images if lossless else None, advance)
+    write_atomically(out, content)
+    return Compressed(
+        path=str(out),
+        images=len(images),
+        lossless=lossless,
+        exact=exact,
+        dimensions=sum(image.numel() for image in images),
+        size=len(content),
+        code_bytes=sum(block.codes for block in blocks),
+        pixel_bytes=sum(sum(block.pixels) for block in blocks),
+        model_bytes=sum(len(file.content) for file in models.files) if embed_model else 0,
+        kept=embed_model or keep_models(models),
+    )
+
+
+def _images(
+    names: Sequence[str], tokenizer: VQVAE, *, lossless: bool, split: str
+) -> tuple[list[str], list[Tensor]]:
+    """Read image files, or a split of one data set; return the names and the pixels, uint8 [C, H, W], of each."""
+    files = [Path(name) for name in names]
+    if all(file.is_file() and not is_data_file(file) for file in files):
+        images = [_read(file, tokenizer, lossless=lossless) for file in files]
+        return _distinct([file.name for file in files]), images
+    if len(names) > 1:
+        missing = next(file for file in files if not file.is_file() or is_data_file(file))
+        raise UserError(f"{missing}: no such image file")
+    loaded = DataConfig(spec=names[0]).load(split, multiple_of=tokenizer.factor)
+    say(describe(loaded))
+    if loaded.shape[0] != tokenizer.channels:
+        raise UserError(_another_mode(names[0], loaded.shape[0], tokenizer))
+    if lossless and loaded.wide:
+        raise UserError(f"{names[0]}: its pixels have more than 8 bits; --lossless keeps 8 bits alone")
+    named = loaded.names or [f"{row:08d}" for row in range(len(loaded))]
+    return _distinct([name.replace("/", "-") for name in named]), list(loaded.pixels)
+
+
+def _read(file: Path, tokenizer: VQVAE, *, lossless: bool) -> Tensor:
+    """Read one image file, uint8 [C, H, W]."""
+    pixels = load_files([file], multiple_of=tokenizer.factor).pixels[0]
+    if len(pixels) != tokenizer.channels:
+        raise UserError(_another_mode(str(file), len(pixels), tokenizer))
+    if lossless:
+        with Image.open(file) as image:
+            stored = np.asarray(image)
+            exact = image.mode in ("L", "RGB") and getattr(image, "n_frames", 1) == 1
+        shown = pixels.permute(1, 2, 0).numpy().reshape(stored.shape if stored.size == pixels.numel() else -1)
+        if not exact or not np.array_equal(stored, shown):
+            raise UserError(
+                f"{file}: --lossless keeps grey and RGB of 8 bits alone: no transparency, palette, further "
+                "frames, other bits, rotation or colour profile; convert it first"
+            )
+    return pixels
+
+
+def _another_mode(what: str, channels: int, tokenizer: VQVAE) -> str:
+    words = {1: "grey", 3: "RGB"}
+    return (
+        f"{what}: {words[channels]}, but the tokenizer is of {words[tokenizer.channels]} images: convert it first"
+    )
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return names without endings such as ``.png``, with a number where another image has the name."""
+    found = dict[str, None]()
+    for row, name in enumerate(names):
+        stem, dot, ending = name.rpartition(".")
+        title = stem if dot and stem and len(ending) <= 5 and ending.isalnum() else name
+        title = title if is_name(title) else f"{row:08d}"
+        free, number = title, 2
+        while free in found:
+            free, number = f"{title}-{number}", number + 1
+        found[free] = None
+    return list(found)
+
+
+def _coded(
+    images: Sequence[Tensor],
+    tokenizer: VQVAE,
+    coder: BlockCoder,
+    *,
+    lossless: bool,
+    advance: Callable[[int], None],
+) -> tuple[list[Block], list[bytes]]:
+    """Return the blocks of the images, and the chunks of all blocks."""
+    blocks, chunks = list[Block](), list[bytes]()
+    for part in _blocks(images):
+        pixels = torch.stack(list(part))
+        codes = tokenizer.encode(images_from_pixels(pixels), exact=True)
+        coded = [coder.write_codes(codes)]
+        if lossless:
+            coded += [coder.write_pixels(codes[i : i + 1], pixels[i : i + 1]) for i in range(len(pixels))]
+        _, channels, height, width = pixels.shape
+        sizes = [len(chunk) for chunk in coded]
+        blocks.append(Block(len(pixels), (channels, height, width), sizes[0], tuple(sizes[1:])))
+        chunks += coded
+        advance(len(pixels))
+    return blocks, chunks
+
+
+def _blocks(images: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
+    """Yield neighbouring images of one size."""
+    for shape, group in groupby(images, key=lambda image: image.shape):
+        part = list(group)
+        most = max(1, min(_BLOCK, _BLOCK_PIXELS // prod(shape[1:])))
+        yield from (part[at : at + most] for at in range(0, len(part), most))
+
+
+def _verify(
+    content: bytes,
+    out: Path,
+    models: CodingModels,
+    pixels: Sequence[Tensor] | None,
+    advance: Callable[[int], None],
+) -> None:
+    """Decode a file from its bytes and compare it with the images; a checksum compares the codes."""
+    with ContainerReader(content, path=out) as reader:
+        for number, (_, found) in enumerate(decoded(reader, models)):
+            if pixels is not None and not torch.equal(found[0], pixels[number]):
+                raise UserError(
+                    f"{out}: not written: image {number} does not decode to its pixels on this machine"
+                )
+            advance(1)

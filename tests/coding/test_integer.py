@@ -1,0 +1,192 @@
+"""The integer form: equal probabilities at any batch size, thread count and order, at nearly no cost in bits."""
+
+import hashlib
+from math import exp, log, tanh
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vqvae.coding import RangeReader, RangeWriter, code_pixels
+from vqvae.coding.integer import IntegerLogistics, IntegerPixelCNN, IntegerPixels, tables
+from vqvae.coding.integer.network import IntegerAffine, integer_network
+from vqvae.coding.integer.tables import MASS, ONE
+from vqvae.errors import UserError
+from vqvae.likelihoods import CategoricalLikelihood, LogisticLikelihood, LogisticMixtureLikelihood
+from vqvae.models import VQVAE
+from vqvae.priors import CodeTransformer, PixelCNN
+from vqvae.quantizers import EMAQuantizer, ResidualQuantizer, VectorQuantizer
+
+
+def test_the_tables_are_the_functions_rounded():
+    for table, function, unit in (
+        (tables.tanh(), tanh, ONE),
+        (tables.sigmoid(), lambda x: 1 / (1 + exp(-x)), ONE),
+    ):
+        arguments = range(-8 * ONE, 8 * ONE + 1, 77)
+        assert all(abs(float(table[a + 8 * ONE]) - unit * function(a / ONE)) <= 0.5 + 1e-6 for a in arguments)
+    assert all(abs(int(tables.exp()[i]) - MASS * exp(-i / ONE)) <= 0.5 + 1e-6 for i in range(0, 17 * ONE, 77))
+    scales = range(-7 * ONE, 5 * ONE + 1, 77)
+    found = tables.inverse_scale()
+    assert all(abs(int(found[s + 7 * ONE]) - tables.INVERSE / 255 * exp(-s / ONE)) <= 0.5 + 1e-6 for s in scales)
+
+
+def test_the_tables_are_those_of_every_machine():
+    # SHA-256 of the entries as int64: a machine on which one differs could not read files of others
+    named = (tables.tanh, tables.sigmoid, tables.exp, tables.logistic_cdf, tables.inverse_scale)
+    content = b"".join(table().long().numpy().astype("<i8").tobytes() for table in named)
+    assert (
+        hashlib.sha256(content).hexdigest() == "f670e95e6224a591b7f1ef0bac26d1b496e32b2668b8657b2aa76d943a5d8142"
+    )
+
+
+def prior_of(spec, classes=0):
+    torch.manual_seed(0)
+    n, num_codes, grid = spec
+    prior = PixelCNN(
+        num_codes, codes_per_position=n, grid=grid, num_classes=classes, width=12, layers=4, head_width=16
+    )
+    with torch.no_grad():
+        for parameter in prior.parameters():  # far from uniform
+            parameter.mul_(1.5)
+    return prior.eval()
+
+
+def frequencies_of(prior, codes, *, known):
+    """Return the frequencies of all codes, [P, B, K], from one pass or from steps."""
+    following = prior.frequencies(len(codes), tuple(codes.shape[1:3]), codes if known else None)
+    flat, found = codes.flatten(1), []
+    for place in range(flat.shape[1]):
+        found.append(following(flat[:, place - 1] if place else None))
+    return np.stack(found)
+
+
+SPECS = [(1, 64, (8, 8)), (2, 17, (3, 5)), (1, 5, (1, 7)), (3, 9, (6, 1))]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("classes", [0, 3])
+def test_frequencies_do_not_depend_on_the_pass_the_batch_size_or_the_threads(spec, classes):
+    prior = IntegerPixelCNN(prior_of(spec, classes))
+    n, num_codes, grid = spec
+    codes = torch.randint(0, num_codes, (64, *grid, n), generator=torch.Generator().manual_seed(1))
+    whole = frequencies_of(prior, codes, known=True)
+    assert (whole >= 1).all() and (whole.sum(2) == MASS).all() and (whole == np.floor(whole)).all()
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for size in (1, 7, 64):
+                rows = slice(0, size)
+                for known in (True, False):
+                    found = frequencies_of(prior, codes[rows], known=known)
+                    assert np.array_equal(found, whole[:, rows]), (threads, size, known)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_prior_costs_less_than_half_a_percent(spec, classes):
+    prior = prior_of(spec, classes)
+    codes = prior.sample(16, seed=1)
+    found = frequencies_of(IntegerPixelCNN(prior), codes, known=True)
+    chosen = np.take_along_axis(found, codes.flatten(1).T[:, :, None].numpy(), 2)
+    with torch.no_grad():
+        bits = float(prior.code_nats(codes).sum()) / log(2)
+    assert -np.log2(chosen / MASS).sum() == pytest.approx(bits, rel=0.005)
+
+
+def tokenizer_of(likelihood, quantizer=None):
+    torch.manual_seed(0)
+    model = VQVAE(quantizer or EMAQuantizer(32, 4), likelihood=likelihood, width=16, outer_width=12,
+                  residual_width=8, residual_blocks=2).eval()  # fmt: skip
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(1.5)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of the switch of mkldnn
+@pytest.mark.parametrize("quantizer", ["ema", "vq", "residual"])
+def test_the_decoders_parameters_do_not_depend_on_the_batch_size_or_the_threads(quantizer):
+    made = {
+        "ema": lambda: EMAQuantizer(32, 4),
+        "vq": lambda: VectorQuantizer(32, 4),
+        "residual": lambda: ResidualQuantizer([VectorQuantizer(32, 4), VectorQuantizer(32, 4)]),
+    }[quantizer]()
+    model = tokenizer_of(LogisticMixtureLikelihood(3, components=2), made)
+    pixels = IntegerPixels(model)
+    codes = torch.randint(0, 32, (64, 5, 4, model.codes_per_position), generator=torch.Generator().manual_seed(1))
+    whole = pixels.parameters(codes)
+    close = model.decode_parameters(codes).double()
+    assert torch.equal(whole, whole.round()) and (whole / ONE - close).abs().max() < 0.01 * close.abs().max()
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for size in (1, 7, 64):
+                assert torch.equal(pixels.parameters(codes[:size]), whole[:size])
+        with torch.backends.mkldnn.flags(enabled=False):
+            assert torch.equal(pixels.parameters(codes[:7]), whole[:7])
+    finally:
+        torch.set_num_threads(before)
+
+
+LIKELIHOODS = [
+    LogisticMixtureLikelihood(3), LogisticMixtureLikelihood(1, components=2), LogisticLikelihood(3),
+    LogisticLikelihood(3, scale="channel"), LogisticLikelihood(1, scale="global"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda each: f"{type(each).__name__}-{each.channels}")
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
+def test_the_pixels_cost_less_than_half_a_percent_and_are_restored(likelihood, scale):
+    generator = torch.Generator().manual_seed(0)
+    parameters = scale * torch.randn(2, likelihood.out_channels, 24, 24, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        u = torch.rand(2, likelihood.channels, 24, 24, generator=generator, dtype=torch.float64)
+        pixels = likelihood.sample(parameters, u)
+        bits = float(likelihood.nats(parameters, pixels).sum()) / log(2)
+    integers, exact = (parameters * ONE).round(), IntegerLogistics(likelihood)
+    writer = RangeWriter()
+    code_pixels(writer, exact, integers, pixels)
+    content = writer.finish()
+    assert 8 * len(content) <= 1.005 * bits + 40
+    assert torch.equal(code_pixels(RangeReader(content, where="x"), exact, integers), pixels)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda each: f"{type(each).__name__}-{each.channels}")
+def test_the_distribution_function_is_exact_and_never_falls(likelihood):
+    generator = torch.Generator().manual_seed(0)
+    integers = (2 * ONE * torch.randn(50, likelihood.out_channels, 2, 3, generator=generator)).double().round()
+    earlier = torch.randint(0, 256, (50, likelihood.channels - 1, 2, 3), generator=generator, dtype=torch.uint8)
+    below = IntegerLogistics(likelihood).cumulative(integers, earlier)
+    found = torch.stack([below(torch.full((50, 2, 3), v)) for v in range(257)])
+    assert (found[0] == 0).all() and (found[256] == 1).all() and (found.diff(dim=0) >= 0).all()
+    assert torch.equal(found * MASS, (found * MASS).round())
+    alone = IntegerLogistics(likelihood).cumulative(integers[3:4], earlier[3:4])
+    assert torch.equal(alone(torch.full((1, 2, 3), 100)), found[100, 3:4])
+
+
+def test_a_layer_whose_sums_could_be_inexact_is_refused():
+    layer = nn.Conv2d(8, 4, 3)
+    with torch.no_grad():
+        layer.weight.fill_(1e5)
+    with pytest.raises(UserError, match=r"--exact: .* below 2\^53"):
+        IntegerAffine(layer)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: integer_network(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))), "BatchNorm2d"),
+        (lambda: integer_network(nn.Sequential(nn.Conv2d(3, 3, 1), nn.GELU())), "GELU"),
+        (lambda: IntegerLogistics(CategoricalLikelihood(3)), "CategoricalLikelihood"),
+        (lambda: IntegerPixelCNN(CodeTransformer(16, width=16, layers=1, heads=2)), "CodeTransformer"),
+    ],
+)
+def test_a_model_without_an_integer_form_is_one_line(make, says):
+    with pytest.raises(UserError, match=rf"--exact: .*{says}.* has no integer form"):
+        make()
