@@ -19,10 +19,15 @@ READ_IMAGES = ["train", "prior", "evaluate", "encode", "reconstruct", "likelihoo
 OPEN_MODELS = [*READ_IMAGES, "sample", "resume", "decode"]
 # where advice stands -> the commands that may say it; a folder stands for its files that are not named themselves
 SAID_BY = {
+    "coding": ["compress"],
+    "commands/coding_models.py": ["compress", "decompress"],
     "commands/compare.py": ["compare"],
+    "commands/compress.py": ["compress"],
     "commands/decode.py": ["decode"],
+    "commands/decompress.py": ["decompress"],
     "commands/demo.py": ["demo"],
     "commands/encode.py": ["encode"],
+    "commands/export.py": ["export"],
     "commands/image_sets.py": ["compare"],
     "commands/inpaint.py": ["inpaint"],
     "commands/sample.py": ["sample"],
@@ -37,6 +42,9 @@ SAID_BY = {
     "losses/perceptual.py: --data.size": ["train"],
     "losses/perceptual.py": ["train", "resume"],
     "model_io.py": ["train", "prior", "resume", "sample", "evaluate", "encode", "decode", "reconstruct"],
+    "report/hub_card.py: --data": ["evaluate"],
+    "report/hub_card.py: --num": ["sample"],
+    "report/hub_card.py: --out": ["reconstruct", "sample"],
     "report/page.py": ["evaluate"],
     "training": ["train", "prior"],
     "training/metrics.py": ["train", "prior", "resume"],
@@ -51,7 +59,12 @@ SAID_BY = {
     "training/store_data.py": ["prior"],
     "training/run_data.py: --data": ["resume"],
 }
-NOT_ADVICE = {"report/plots.py": ["--ink"], "config/mistakes.py": ["--help"]}
+NOT_ADVICE = {
+    "commands/publish.py": ["--out"],  # words of a run's own command
+    "config/mistakes.py": ["--help"],
+    "report/plots.py": ["--ink"],
+    "training/trackers.py": ["--project"],  # of another program
+}
 
 
 def _strings(file: Path) -> Iterator[str]:
