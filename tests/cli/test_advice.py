@@ -21,13 +21,14 @@ OPEN_MODELS = [*READ_IMAGES, "sample", "resume", "decode"]
 SAID_BY = {
     "coding": ["compress"],
     "commands/coding_models.py": ["compress", "decompress"],
-    "commands/compare.py": ["compare"],
     "commands/compress.py": ["compress"],
-    "commands/decode.py": ["decode"],
     "commands/decompress.py": ["decompress"],
+    "commands/export.py": ["export"],
+    "commands/publish.py": ["push"],
+    "commands/compare.py": ["compare"],
+    "commands/decode.py": ["decode"],
     "commands/demo.py": ["demo"],
     "commands/encode.py": ["encode"],
-    "commands/export.py": ["export"],
     "commands/image_sets.py": ["compare"],
     "commands/inpaint.py": ["inpaint"],
     "commands/sample.py": ["sample"],
@@ -42,9 +43,6 @@ SAID_BY = {
     "losses/perceptual.py: --data.size": ["train"],
     "losses/perceptual.py": ["train", "resume"],
     "model_io.py": ["train", "prior", "resume", "sample", "evaluate", "encode", "decode", "reconstruct"],
-    "report/hub_card.py: --data": ["evaluate"],
-    "report/hub_card.py: --num": ["sample"],
-    "report/hub_card.py: --out": ["reconstruct", "sample"],
     "report/page.py": ["evaluate"],
     "training": ["train", "prior"],
     "training/metrics.py": ["train", "prior", "resume"],
@@ -60,10 +58,10 @@ SAID_BY = {
     "training/run_data.py: --data": ["resume"],
 }
 NOT_ADVICE = {
-    "commands/publish.py": ["--out"],  # words of a run's own command
-    "config/mistakes.py": ["--help"],
+    "report/hub_card.py": ["--data", "--num", "--out"],  # commands that a model card shows
+    "training/trackers.py": ["--project"],  # of trackio
     "report/plots.py": ["--ink"],
-    "training/trackers.py": ["--project"],  # of another program
+    "config/mistakes.py": ["--help"],
 }
 
 

@@ -40,6 +40,11 @@ def _describe_sample(sample: CommandParser) -> None:
         "likelihood ratio (default: 1)"
     )
     sample.add_argument("--candidates", metavar="M", type=integer, default=1, help=text)
+    text = (
+        "height and width of the images in pixels; images larger than those of the prior's training are drawn in "
+        "windows (default: the size of the training images)"
+    )
+    sample.add_argument("--size", metavar="HEIGHTxWIDTH", help=text)
     add_controls(sample)
     where = sample.add_mutually_exclusive_group(required=True)
     text = "the PNG file to write, with all images in a grid; a file that exists is never overwritten"
@@ -91,6 +96,8 @@ def _sample(arguments: argparse.Namespace) -> None:
     if arguments.store is not None:
         if arguments.tokenizer is not None:
             raise UserError("--tokenizer: a store holds codes, not images; give the tokenizer to vqvae decode")
+        if arguments.size is not None:
+            raise UserError("--size: pass --out; a store holds codes of one size, that of the prior")
         sample_into_store(arguments, {**_controls(arguments), "candidates": arguments.candidates})
         return
     from vqvae.commands.resolve import open_prior_run
@@ -104,10 +111,22 @@ def _sample(arguments: argparse.Namespace) -> None:
             num=arguments.num,
             label=arguments.label,
             candidates=arguments.candidates,
+            size=_size(arguments.size),
             progress=progress,
             **_controls(arguments),
         )
     print(written(picture, arguments.out))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """Read HEIGHTxWIDTH."""
+    if text is None:
+        return None
+    try:
+        height, width = (int(number) for number in text.split("x"))
+    except ValueError:
+        raise UserError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 32x96") from None
+    return height, width
 
 
 def _inpaint(arguments: argparse.Namespace) -> None:
