@@ -61,7 +61,7 @@ class Client:
             env={**mine, **hub, **environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -103,6 +103,7 @@ def visit(
             "loaded('hf:me/none')",
             "loaded('hf:me/small@v9')",
             "loaded('hf:me')",
+            "loaded('hf:me/a..b')",
             f"vqvae.push_to_hub({str(tokenizer_run.path)!r}, 'me/other')",
             "vqvae.push_to_hub('/no/run', 'me/other')",
             "vqvae.from_pretrained('shapes', revision='v1')",
@@ -165,10 +166,11 @@ def test_a_private_model_needs_a_token(visit: dict[str, Any], tokenizer_run: Run
 
 
 def test_a_mistake_is_one_line(visit: dict[str, Any]) -> None:
-    none, revision, form, token, run, local = visit["wrong"]
+    none, revision, form, dots, token, run, local = visit["wrong"]
     assert none == "no model me/none on the Hub; if it is private or gated, set HF_TOKEN"
     assert revision == "hf:me/small has no revision v9"
     assert form.startswith("'me' is no model of the Hub: write OWNER/NAME")
+    assert dots.startswith("'me/a..b' is no model of the Hub: write OWNER/NAME")
     assert token.startswith("cannot push to me/other: ") and token.endswith("hf auth login, or HF_TOKEN")
     assert run.startswith("/no/run: no such run directory or model file")
     assert local == "shapes: only a model of the Hub, OWNER/NAME, has revisions"

@@ -35,11 +35,13 @@ def model_snapshot(spec: str) -> Path:
             be reached and the model is not in the cache.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     repo, revision = _parsed(spec)
     try:
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=_FILES))
+    except HFValidationError as error:
+        raise _not_a_name(spec) from error
     except RepositoryNotFoundError as error:
         raise UserError(f"no model {repo} on the Hub; if it is private or gated, set HF_TOKEN") from error
     except RevisionNotFoundError as error:
@@ -67,13 +69,15 @@ def upload(folder: Path, repo: str, *, private: bool = False, message: str) -> s
         UserError: for another form of name, without permission, and when the Hub cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     check_repo(repo)
     api = HfApi()
     try:
         api.create_repo(repo, private=private, exist_ok=True)
         return str(api.upload_folder(folder_path=folder, repo_id=repo, commit_message=message).oid)
+    except HFValidationError as error:
+        raise _not_a_name(repo) from error
     except HfHubHTTPError as error:
         code = error.response.status_code
         advice = "; log in with a token that may write: hf auth login, or HF_TOKEN" if code in (401, 403) else ""
@@ -95,7 +99,11 @@ def check_repo(repo: str) -> None:
 def _parsed(spec: str) -> _Spec:
     match = _SPEC.fullmatch(spec)
     if match is None:
-        raise UserError(
-            f"'{spec[:80]}' is no model of the Hub: write OWNER/NAME or OWNER/NAME@REVISION, after hf: to load it"
-        )
+        raise _not_a_name(spec)
     return _Spec(match["repo"], match["revision"])
+
+
+def _not_a_name(spec: str) -> UserError:
+    return UserError(
+        f"'{spec[:80]}' is no model of the Hub: write OWNER/NAME or OWNER/NAME@REVISION, after hf: to load it"
+    )

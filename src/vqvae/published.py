@@ -98,7 +98,7 @@ def description(
 
 def measured(figures: Figures) -> dict[str, float]:
     """Return the values that are there, by metric."""
-    return {name: value for name, value in figures.values.items() if value is not None}
+    return {name: value for name, value in figures.values.items() if isinstance(value, int | float)}
 
 
 def _reading(data: DataConfig) -> dict[str, Any]:

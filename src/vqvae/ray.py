@@ -26,8 +26,9 @@ class Encoder:
     >>> import ray
     >>> from vqvae.ray import Encoder
     >>> images = ray.data.read_images("photos", size=(32, 32), mode="RGB", include_paths=True)
-    >>> how = {"fn_constructor_args": ("shapes",), "concurrency": 4, "batch_size": 256}
-    >>> images.map_batches(Encoder, **how).write_parquet("codes")  # doctest: +SKIP
+    >>> workers = ray.data.ActorPoolStrategy(size=4)
+    >>> codes = images.map_batches(Encoder, fn_constructor_args=("shapes",), compute=workers, batch_size=256)
+    >>> codes.write_parquet("codes")  # doctest: +SKIP
 
     Args:
         model: the tokenizer, as ``vqvae.load_tokenizer`` takes it. A path must lead to it on every machine.

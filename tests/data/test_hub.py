@@ -120,7 +120,7 @@ def _run(home, port: int, *arguments: str, **environment: str) -> dict:
         env={**clean, "HF_HOME": str(home), "HF_ENDPOINT": f"http://127.0.0.1:{port}", **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     return json.loads(finished.stdout)

@@ -51,7 +51,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     root = Path(__file__).parent.parent.parent
     paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
     ray.init(
-        num_cpus=WORKERS,
+        num_cpus=WORKERS + 1,  # one to write
         include_dashboard=False,
         log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": paths}},
@@ -72,7 +72,10 @@ def test_four_workers_one_killed_write_the_rows_of_the_store(ray: Any, tokenizer
     rows = ray.data.from_items(items, override_num_blocks=16)
     mark = tmp_path / "killed"
     encoded = rows.map_batches(
-        KilledOnce, fn_constructor_args=(str(tokenizer_run.path), str(mark)), concurrency=WORKERS, batch_size=20
+        KilledOnce,
+        fn_constructor_args=(str(tokenizer_run.path), str(mark)),
+        compute=ray.data.ActorPoolStrategy(size=WORKERS),
+        batch_size=20,
     )
     encoded.write_parquet(str(tmp_path / "codes"))
 
