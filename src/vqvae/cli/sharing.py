@@ -62,8 +62,9 @@ def _export(arguments: argparse.Namespace) -> None:
         )
     facts = certificate["tokenizer"]
     print(
-        f"done: {arguments.out}: {', '.join(certificate['files'])}; {facts['codes']:,} codes of "
-        f"{facts['images']:,} images, {len(facts['differing_codes'])} differ, all near-ties; "
+        f"done: {arguments.out}: {', '.join(certificate['files'])}; "
+        f"{len(facts['differing_codes'])} of {facts['codes']:,} codes of {facts['images']:,} images differ, at "
+        "near-ties alone; "
         f"see {arguments.out}/{CERTIFICATE}"
     )
 
