@@ -7,7 +7,7 @@ from PIL import Image
 
 _NAMES = (
     "tutorial own-images training report-and-doctor choosing-a-quantizer fine-tuning extra-losses sampling tokens "
-    "comparing scale"
+    "comparing page export scale"
 )
 PAGES = ("README.md", *(f"docs/{name}.md" for name in _NAMES.split()))
 PYTHON_PAGES = ("tokens.md",)  # pages whose Python blocks are whole and are run too, as one script
@@ -24,6 +24,7 @@ APPENDED = (
     ),
     (r"resume .*--steps", "--steps 6"),
     (r"sample ", "--num 8"),
+    (r"export ", "--num 8"),
 )
 # words in place of others: data that must be downloaded, places and devices that are not there
 REPLACED = {

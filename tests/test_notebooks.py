@@ -22,10 +22,10 @@ def test_it_runs_and_shows_results_of_the_stored_kinds(
         warnings.simplefilter("ignore")  # of Jupyter's own packages
         notebook = execute(path, tmp_path)
     stored = json.loads(path.read_text())["cells"]
-    for cell, before in zip(notebook.cells, stored, strict=True):
-        assert _kinds(cell.get("outputs", [])) == _kinds(before.get("outputs", [])), cell.source
-    shown = [kind for cell in stored for kind in _kinds(cell.get("outputs", []))]
-    assert any("image/png" in kind for kind in shown)
+    shown = [_kinds(cell.get("outputs", [])) for cell in notebook.cells]
+    before = [_kinds(cell.get("outputs", [])) for cell in stored]
+    assert shown == before or not any(before)  # a notebook may be stored without its outputs
+    assert any("image/png" in kind for kinds in shown for kind in kinds)
 
 
 def _kinds(outputs: list[dict]) -> list[tuple[str, ...]]:

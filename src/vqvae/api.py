@@ -163,6 +163,7 @@ def sample(
     top_p: float | None = None,
     guidance: float = 1.0,
     candidates: int = 1,
+    size: tuple[int, int] | None = None,
     tokenizer: Location | None = None,
     device: str = "auto",
 ) -> Image:
@@ -179,6 +180,7 @@ def sample(
         guidance: weight of classifier-free guidance; above 1, images show their class more clearly and vary less
             (arXiv 2207.12598).
         candidates: number of samples per image; the one with the highest likelihood ratio for its class is kept.
+        size: height and width of the images in pixels; by default, those of the training images.
         tokenizer: decodes the codes instead of the tokenizer in the prior's run: a run or model file with the same
             encoder and quantizer.
         device: the device to draw on.
@@ -197,6 +199,7 @@ def sample(
             seed=seed,
             controls=Controls(temperature, top_k, top_p, guidance),
             candidates=candidates,
+            size=size,
             progress=progress,
         )
 

@@ -21,7 +21,11 @@ _WINDOWS = hasattr(signal, "CTRL_C_EVENT")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file; after a crash at any moment, it has the old content or the new content, never a part."""
+    """Write a file; after a crash at any moment, it has the old content or the new content, never a part.
+
+    Raises:
+        OSError: with the name of the file, when it cannot be written; nothing is left behind.
+    """
     beside = path.with_name(f".{_shortened(path.name)}.{_writer()}.tmp")
     try:
         with open(beside, "wb") as file:
@@ -29,8 +33,12 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        error.filename = str(path)  # not the half-written file, which nobody asked for
+        raise
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk this fails too
+            beside.unlink(missing_ok=True)
     if hasattr(os, "O_DIRECTORY"):  # Windows opens no directory
         _flush_directory(path.parent)
 

@@ -114,6 +114,11 @@ class RunDirectory:
         return self.path / "report.html"
 
     @property
+    def page(self) -> Path:
+        """The page of ``vqvae page``."""
+        return self.path / "page.html"
+
+    @property
     def lock(self) -> Path:
         """The file that the owner of the directory keeps locked."""
         return self.path / ".lock"

@@ -19,6 +19,12 @@ READ_IMAGES = ["train", "prior", "evaluate", "encode", "reconstruct", "likelihoo
 OPEN_MODELS = [*READ_IMAGES, "sample", "resume", "decode"]
 # where advice stands -> the commands that may say it; a folder stands for its files that are not named themselves
 SAID_BY = {
+    "coding": ["compress"],
+    "commands/coding_models.py": ["compress", "decompress"],
+    "commands/compress.py": ["compress"],
+    "commands/decompress.py": ["decompress"],
+    "commands/export.py": ["export"],
+    "commands/publish.py": ["push"],
     "commands/compare.py": ["compare"],
     "commands/decode.py": ["decode"],
     "commands/demo.py": ["demo"],
@@ -51,7 +57,12 @@ SAID_BY = {
     "training/store_data.py": ["prior"],
     "training/run_data.py: --data": ["resume"],
 }
-NOT_ADVICE = {"report/plots.py": ["--ink"], "config/mistakes.py": ["--help"]}
+NOT_ADVICE = {
+    "report/hub_card.py": ["--data", "--num", "--out"],  # commands that a model card shows
+    "training/trackers.py": ["--project"],  # of trackio
+    "report/plots.py": ["--ink"],
+    "config/mistakes.py": ["--help"],
+}
 
 
 def _strings(file: Path) -> Iterator[str]:

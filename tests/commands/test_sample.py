@@ -64,3 +64,13 @@ def test_progress_counts_codes_of_a_picture_and_images_of_a_store(prior_run: Run
     told.clear()
     sample_to_store(run.prior, str(tmp_path / "store"), num=5, shard_rows=2, progress=lambda *at: told.append(at))
     assert told == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_samples_of_another_size(prior_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["sample", str(prior_run.path), "--num", "2", "--size", "32x64", "--out", str(tmp_path / "wide.png")])
+    assert "larger grids are drawn in windows of 8x8" in capsys.readouterr().err
+    with Image.open(tmp_path / "wide.png") as picture:
+        assert picture.size[0] >= 2 * 64
+    with pytest.raises(SystemExit, match="2"):
+        main(["sample", str(prior_run.path), "--size", "30x64", "--out", str(tmp_path / "no.png")])
+    assert "--size 30x64: height and width must be multiples of 4" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from vqvae.errors import UserError
 from vqvae.files import read_records
 from vqvae.losses import Adversarial
 from vqvae.losses.adversarial import adaptive_factor
-from vqvae.networks import PaperNetwork
+from vqvae.networks import NetworkConfig
 from vqvae.training.checkpoint import checkpoint_path
 from vqvae.training.extra_losses import shares
 from vqvae.training.last_layer import LastLayer
@@ -72,21 +72,24 @@ def test_a_dropped_step_leaves_the_averages() -> None:
     assert 0 < abs(loss.real_average.item()) < 1
 
 
-def decoder_and_input() -> tuple[nn.Module, Tensor]:
+def decoder_and_input(kind: str = "paper") -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
-    network = PaperNetwork(3, latent_channels=4, width=8, outer_width=6, residual_width=4, residual_blocks=1)
+    settings = {"channels": 3, "latent_channels": 4, "out_channels": 3}
+    network = NetworkConfig.kinds()[kind](kind=kind, width=8, outer_width=6).build(**settings)
     return network.decoder.double(), torch.randn(2, 4, 3, 3).double()
 
 
+@pytest.mark.parametrize("kind", ["paper", "resnet"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_the_factor_is_the_ratio_of_gradients_at_the_decoders_last_layer(compiled: bool) -> None:
-    decoder, z_q = decoder_and_input()
+def test_the_factor_is_the_ratio_of_gradients_at_the_decoders_last_layer(compiled: bool, kind: str) -> None:
+    decoder, z_q = decoder_and_input(kind)
     last = LastLayer(decoder, z_q)
     run: Any = torch.compile(decoder, backend="eager") if compiled else decoder
     output = run(z_q).view(2, 3, 12, 12)
     target = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).double()
     terms = ((output - target).square().mean(), (output * target).sin().mean())
-    weight = [module for module in decoder.modules() if isinstance(module, nn.ConvTranspose2d)][-1].weight
+    layers = [module for module in decoder.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+    weight = layers[-1].weight
     norms: list[Tensor] = []
     for term in terms:
         (at_output,) = torch.autograd.grad(term, output, retain_graph=True)

@@ -117,6 +117,13 @@ def test_the_page_needs_no_other_file_and_no_network(tmp_path: Path) -> None:
     assert targets and all(target.startswith("#") for target in targets)
 
 
+def test_it_links_to_the_page_of_the_models_where_one_lies_in_the_run(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    assert "page.html" not in write_report(run).read_text()
+    (run / "page.html").write_text("")
+    assert [attrs["href"] for tag, attrs in Page(write_report(run)).tags if tag == "a"] == ["page.html"]
+
+
 def test_nothing_is_left_beside_the_page(tmp_path: Path) -> None:
     run = full_run(tmp_path / "run")
     before = {path.name for path in run.iterdir()}

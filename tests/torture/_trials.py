@@ -41,7 +41,9 @@ _TRAINING = (
 TOKENIZER = (
     "data: {spec: shapes, limit: 32, size: 16, fit: crop, flip: true}\n"
     "model: {width: 16, outer_width: 8, residual_width: 8, residual_blocks: 1,"
-    " quantizer: {kind: ema, num_codes: 16, dim: 4, revive_every: 3}}\n" + _TRAINING
+    " quantizer: {kind: ema, num_codes: 16, dim: 4, revive_every: 3}}\n"
+    # a loss with a network and an optimizer of its own
+    "losses: [{kind: adversarial, width: 4, layers: 1, start: 3, lecam: 0.01}]\n" + _TRAINING
 )
 PRIOR = "classes: true\nmodel: {width: 8, layers: 2, head_width: 16, dropout: 0.2}\n" + _TRAINING
 

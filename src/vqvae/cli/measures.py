@@ -21,7 +21,7 @@ from vqvae.cli.options import (
     add_tokenizer,
 )
 from vqvae.cli.parser import CommandParser, choice, integer, model, path, spec
-from vqvae.cli.printing import not_there, written
+from vqvae.cli.printing import check_out, not_there, written
 from vqvae.errors import UserError
 from vqvae.progress import bar
 
@@ -220,6 +220,7 @@ def _likelihood(arguments: argparse.Namespace) -> None:
 
     if arguments.out is None:
         raise UserError("no --out PNG: the picture of the images is written there; a store of codes needs none")
+    check_out(arguments.out)
     run = open_prior_run(
         arguments.prior, tokenizer=arguments.tokenizer, device=arguments.device, reading=arguments.overrides
     )

@@ -71,6 +71,15 @@ def add_features(sub: CommandParser, text: str, *, default: str | None) -> None:
     sub.add_argument("--features", metavar="NETWORK", default=default, help=text)
 
 
+def add_tile(sub: CommandParser) -> None:
+    """Add ``--tile``."""
+    text = (
+        "run large images in tiles of this many pixels on a side, so that memory does not grow with the image; 0 "
+        "for no tiles (default: 512 if the images have more than 2 megapixels)"
+    )
+    sub.add_argument("--tile", metavar="PIXELS", type=integer, help=text)
+
+
 def add_label(sub: CommandParser, text: str) -> None:
     """Add ``--label``."""
     sub.add_argument("--label", metavar="CLASS", help=text)

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from vqvae.cli import coding, hub, measures, pictures, tokens, training
+from vqvae.cli import coding, hub, measures, pictures, sharing, tokens, training
 from vqvae.cli.keys import keys_page, read_keys
 from vqvae.cli.options import add_plugin
 from vqvae.cli.parser import CommandParser, Run
@@ -55,7 +55,7 @@ def parsers() -> tuple[CommandParser, dict[str, CommandParser]]:
         commands[name] = sub
         return sub
 
-    for group in (training, pictures, measures, tokens, coding, hub):
+    for group in (training, pictures, measures, tokens, coding, hub, sharing):
         group.add_commands(command)
     for name, sub in commands.items():
         if name != "demo":  # the demo opens no file of the user's

@@ -4,9 +4,18 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from vqvae.cli.options import SPECS, add_controls, add_device, add_label, add_model, add_picture, add_tokenizer
+from vqvae.cli.options import (
+    SPECS,
+    add_controls,
+    add_device,
+    add_label,
+    add_model,
+    add_picture,
+    add_tile,
+    add_tokenizer,
+)
 from vqvae.cli.parser import CommandParser, integer, path, spec
-from vqvae.cli.printing import written
+from vqvae.cli.printing import check_out, written
 from vqvae.cli.tokens import sample_into_store
 from vqvae.errors import UserError
 from vqvae.progress import bar
@@ -31,6 +40,11 @@ def _describe_sample(sample: CommandParser) -> None:
         "likelihood ratio (default: 1)"
     )
     sample.add_argument("--candidates", metavar="M", type=integer, default=1, help=text)
+    text = (
+        "height and width of the images in pixels; images larger than those of the prior's training are drawn in "
+        "windows (default: the size of the training images)"
+    )
+    sample.add_argument("--size", metavar="HEIGHTxWIDTH", help=text)
     add_controls(sample)
     where = sample.add_mutually_exclusive_group(required=True)
     text = "the PNG file to write, with all images in a grid; a file that exists is never overwritten"
@@ -74,6 +88,7 @@ def _describe_reconstruct(reconstruct: CommandParser) -> None:
     text = f"image files; or a data set, whose first 32 test images are shown: {SPECS}"
     reconstruct.add_argument("images", metavar="IMAGES", nargs="+", type=spec, help=text)
     add_picture(reconstruct, "each image above its reconstruction")
+    add_tile(reconstruct)
     add_device(reconstruct)
 
 
@@ -81,11 +96,14 @@ def _sample(arguments: argparse.Namespace) -> None:
     if arguments.store is not None:
         if arguments.tokenizer is not None:
             raise UserError("--tokenizer: a store holds codes, not images; give the tokenizer to vqvae decode")
+        if arguments.size is not None:
+            raise UserError("--size: pass --out; a store holds codes of one size, that of the prior")
         sample_into_store(arguments, {**_controls(arguments), "candidates": arguments.candidates})
         return
     from vqvae.commands.resolve import open_prior_run
     from vqvae.commands.sample import sample_picture
 
+    check_out(arguments.out)
     run = open_prior_run(arguments.prior, tokenizer=arguments.tokenizer, device=arguments.device)
     with bar("sample", "code") as progress:
         picture = sample_picture(
@@ -93,10 +111,22 @@ def _sample(arguments: argparse.Namespace) -> None:
             num=arguments.num,
             label=arguments.label,
             candidates=arguments.candidates,
+            size=_size(arguments.size),
             progress=progress,
             **_controls(arguments),
         )
     print(written(picture, arguments.out))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """Read HEIGHTxWIDTH."""
+    if text is None:
+        return None
+    try:
+        height, width = (int(number) for number in text.split("x"))
+    except ValueError:
+        raise UserError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 32x96") from None
+    return height, width
 
 
 def _inpaint(arguments: argparse.Namespace) -> None:
@@ -106,6 +136,7 @@ def _inpaint(arguments: argparse.Namespace) -> None:
     if not arguments.mask and not arguments.box and not arguments.depth:
         raise UserError("nothing to replace: pass --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D")
     box = _box(arguments.box)
+    check_out(arguments.out)
     run = open_prior_run(
         arguments.prior, tokenizer=arguments.tokenizer, device=arguments.device, reading=arguments.overrides
     )
@@ -147,6 +178,7 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
     from vqvae.commands.reconstruct import reconstruction_picture
     from vqvae.commands.resolve import open_tokenizer_run
 
+    check_out(arguments.out)
     run = open_tokenizer_run(arguments.tokenizer, device=arguments.device, reading=arguments.overrides)
-    picture = reconstruction_picture(run, arguments.images)
+    picture = reconstruction_picture(run, arguments.images, tile=arguments.tile)
     print(written(picture, arguments.out))

@@ -24,8 +24,22 @@ def written(picture: Any, out: str) -> Path:
     try:
         save_png(picture, path)
     except (OSError, ValueError) as error:
-        raise UserError(f"--out {path}: cannot write it: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"--out {path}: cannot write it: {reason}") from None
     return path
+
+
+def check_out(out: str) -> None:
+    """Check, before a picture is made, that it can be written.
+
+    Raises:
+        UserError: when the file exists, or its folder is not there or cannot be written to.
+    """
+    folder = not_there(out, "--out").parent
+    if not folder.is_dir():
+        raise UserError(f"--out {out}: there is no folder {folder}: make it first")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"--out {out}: the folder {folder} cannot be written to: choose another")
 
 
 def not_there(out: str, option: str) -> Path:

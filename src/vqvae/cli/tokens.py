@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vqvae.cli.options import add_data, add_device, add_model, add_split
+from vqvae.cli.options import add_data, add_device, add_model, add_split, add_tile
 from vqvae.cli.parser import CommandParser, choice, integer, path
 from vqvae.progress import bar
 
@@ -31,6 +31,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     )
     formats = choice("safetensors", "parquet")
     encode.add_argument("--format", metavar="NAME", type=formats, default="safetensors", help=text)
+    add_tile(encode)
     add_device(encode)
 
     decode = command("decode", _decode, "decode codes into PNG files", more=again)
@@ -42,6 +43,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     add_model(decode, "tokenizer", "the tokenizer that made the codes")
     text = "the folder of images to make or to continue"
     decode.add_argument("--out", metavar="DIR", type=path, required=True, help=text)
+    add_tile(decode)
     add_device(decode)
 
 
@@ -57,6 +59,7 @@ def _encode(arguments: argparse.Namespace) -> None:
             arguments.out,
             split=arguments.split,
             shard_rows=arguments.shard_rows,
+            tile=arguments.tile,
             format=arguments.format,
             progress=progress,
         )
@@ -78,7 +81,7 @@ def _decode(arguments: argparse.Namespace) -> None:
 
     run = open_tokenizer_run(arguments.tokenizer, device=arguments.device)
     with bar("decode", "image") as progress:
-        count = decode_store(arguments.store, run, arguments.out, progress=progress)
+        count = decode_store(arguments.store, run, arguments.out, tile=arguments.tile, progress=progress)
     print(f"done: {arguments.out}: {count:,} images")
 
 

@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from vqvae.commands.resolve import TokenizerRun
+from vqvae.commands.tiling import Tiling, decoded, tiling_for
 from vqvae.data.listing import DECODED
 from vqvae.data.source import printable
 from vqvae.errors import UserError
 from vqvae.files import json_bytes, write_atomically
 from vqvae.progress import Progress, silent
 from vqvae.screen import say
-from vqvae.tensors import pixels_from_images
 from vqvae.tokens import CodeSource, Shard, open_codes
 from vqvae.tokens.shards import each_shard, report_write_errors
 from vqvae.tokens.store import LOCK_FILE, STORE_FILE, store_json
@@ -25,7 +25,9 @@ from vqvae.tokens.store import LOCK_FILE, STORE_FILE, store_json
 _BATCH = 64  # fixed, since a pixel may differ by one level at another batch size
 
 
-def decode_store(store_path: str, run: TokenizerRun, out: str, *, progress: Progress = silent) -> int:
+def decode_store(
+    store_path: str, run: TokenizerRun, out: str, *, tile: int | None = None, progress: Progress = silent
+) -> int:
     """Decode the images of a store, or codes of another program, to PNG files. An unfinished folder is continued.
 
     The files are ``out/CLASS/ROW.png`` if rows have labels and ``out/ROW.png`` otherwise, so ``out`` can be used
@@ -36,6 +38,7 @@ def decode_store(store_path: str, run: TokenizerRun, out: str, *, progress: Prog
         run: the tokenizer that made the codes, or one with the same encoder and quantizer. If the file does not
             say which tokenizer made its codes, one line says so.
         out: the folder of images.
+        tile: side of the tiles of large images, in pixels; see ``tiling_for``.
         progress: called with the number of images done so far and the number of all images.
 
     Returns:
@@ -53,13 +56,15 @@ def decode_store(store_path: str, run: TokenizerRun, out: str, *, progress: Prog
         raise UserError(
             f"{run.path}: not the tokenizer whose codes {store_path} holds: its encoder or quantizer is another"
         )
+    height, width = (size * run.tokenizer.model.factor for size in store.header.shape[:2])
+    tiling = tiling_for(run, (height, width), tile, look=None)
     record = _start(store, Path(out))
     folders = _folders(store.header.classes) if store.header.labelled else ("",)
     for folder in folders:
         (Path(out) / folder).mkdir(exist_ok=True)
 
     def make(number: int) -> None:
-        _write_images(run, store.read(number), Path(out), folders)
+        _write_images(run, store.read(number), Path(out), folders, tiling)
         os.sync()  # one call for all files, so that they are on the disk before the record is
         write_atomically(record / f"{number:05d}", b"")
 
@@ -103,10 +108,11 @@ def _folders(classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{number:05d}" for number in range(len(classes)))
 
 
-def _write_images(run: TokenizerRun, shard: Shard, out: Path, folders: Sequence[str]) -> None:
-    for batch in torch.arange(len(shard.rows)).split(_BATCH):
-        images = run.tokenizer.model.decode(shard.codes[batch].to(run.device))
-        pixels = pixels_from_images(images).permute(0, 2, 3, 1).cpu()
+def _write_images(
+    run: TokenizerRun, shard: Shard, out: Path, folders: Sequence[str], tiling: Tiling | None
+) -> None:
+    for batch in torch.arange(len(shard.rows)).split(_BATCH if tiling is None else 1):
+        pixels = decoded(run.tokenizer.model, shard.codes[batch].to(run.device), tiling).permute(0, 2, 3, 1)
         for index, image in zip(batch.tolist(), pixels, strict=True):
             folder = folders[0] if shard.labels is None else folders[int(shard.labels[index])]
             _save(out / folder / f"{int(shard.rows[index]):08d}.png", image)

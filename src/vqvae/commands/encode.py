@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from vqvae.commands.resolve import TokenizerRun, check_at_least_1
+from vqvae.commands.tiling import Tiling, encoded_exactly, tiling_for
 from vqvae.data import ImageStream, describe, open_stream, quiet_pil
 from vqvae.files import write_json
 from vqvae.model_io import Opened
 from vqvae.models import VQVAE
 from vqvae.progress import Progress, silent
 from vqvae.screen import say
-from vqvae.tensors import images_from_pixels
 from vqvae.tokens import Shard, Store, StoreHeader
 from vqvae.tokens.header import Format
 from vqvae.tokens.shards import each_shard, report_write_errors
@@ -46,6 +47,7 @@ def encode_to_store(
     *,
     split: str = "auto",
     shard_rows: int = SHARD_ROWS,
+    tile: int | None = None,
     format: Format = "safetensors",
     progress: Progress = silent,
 ) -> Encoded:
@@ -61,6 +63,7 @@ def encode_to_store(
         out: the store's directory.
         split: ``train``, ``validation``, ``test``, ``all`` or ``auto``, as ``vqvae.data.load`` takes it.
         shard_rows: number of images per shard. A process that is killed loses at most one shard.
+        tile: side of the tiles of large images, in pixels; see ``tiling_for``.
         format: the format of the shards: ``safetensors``, or ``parquet``, which other programs read.
         progress: called with the number of images done and of all images.
 
@@ -68,15 +71,15 @@ def encode_to_store(
         UserError: for data that do not fit, or when ``out`` holds something else.
     """
     check_at_least_1(shard_rows=shard_rows)
-    tokenizer = run.tokenizer.model
     stream = _stream_for(run, spec, split)
     say(describe(stream, look=False))
-    store = Store.create(Path(out), _header(run.tokenizer, stream, shard_rows, format))
+    tiling = tiling_for(run, stream.frame.size, tile, look=lambda: _first(stream))
+    store = Store.create(Path(out), _header(run.tokenizer, stream, tiling, shard_rows, format))
     made = near_ties = 0
 
     def make(shard: int) -> None:
         nonlocal made, near_ties
-        content, ties = _encoded(tokenizer, stream, store.header.rows_of(shard), run.device)
+        content, ties = _encoded(run.tokenizer.model, stream, store.header.rows_of(shard), tiling)
         store.write(shard, content)
         made, near_ties = made + 1, near_ties + ties
 
@@ -92,7 +95,18 @@ def _stream_for(run: TokenizerRun, spec: str, split: str) -> ImageStream:
     return open_stream(spec, split, **{**options, "validation": 0})  # a store holds all of a split
 
 
-def _header(tokenizer: Opened[VQVAE], stream: ImageStream, shard_rows: int, format: Format) -> StoreHeader:
+def _first(stream: ImageStream) -> Tensor:
+    """Return the first image that can be decoded, uint8 [1, C, H, W]."""
+    with quiet_pil():
+        found = (batch.pixels[:1] for batch in stream.batches(range(len(stream))) if batch.rows)
+        return torch.tensor(next(found))
+
+
+def _header(
+    tokenizer: Opened[VQVAE], stream: ImageStream, tiling: Tiling | None, shard_rows: int, format: Format
+) -> StoreHeader:
+    # only tiles that approximate change the codes
+    tiles = {} if tiling is None or tiling.overlap is None else {"tile": tiling.tile, "overlap": tiling.overlap}
     channels, height, width = stream.shape
     codes = tokenizer.model.code_spec(height, width)
     return StoreHeader(
@@ -105,12 +119,12 @@ def _header(tokenizer: Opened[VQVAE], stream: ImageStream, shard_rows: int, form
         classes=stream.source.classes,
         labelled=stream.source.labels is not None,
         # the name of a folder without its path, so that the bytes do not depend on where the folder is
-        origin={"data": Path(stream.spec).name, "split": stream.split, "fingerprint": stream.fingerprint},
+        origin={"data": Path(stream.spec).name, "split": stream.split, "fingerprint": stream.fingerprint, **tiles},
         format=format,
     )
 
 
-def _encoded(tokenizer: VQVAE, stream: ImageStream, rows: range, device: torch.device) -> tuple[Shard, int]:
+def _encoded(tokenizer: VQVAE, stream: ImageStream, rows: range, tiling: Tiling | None) -> tuple[Shard, int]:
     """Return the shard of some rows, and the number of near-ties in it."""
     codes = [torch.empty(0, *tokenizer.code_spec(*stream.shape[1:]).shape, dtype=torch.int64)]
     kept: list[int] = []
@@ -120,7 +134,7 @@ def _encoded(tokenizer: VQVAE, stream: ImageStream, rows: range, device: torch.d
     for batch in stream.batches(rows):
         bad += [(found.path, found.reason) for found in batch.bad]
         if batch.rows:
-            exact = tokenizer.encode_exact(images_from_pixels(torch.tensor(batch.pixels).to(device)))
+            exact = encoded_exactly(tokenizer, torch.tensor(batch.pixels), tiling)
             codes.append(exact.codes.cpu())
             near_ties += exact.near_ties
         kept += batch.rows

@@ -7,6 +7,7 @@ import torch
 
 from vqvae.commands.resolve import PriorRun, TokenizerRun, judge_of, labels_by_name, load_for
 from vqvae.data import ImageSet, Objects
+from vqvae.errors import what_failed
 from vqvae.files import write_json
 from vqvae.metrics import Models, Results, measure
 from vqvae.metrics.baselines import load_counts
@@ -25,6 +26,8 @@ def evaluate(
     progress: Progress = silent,
 ) -> Results:
     """Measure a run's models on a split of a data set, and keep the results in the run's ``evaluation.json``.
+
+    Where the file cannot be written, one line says so, and the results are returned all the same.
 
     Args:
         run: the models. A prior is measured with its tokenizer.
@@ -47,8 +50,16 @@ def evaluate(
     protocol = {**results.protocol, "fingerprint": images.fingerprint, "versions": versions()}
     results = replace(results, protocol=protocol)
     if directory.path.is_dir() and not directory.published.exists():  # a published model is not changed
-        write_json(directory.evaluation, {"results": results.to_dict(), "counts": results.code_counts.tolist()})
+        _keep(results, directory)
     return results
+
+
+def _keep(results: Results, directory: RunDirectory) -> None:
+    """Write ``evaluation.json``; where the run cannot be written to, say so, and the results are still printed."""
+    try:
+        write_json(directory.evaluation, {"results": results.to_dict(), "counts": results.code_counts.tolist()})
+    except OSError as error:
+        say(f"the results are not kept in the run: {what_failed(error)}")
 
 
 def _for_prior(images: ImageSet, run: TokenizerRun) -> ImageSet:

@@ -77,19 +77,7 @@ def _labels(
     chosen = label_column(others, asked, path.name)
     if chosen.name is None:
         return None
-    values: list[str | None] = [None] * len(images)
-    elsewhere = 0
-    for name, value in zip(columns[names], columns[chosen.name], strict=True):
-        row = _row(name, rows)
-        if row is None:
-            elsewhere += 1
-        elif values[row] not in (None, value or None):
-            raise UserError(
-                f"{path} gives {printable(images[row])} the labels '{printable(values[row] or '')}' and "
-                f"'{printable(value)}': keep one of them"
-            )
-        else:
-            values[row] = value or None  # an empty field is no label
+    values, elsewhere = _values(path, columns[names], columns[chosen.name], rows, images)
     if all(value in (None, "-1") for value in values):
         return None
     missing = next((row for row, value in enumerate(values) if value is None), None)
@@ -104,6 +92,30 @@ def _labels(
     if elsewhere:
         unused.append(f"{elsewhere:,} rows of {path.name} that name no image here")
     return TableLabels(path, labels, classes, tuple(unused))
+
+
+def _values(
+    path: Path, names: list[str], found: list[str], rows: dict[str, int], images: Sequence[str]
+) -> tuple[list[str | None], int]:
+    """Return the value of each image, None without one, and the number of lines that name no image.
+
+    Raises:
+        UserError: when an image has two values.
+    """
+    values: list[str | None] = [None] * len(images)
+    elsewhere = 0
+    for name, value in zip(names, found, strict=True):
+        row = _row(name, rows)
+        if row is None:
+            elsewhere += 1
+        elif values[row] not in (None, value or None):
+            raise UserError(
+                f"{path} gives {printable(images[row])} the labels '{printable(values[row] or '')}' and "
+                f"'{printable(value)}': keep one of them"
+            )
+        else:
+            values[row] = value or None  # an empty field is no label
+    return values, elsewhere
 
 
 def _numbered(values: list[str]) -> tuple[Rows, tuple[str, ...]]:

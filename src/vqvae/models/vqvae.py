@@ -10,6 +10,7 @@ from vqvae import noise
 from vqvae.component import STRICT
 from vqvae.likelihoods import GaussianLikelihood, Likelihood, LikelihoodConfig
 from vqvae.models.encode_exact import ExactCodes, encode_exact
+from vqvae.models.tiles import encode_in_tiles, whole_in_tiles
 from vqvae.networks import Network, NetworkConfig, PaperNetwork
 from vqvae.quantizers import EMAQuantizer, Quantizer, QuantizerConfig
 from vqvae.tensors import CodeSpec, Quantized, checked_codes, images_from_pixels
@@ -122,7 +123,9 @@ class VQVAE(nn.Module):
         return self.decoder(quantized.z_q), quantized
 
     @torch.no_grad()
-    def encode(self, images: Tensor, *, exact: bool = False) -> Tensor:
+    def encode(
+        self, images: Tensor, *, exact: bool = False, tile: int | None = None, overlap: int | None = None
+    ) -> Tensor:
         """Return the codes, int64 [B, H/factor, W/factor, n], of images.
 
         Plain codes are the codes nearest to the encoder's output. A float32 convolution rounds differently in
@@ -133,11 +136,17 @@ class VQVAE(nn.Module):
         Args:
             images: [B, C, H, W], float in [-1, 1], or uint8 pixels in 0..255, which are mapped to [-1, 1].
             exact: whether near-ties are decided in float64, as ``encode_exact`` does.
+            tile: side of the tiles, in pixels, in which large images are encoded; None encodes them whole. The
+                exact codes of a convolutional network are those of the whole image; see ``vqvae.models.tiles``.
+            overlap: number of pixels around a tile that are encoded with it. None measures what the encoder needs.
 
         Raises:
             ValueError: when the shape is not [B, C, H, W] with H and W multiples of the factor, for another type,
-                for values outside [-1, 1], and for exact codes of a model in training mode.
+                for values outside [-1, 1], for exact codes of a model in training mode, and for tiles without an
+                ``overlap`` of an encoder that looks at the whole image.
         """
+        if tile is not None:
+            return encode_in_tiles(self, images, tile=tile, overlap=overlap, exact=exact).codes
         images = checked_images(images, channels=self.channels, factor=self.factor)
         return self.encode_exact(images).codes if exact else self.quantizer.codes(self.encoder(images))
 
@@ -155,15 +164,20 @@ class VQVAE(nn.Module):
         return encode_exact(self.encoder, self.quantizer, images)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, *, tile: int | None = None, overlap: int | None = None) -> Tensor:
         """Return images, float32 [B, C, h*factor, w*factor] in [-1, 1], of codes: the mean of p(x | z_q).
 
         Args:
             codes: of any integer type, [B, h, w, n], or [B, h, w] where n = 1.
+            tile: side of the tiles, in pixels, as ``encode`` takes it.
+            overlap: number of pixels around a tile that are decoded with it. None measures what the decoder needs.
 
         Raises:
-            ValueError: for another type or shape, or a code outside 0..K-1.
+            ValueError: for another type or shape, a code outside 0..K-1, and tiles without an ``overlap`` of a
+                decoder that looks at the whole image.
         """
+        if tile is not None:
+            return whole_in_tiles(self, codes, tile=tile, overlap=overlap)
         return self.likelihood.mean(self.decode_parameters(codes)).clamp(-1.0, 1.0)
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from vqvae.component import Advice, Config, Count, CountOrZero, check_values
 from vqvae.priors.cache import Cache
 from vqvae.priors.codes import CodeEmbedding, CodeHead
+from vqvae.priors.steps import PriorSteps
 from vqvae.sampling import Controls, sample
 from vqvae.tensors import CodeSpec, Labels, checked_codes, checked_labels
 
@@ -106,6 +107,13 @@ class Prior(nn.Module):
             labels: int64 [B], as in ``features``.
         """
         return WholeGridCache(self, count, grid, labels)
+
+    def steps(self) -> PriorSteps | None:
+        """Return the prior's step as functions without memory, for exports.
+
+        By default there are none; an exported prior then computes the whole grid for each code.
+        """
+        return None
 
     def sharding_units(self) -> list[nn.Module]:
         """Return the modules whose parameters FSDP gathers together, inner modules before outer ones."""

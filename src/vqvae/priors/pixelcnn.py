@@ -21,6 +21,7 @@ from vqvae.component import Count, Fraction
 from vqvae.priors.base import Prior, PriorModelConfig
 from vqvae.priors.cache import PriorCache
 from vqvae.priors.codes import CodeEmbedding, CodeHead
+from vqvae.priors.steps import PriorSteps
 from vqvae.tensors import CodeSpec
 
 
@@ -157,6 +158,12 @@ class PixelCNN(Prior):
     def cache(self, count: int, grid: tuple[int, int], labels: Tensor) -> PriorCache:
         """Return a cache that computes each feature once."""
         return PriorCache(_PixelCNNPositions(self, count, grid, labels), self.embedding, self.head)
+
+    def steps(self) -> PriorSteps:
+        """Return the steps of a row and of a position."""
+        from vqvae.priors.pixelcnn_steps import pixelcnn_steps  # it imports this module
+
+        return pixelcnn_steps(self)
 
     def sharding_units(self) -> list[nn.Module]:
         """Return the layers, and the prior around them."""

@@ -21,6 +21,7 @@ from vqvae.component import Count, Fraction
 from vqvae.priors.base import Prior, PriorModelConfig
 from vqvae.priors.cache import PriorCache
 from vqvae.priors.codes import CodeEmbedding, CodeHead
+from vqvae.priors.steps import PriorSteps
 from vqvae.tensors import CodeSpec
 
 _BASE = 100.0  # the slowest pair turns by 1 / 100 of the fastest: enough for grids of a hundred rows
@@ -39,10 +40,14 @@ def rotation_of(grid: tuple[int, int], head_dim: int, like: Tensor) -> Rotation:
     h, w = grid
     asked = torch.cartesian_prod(torch.arange(h), torch.arange(w))
     held = torch.cat([torch.tensor([[0, -1]]), asked[:-1]])
-    pairs = head_dim // 4
-    frequencies = _BASE ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
-    angles = (torch.stack([asked, held])[:, None, None, :, :, None] * frequencies).flatten(-2)
+    angles = (torch.stack([asked, held])[:, None, None, :, :, None] * frequencies_of(head_dim)).flatten(-2)
     return angles.cos().to(like), angles.sin().to(like)
+
+
+def frequencies_of(head_dim: int) -> Tensor:
+    """Return the angle of each pair of a half at coordinate 1, float64 [head_dim / 4]."""
+    pairs = head_dim // 4
+    return _BASE ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
@@ -196,6 +201,12 @@ class CodeTransformer(Prior):
     def cache(self, count: int, grid: tuple[int, int], labels: Tensor) -> PriorCache:
         """Return a cache that keeps the keys and values of all earlier tokens."""
         return PriorCache(_TransformerPositions(self, grid, labels), self.embedding, self.head)
+
+    def steps(self) -> PriorSteps:
+        """Return the step with the keys and values of earlier tokens as arguments."""
+        from vqvae.priors.transformer_steps import transformer_steps  # it imports this module
+
+        return transformer_steps(self)
 
     def sharding_units(self) -> list[nn.Module]:
         """Return the blocks, and the prior around them."""

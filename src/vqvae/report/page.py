@@ -74,7 +74,8 @@ def _part(run: RunRecords, *, name: str, level: int) -> str:
         ("Environment", fact_list(run.environment)),
         ("Data", _data(run)),
     )
-    lead = f'<p class="kicker">{escape(kicker)}</p>{heading}<p class="lead">{escape(_summary(run))}</p>'
+    summary = f"{escape(_summary(run))}{_link_to_page(run) if name == 'a' else ''}"
+    lead = f'<p class="kicker">{escape(kicker)}</p>{heading}<p class="lead">{summary}</p>'
     return (
         f"<header>{lead}{_headline(run)}</header>{sections(story, level + 1)}"
         f'<div class="columns">{sections(records, level + 1)}</div>'
@@ -95,6 +96,12 @@ def _summary(run: RunRecords) -> str:
             f"on {train['images']:,} {kind} of {height}\N{MULTIPLICATION SIGN}{width}, from {run.data['spec']}"
         )
     return " ".join(words) + "."
+
+
+def _link_to_page(run: RunRecords) -> str:
+    """Return a link to the page of ``vqvae page`` in the run; empty if there is none."""
+    page = run.directory.page
+    return f' <a href="{page.name}">Try the model in the browser.</a>' if page.is_file() else ""
 
 
 def _headline(run: RunRecords) -> str:

@@ -12,3 +12,4 @@ from vqvae.sampling.sampler import class_evidence as class_evidence
 from vqvae.sampling.sampler import restrict as restrict
 from vqvae.sampling.sampler import sample as sample
 from vqvae.sampling.sampler import sample_naively as sample_naively
+from vqvae.sampling.windows import Windowed as Windowed

@@ -26,11 +26,17 @@ _SIZES = ("num_codes", "codebook_sizes")  # keys of a quantizer that may differ
 
 
 def check_start(config: RunConfig) -> None:
-    """Check what does not depend on the file.
+    """Check what does not depend on files.
 
     Raises:
-        UserError: when parts are frozen without a model to start from.
+        UserError: when parts are frozen without a model to start from, or batches do not divide evenly.
     """
+    training = config.training
+    if training.batch_size % training.accumulate:
+        raise UserError(
+            f"training.batch_size {training.batch_size} is not a multiple of training.accumulate "
+            f"{training.accumulate}"
+        )
     if isinstance(config, TokenizerConfig) and config.freeze and not config.init:
         named = ",".join(config.freeze)
         raise UserError(f"freeze {named}: only parts of a trained tokenizer can be frozen: add --init RUN")

@@ -56,11 +56,6 @@ def train(
     config = checked(config, "config")
     check_start(config)
     check_trackers(config.training.tracker)
-    if config.training.batch_size % config.training.accumulate:
-        raise UserError(
-            f"training.batch_size {config.training.batch_size} is not a multiple of "
-            f"training.accumulate {config.training.accumulate}"
-        )
     with process_group():
         engine = Engine.of(config.training)
         opened = None

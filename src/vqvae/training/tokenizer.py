@@ -52,18 +52,7 @@ class TokenizerStage:
     ) -> None:
         self.config, self.train, self.validation, self.engine = config, train, validation, engine
         training = config.training
-        tokenizer = build_tokenizer(
-            config.model,
-            channels=train.shape[0],
-            forwards_per_update=training.accumulate,
-            seed=training.seed,
-        )
-        if init is not None:
-            start_tokenizer(tokenizer, init, config, train)
-        variance = train.pixel_variance
-        # constant images have no variance: their loss is the plain squared error
-        tokenizer.pixel_variance.fill_(variance if variance > _LEAST_VARIANCE else 1.0)
-        self.tokenizer: VQVAE = tokenizer.to(
+        self.tokenizer: VQVAE = _tokenizer_for(config, train, init).to(
             device=engine.device,
             memory_format=torch.channels_last,  # pyright: ignore[reportCallIssue]
         )
@@ -211,3 +200,19 @@ class TokenizerStage:
         )
         card = replace(card, validation=validation, trained_with=self.extra.feature_networks)
         save_model(path, {**self.tokenizer.state_dict(), **estimated}, card)
+
+
+def _tokenizer_for(config: TokenizerConfig, train: Images, init: ModelFile | None) -> VQVAE:
+    """Make the tokenizer of a run, on the CPU: from random weights, or from a trained tokenizer."""
+    tokenizer = build_tokenizer(
+        config.model,
+        channels=train.shape[0],
+        forwards_per_update=config.training.accumulate,
+        seed=config.training.seed,
+    )
+    if init is not None:
+        start_tokenizer(tokenizer, init, config, train)
+    variance = train.pixel_variance
+    # constant images have no variance: their loss is the plain squared error
+    tokenizer.pixel_variance.fill_(variance if variance > _LEAST_VARIANCE else 1.0)
+    return tokenizer

@@ -1,0 +1,86 @@
+"""The commands that take a model elsewhere: ``export``, ``page``."""
+
+import argparse
+from collections.abc import Callable
+
+from vqvae.cli.options import add_data, add_model, add_split
+from vqvae.cli.parser import CommandParser, choice, integer, path
+from vqvae.cli.printing import not_there
+from vqvae.errors import UserError
+from vqvae.progress import bar
+
+
+def add_commands(command: Callable[..., CommandParser]) -> None:
+    """Add the commands."""
+    text = "write a model as ONNX files or exported programs, with a certificate"
+    more = (
+        "The folder gets encoder (images to codes), decoder (codes to images) and, for a prior's run, the prior "
+        "and its step. The certificate says how many codes differ from the exact codes, and that all of them are "
+        "near-ties. docs/export.md shows how to run the files."
+    )
+    export = command("export", _export, text, keys="data", more=more)
+    add_model(export, "run", "the tokenizer, or the prior with its tokenizer")
+    text = "onnx, for ONNX Runtime; or torch, for torch.export.load (default: onnx)"
+    export.add_argument("--format", metavar="NAME", type=choice("onnx", "torch"), default="onnx", help=text)
+    text = "the folder to make; a folder with files is never overwritten"
+    export.add_argument("--out", metavar="DIR", type=path, required=True, help=text)
+    add_data(export, "images for the certificate (default: the data set of the run)")
+    add_split(export, "validation")
+    text = "number of images for the certificate, at most (default: 1000)"
+    export.add_argument("--num", metavar="N", type=integer, default=1000, help=text)
+
+    text = "write a page on which the models of a run encode, draw and inpaint in the browser"
+    more = (
+        "The page is one HTML file; it opens without a server and without a network. A prior's run gives every "
+        "part of it, a tokenizer's run the parts about images and codes. docs/page.md describes it."
+    )
+    page = command("page", _page, text, keys="data", more=more)
+    add_model(page, "run", "the tokenizer, or the prior with its tokenizer")
+    text = (
+        "the HTML file to write; a file that exists is never overwritten (default: page.html in the run, which is "
+        "written anew)"
+    )
+    page.add_argument("--out", metavar="HTML", type=path, help=text)
+    add_data(page, "images to begin with, and for the use of codes (default: the data set of the run)")
+    add_split(page, "validation")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from vqvae.commands.export import CERTIFICATE, export_run
+    from vqvae.commands.resolve import open_run
+
+    run = open_run(arguments.run, device="cpu", reading=arguments.overrides)
+    with bar("certify", "image") as progress:
+        certificate = export_run(
+            run,
+            arguments.out,
+            format=arguments.format,
+            data=arguments.data,
+            split=arguments.split,
+            num=arguments.num,
+            progress=progress,
+        )
+    facts = certificate["tokenizer"]
+    print(
+        f"done: {arguments.out}: {', '.join(certificate['files'])}; {facts['codes']:,} codes of "
+        f"{facts['images']:,} images, {len(facts['differing_codes'])} differ, all near-ties; "
+        f"see {arguments.out}/{CERTIFICATE}"
+    )
+
+
+def _page(arguments: argparse.Namespace) -> None:
+    import sys
+    from pathlib import Path
+
+    from vqvae.commands.page import page_of_run
+    from vqvae.commands.resolve import open_run
+    from vqvae.run_directory import RunDirectory
+
+    run = open_run(arguments.run, device="cpu", reading=arguments.overrides)
+    own = RunDirectory(Path(arguments.run))
+    if arguments.out is None and not own.exists:
+        raise UserError("--out HTML is needed for a model file")
+    out = own.page if arguments.out is None else not_there(arguments.out, "--out")
+    for line in page_of_run(run, out, data=arguments.data, split=arguments.split):
+        print(line, file=sys.stderr)
+    print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
