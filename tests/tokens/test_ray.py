@@ -48,6 +48,8 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     ray = pytest.importorskip("ray", reason="needs the package ray: pip install 'vqvae-toolkit[ray]'")
     pytest.importorskip("ray.data", reason="needs ray[data]: pip install 'vqvae-toolkit[ray]'")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    for wait in ("RAY_raylet_start_wait_time_s", "RAY_worker_register_timeout_seconds"):
+        os.environ.setdefault(wait, "600")  # a busy machine starts processes slowly
     root = Path(__file__).parent.parent.parent
     paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
     ray.init(
