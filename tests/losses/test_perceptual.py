@@ -93,11 +93,20 @@ def test_a_run_goes_on_with_the_same_weights_wherever_they_are_and_with_no_other
     assert read_records(run.metrics)[-1]["step"] == 6
 
 
+def test_the_recipe_of_a_sharper_decoder_asks_for_the_trained_tokenizer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "cifar10-perceptual", "--out", str(tmp_path / "run")])
+    assert "add --init RUN" in capsys.readouterr().err
+
+
 def test_without_weights_one_line_says_how_to_give_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["train", "cifar10-perceptual", "--out", str(tmp_path / "run")])
+        terms = "[{kind: perceptual, network: {kind: squeezenet}}]"
+        main(["train", "shapes", "--losses", terms, "--out", str(tmp_path / "run")])
     said = capsys.readouterr().err.splitlines()
     assert stop.value.code == 2 and not (tmp_path / "run").exists()
     assert len(said) == 1 and "--losses.perceptual.network.weights PATH" in said[0]

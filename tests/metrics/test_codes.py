@@ -52,7 +52,7 @@ def test_every_quantizer_is_measured(kind: str) -> None:
     tokenizer = tokenizer_of(kind)
     before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
     found, alone = measured(tokenizer, 8), measured(tokenizer, 1)
-    assert found == pytest.approx(alone, rel=1e-4)
+    assert found == pytest.approx(alone, rel=1e-4, abs=1e-8)  # code_gain is near 0 in an untrained tokenizer
     n = tokenizer.codes_per_position
     assert found["counted"] == 8 * 8 * 8 * n and 1 <= found["perplexity"] <= tokenizer.num_codes
     assert found["dead_codes"] == pytest.approx(tokenizer.num_codes * (1 - found["usage"]))
