@@ -49,7 +49,9 @@ def test_what_is_not_a_run_is_refused_with_the_run_to_give(
 
 
 def test_the_names_are_spelt_in_one_file_alone() -> None:
+    elsewhere = {"README.md", "page.html"}  # also the card of a data set, and a template
     names = [file.name for file in vars_of(RunDirectory(Path("run"))) if "." in file.name]
+    names = [name for name in names if name not in elsewhere]
     assert len(names) > 8
     spelt = re.compile("|".join(f'"{re.escape(name)}"' for name in names))
     source = Path(__file__).parent.parent / "src" / "vqvae"

@@ -140,7 +140,10 @@ def test_info_without_a_model_lists_the_shipped_models(capsys: pytest.CaptureFix
 
 
 def test_a_published_folder_serves_as_a_run_and_tells_no_path(prior_run: Run, tmp_path: Path) -> None:
-    out = publish(prior_run, tmp_path / "small", name="small", license="mit")
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(prior_run.path, run.path)
+    run.evaluation.unlink(missing_ok=True)
+    out = publish(run.path, tmp_path / "small", name="small", license="mit")
     assert (read_model(out).hash, read_tokenizer(out).hash) == (
         read_model(prior_run).hash,
         read_tokenizer(prior_run).hash,

@@ -20,7 +20,7 @@ from vqvae.data import OBJECT, Objects
 from vqvae.errors import UserError
 from vqvae.features import network_named
 from vqvae.metrics import Models, Results, measure
-from vqvae.model_io import open_prior, open_tokenizer, read_model, read_tokenizer
+from vqvae.model_io import open_prior, open_tokenizer, read_model, read_tokenizer_alone
 from vqvae.model_place import is_hub_repo, name_of_model, whole_model
 from vqvae.models import VQVAE
 from vqvae.paths import whole_path, whole_spec
@@ -93,7 +93,7 @@ def train_prior(
     spec, images = _split(data)
     if images is not None:
         spec = {"data.spec": OBJECT}  # not the tokenizer's data
-    file = None if tokenizer is None else read_tokenizer(_location(tokenizer, "a tokenizer"))
+    file = None if tokenizer is None else read_tokenizer_alone(_location(tokenizer, "a tokenizer"))
     config = prior_config(file, recipe, {**full_keys(settings), **spec, **_init(init)})
     name = f"{name_of_model(config.data.spec if tokenizer is None else tokenizer)}-prior"
     return start_run(config, out=_made_whole(out), name=name, tokenizer=file, data=images)

@@ -34,7 +34,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        error.filename = str(path)  # not the half-written file, which nobody asked for
+        if error.errno is not None:
+            error.filename = str(path)  # not the half-written file, which nobody asked for
         raise
     finally:
         with suppress(OSError):  # on a read-only disk this fails too

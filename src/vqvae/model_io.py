@@ -133,6 +133,19 @@ def read_tokenizer(path: str | Path) -> ModelFile:
     return read_model(kept if kept.parent.is_dir() else place)
 
 
+def read_tokenizer_alone(path: str | Path) -> ModelFile:
+    """Read a tokenizer's file as ``read_tokenizer`` does, but refuse the run of a prior.
+
+    Raises:
+        UserError: as ``read_model``, and for the run of a prior, which was probably not meant.
+    """
+    place = model_place(path)
+    run = RunDirectory(place)
+    if run.exists and run.tokenizer.is_file():
+        raise UserError(f"{place}: a prior, not a tokenizer; give the tokenizer's run, or {run.tokenizer}")
+    return read_tokenizer(place)
+
+
 def best_so_far(path: Path) -> float:
     """Return the measurement of a run's best model; infinity if there is no best model, or it is damaged."""
     try:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.priors.kinds import small
 
-from vqvae.commands.export import export_run
+from vqvae.commands.export import certificate_images, export_run
 from vqvae.commands.resolve import open_prior_run, open_tokenizer_run
 from vqvae.errors import UserError
 from vqvae.export import (
@@ -113,7 +113,11 @@ def test_a_run_is_exported_with_a_certificate(form, prior_run, tmp_path):
     given = export_run(run, tmp_path / "out", format=form, num=20)
     assert given == json.loads((tmp_path / "out" / "certificate.json").read_text())
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"certificate.json", *given["files"]}
-    assert given["tokenizer"]["images"] == 5 and given["models"]["tokenizer"]["sha256"] == run.tokenizer.hash
+    _, pixels = certificate_images(run, None, "validation", 20)
+    assert (
+        given["tokenizer"]["images"] == len(pixels)
+        and given["models"]["tokenizer"]["sha256"] == run.tokenizer.hash
+    )
     assert given["prior"]["equal_samples"] == given["prior"]["samples"]
     with pytest.raises(UserError, match="not overwritten"):
         export_run(run, tmp_path / "out", format=form, num=20)

@@ -109,12 +109,12 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _prior(arguments: argparse.Namespace) -> None:
-    from vqvae.model_io import read_tokenizer
+    from vqvae.model_io import read_tokenizer_alone
     from vqvae.model_place import name_of_model
     from vqvae.training import prior_config, train
 
     given, recipe = _tokenizer_and_recipe(arguments)
-    tokenizer = None if given is None else read_tokenizer(given)
+    tokenizer = None if given is None else read_tokenizer_alone(given)
     config = prior_config(tokenizer, recipe or _PRIOR, _settings(arguments))
     name = f"{name_of_model(config.data.spec if given is None else given)}-prior"
     _finish(train(config, out=arguments.out, name=name, tokenizer=tokenizer), codes_only=tokenizer is None)

@@ -9,7 +9,7 @@ from vqvae.data import Augmentation
 from vqvae.distributed import in_turn, local_rank, rank
 from vqvae.errors import UserError
 from vqvae.metrics.baselines import save_counts
-from vqvae.model_io import ModelFile, Opened, read_tokenizer
+from vqvae.model_io import ModelFile, Opened, read_tokenizer_alone
 from vqvae.models import VQVAE
 from vqvae.paths import whole_spec
 from vqvae.published import data_around
@@ -39,7 +39,7 @@ def prior_config(tokenizer: str | ModelFile | None, recipe: Recipe, overrides: M
     """
     if tokenizer is None:
         return _of_codes_alone(recipe, overrides)
-    file = tokenizer if isinstance(tokenizer, ModelFile) else read_tokenizer(tokenizer)
+    file = tokenizer if isinstance(tokenizer, ModelFile) else read_tokenizer_alone(tokenizer)
     card = file.card
     if card.stage != "tokenizer":
         raise UserError(f"{file.path}: a {card.stage}, not a tokenizer; give the tokenizer's run")
