@@ -180,7 +180,7 @@ def sample(
         guidance: weight of classifier-free guidance; above 1, images show their class more clearly and vary less
             (arXiv 2207.12598).
         candidates: number of samples per image; the one with the highest likelihood ratio for its class is kept.
-        size: height and width of the images in pixels; by default, those of the training images.
+        size: height and width of the images in pixels; by default, the size of the training images.
         tokenizer: decodes the codes instead of the tokenizer in the prior's run: a run or model file with the same
             encoder and quantizer.
         device: the device to draw on.
@@ -233,7 +233,7 @@ def from_pretrained(
 def push_to_hub(
     model: Location, repo: str, *, private: bool = False, license: str = "", half: bool = False
 ) -> Pushed:
-    """Upload a model to the Hugging Face Hub, with a model card; make the repository if there is none.
+    """Upload a model to the Hugging Face Hub, with a model card; a repository that does not exist is made.
 
     Args:
         model: the run or model file; a prior is uploaded with its tokenizer. ``vqvae.save`` makes such a file of a

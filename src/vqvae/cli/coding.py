@@ -22,7 +22,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     text = "compress images into one file: their codes and, on request, every pixel"
     more = f"The file is decoded again before it is written. {_CPU}"
     compress = command("compress", _compress, text, more=more)
-    text = f"image files; or one data set, of which --split is compressed: {SPECS}"
+    text = f"image files; or one data set, whose --split is compressed: {SPECS}"
     compress.add_argument("images", metavar="IMAGES", nargs="+", type=spec, help=text)
     text = "the file to write; a file that exists is never overwritten"
     compress.add_argument("-o", "--out", metavar="FILE", type=path, required=True, help=text)

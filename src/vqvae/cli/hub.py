@@ -17,7 +17,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     )
     push = command("push", _push, "upload a model to the Hugging Face Hub, with a model card", more=more)
     add_model(push, "run", "the model")
-    text = "the repository; it is made if there is none"
+    text = "the repository; a repository that does not exist is made"
     push.add_argument("repo", metavar="OWNER/NAME", nargs="?", help=text)
     push.add_argument("--private", action="store_true", help="make a new repository private")
     text = "the licence of the weights, an SPDX identifier such as mit or cc-by-4.0 (default: none is named)"

@@ -75,7 +75,7 @@ def compress(
     """Compress images into a file, and verify the file by decoding it.
 
     Args:
-        names: image files; or one data set, of which a split is compressed.
+        names: image files; or one data set, whose ``split`` is compressed.
         model: the run of a prior; or of a tokenizer, for the uniform prior.
         out: the file to write.
         lossless: whether to keep every pixel; otherwise the codes alone are kept.
@@ -98,15 +98,7 @@ def compress(
     advance = advancing(progress, 2 * len(images))
     blocks, chunks = _coded(images, tokenizer, coder, lossless=lossless, advance=advance)
     embedded = [file.content for file in models.files] if embed_model else []
-    header = Header(
-        lossless=lossless,
-        tokenizer=bytes.fromhex(models.files[0].hash),
-        prior=bytes.fromhex(models.files[1].hash) if models.prior is not None else None,
-        names=tuple(titles),
-        blocks=tuple(blocks),
-        embedded=tuple(map(len, embedded)),
-        exact=exact,
-    )
+    header = _header(models, titles, blocks, embedded, lossless=lossless, exact=exact)
     content = pack(header, [*embedded, *chunks])
     _verify(content, out, models, images if lossless else None, advance)
     write_atomically(out, content)
@@ -119,8 +111,29 @@ def compress(
         size=len(content),
         code_bytes=sum(block.codes for block in blocks),
         pixel_bytes=sum(sum(block.pixels) for block in blocks),
-        model_bytes=sum(len(file.content) for file in models.files) if embed_model else 0,
+        model_bytes=sum(map(len, embedded)),
         kept=embed_model or keep_models(models),
+    )
+
+
+def _header(
+    models: CodingModels,
+    titles: Sequence[str],
+    blocks: Sequence[Block],
+    embedded: Sequence[bytes],
+    *,
+    lossless: bool,
+    exact: bool,
+) -> Header:
+    tokenizer, *prior = (bytes.fromhex(file.hash) for file in models.files)
+    return Header(
+        lossless=lossless,
+        tokenizer=tokenizer,
+        prior=prior[0] if prior else None,
+        names=tuple(titles),
+        blocks=tuple(blocks),
+        embedded=tuple(map(len, embedded)),
+        exact=exact,
     )
 
 

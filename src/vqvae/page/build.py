@@ -78,18 +78,10 @@ def build_page(
     blob = Blob()
     models = page_models(tokenizer, prior, size, blob)
     left_out = [f"the page has no prior: {models.left_out}"] if models.left_out else []
-    spec = tokenizer.code_spec(*size)
     data = {
         "graphs": models.graphs,
         "prior": models.prior,
-        "model": {
-            "numCodes": spec.num_codes,
-            "codesPerPosition": spec.codes_per_position,
-            "channels": tokenizer.channels,
-            "factor": tokenizer.factor,
-            "size": list(size),
-            "grid": list(spec.grid),
-        },
+        "model": _sizes(tokenizer, size),
         "classes": list(facts.classes),
         "colours": code_colours(tokenizer),
         "nearest": facts.quantizer in _NEAREST,
@@ -102,7 +94,7 @@ def build_page(
         "lead": escape(_lead(tokenizer, models.prior is not None, size)),
         "size": f"{size[1]}\N{MULTIPLICATION SIGN}{size[0]}",
         "dimensions": f"{tokenizer.quantizer.channels:,}",
-        "codes": f"{spec.num_codes:,}",
+        "codes": f"{tokenizer.num_codes:,}",
         "beta": "" if facts.beta is None else f"; here \N{GREEK SMALL LETTER BETA} is {facts.beta:g}",
         "footer": escape(facts.footer),
         "style": _text("style.css"),
@@ -113,6 +105,19 @@ def build_page(
     }
     html = re.sub(r"\{\{(\w+)\}\}", lambda found: words[found[1]], _text("page.html"))
     return Page(html, left_out)
+
+
+def _sizes(tokenizer: VQVAE, size: tuple[int, int]) -> dict[str, Any]:
+    """Return the sizes that the page's script reads."""
+    spec = tokenizer.code_spec(*size)
+    return {
+        "numCodes": spec.num_codes,
+        "codesPerPosition": spec.codes_per_position,
+        "channels": tokenizer.channels,
+        "factor": tokenizer.factor,
+        "size": list(size),
+        "grid": list(spec.grid),
+    }
 
 
 def _text(name: str) -> str:
