@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def lines() -> dict[str, str]:
     """Return the line of each check."""
-    names = ["kill", "nonfinite", "owners", "terminate", "writes"]
+    names = ["kill", "nonfinite", "owners", "ranks", "terminate", "writes"]
     command = [sys.executable, "-m", "tests.torture", *names, "--count", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ})
     assert done.returncode in (0, 1), done.stderr
@@ -27,6 +27,10 @@ def lines() -> dict[str, str]:
         ("kill", r"1 kills .* 0 files half, (\d+) of \1 runs bit-identical"),
         ("nonfinite", r"3 NaNs, 1 each .* 0 of \d+ files of tensors hold one"),
         ("owners", r"1 starts of 8 processes: one owner each time, 7 refused with exit 2, one line"),
+        (
+            "ranks",
+            r"1 kills and 0 signals .* (\d+) of \1 runs bit-identical|0 kills and 1 signals .* (\d+) of \2 runs",
+        ),
         ("terminate", r"1 signals .* exit 128 \+ its number, one line each, at most one more step"),
         (
             "writes",

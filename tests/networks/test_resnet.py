@@ -34,6 +34,9 @@ def test_the_norm_divides_each_position_by_its_root_mean_square(randn):
     expected = x / x.square().mean(1, keepdim=True).sqrt()
     torch.testing.assert_close(Norm(8)(x), expected, rtol=1e-4, atol=1e-5)
     assert Norm(8)(x.bfloat16()).dtype == torch.bfloat16
+    precise = x.double()
+    expected = precise / (precise.square().mean(1, keepdim=True) + 1e-6).sqrt()
+    torch.testing.assert_close(Norm(8).double()(precise), expected, rtol=1e-14, atol=1e-14)
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

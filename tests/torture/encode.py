@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.shared_data import CIFAR10
 from tests.torture.images import SMALL
 from tests.torture.processes import contents
 
@@ -17,7 +18,7 @@ from vqvae.config import load_config
 from vqvae.tokens import Store
 from vqvae.training import train
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "cifar10" / "train.parquet"
+REAL = CIFAR10 / "test.parquet"
 
 COUNT = 200_000  # images
 KILLS = 10

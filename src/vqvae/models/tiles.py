@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PROBES = (17, 33, 65)  # sides of the input on which the reach is measured, in cells
 _MOST_PIXELS = 1024  # largest side of such an input, except for the first
 _TILE = 4  # cells of a tile in the test of a measured reach
-_SAME = 1e-6  # float64 rounds at 1e-16; tiles of another network differ by far more
+_SAME = 1e-9  # float64 rounds at 1e-16; tiles of another network differ by far more
 
 
 class Reach(NamedTuple):
@@ -107,9 +107,7 @@ def reach_of(network: nn.Module, *, channels: int, input_cell: int, output_cell:
         if side > _PROBES[0] and side * max(input_cell, output_cell) > _MOST_PIXELS:
             break
         reached = _reached(precise, side, channels, input_cell, output_cell)
-        if reached is None:
-            return None
-        if 0 < reached.start and reached.stop < side:
+        if reached is not None and 0 < reached.start and reached.stop < side:
             middle = side // 2
             reach = Reach(reached.stop - 1 - middle, middle - reached.start)
             same = _tiles_are_whole(precise, reach, channels, input_cell, output_cell)

@@ -90,8 +90,8 @@ class Norm(nn.Module):
         self.scale = nn.Parameter(torch.ones(width, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x normalized, in the precision of x."""
-        square = x.float().square().mean(1, keepdim=True)
+        """Return x normalized, in the precision of x; the mean is in float32 at least."""
+        square = (x if x.dtype == torch.float64 else x.float()).square().mean(1, keepdim=True)
         return (x * torch.rsqrt(square + 1e-6)).to(x.dtype) * self.scale.to(x.dtype)
 
 
