@@ -1,6 +1,5 @@
 """Many images encoded at constant memory, killed and resumed ten times: the store of one go, byte for byte."""
 
-import os
 import random
 import shutil
 import signal
@@ -19,6 +18,13 @@ from vqvae.tokens import Store
 from vqvae.training import train
 
 REAL = CIFAR10 / "test.parquet"
+
+# the command, and then its peak memory in KB; the parent's would count in the resource usage of a child
+_PROGRAM = """
+from vqvae.cli import main
+main()
+print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+"""
 
 COUNT = 200_000  # images
 KILLS = 10
@@ -68,14 +74,14 @@ def _start(run: Path, data: Path, out: Path, rows: int) -> subprocess.Popen[byte
         "--device",
         "cpu",
     ]
-    return subprocess.Popen([sys.executable, "-m", "vqvae", *words], stdout=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, "-c", _PROGRAM, *words], stdout=subprocess.PIPE)
 
 
 def _finish(child: subprocess.Popen[bytes]) -> int:
     """Wait for a process; return its peak memory in MB."""
-    _, status, usage = os.wait4(child.pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, f"exit code {os.waitstatus_to_exitcode(status)}"
-    return usage.ru_maxrss // 1024
+    said, _ = child.communicate()
+    assert child.returncode == 0, f"exit code {child.returncode}"
+    return int(said.splitlines()[-1]) // 1024
 
 
 def check(count: int, seed: int) -> str:
