@@ -46,6 +46,21 @@ def test_a_discriminator_that_the_decoder_does_not_answer_wins(trained: Any, lec
     }
 
 
+def test_a_discriminator_that_has_learned_nothing_is_named_from_its_records() -> None:
+    from vqvae.report.doctor import Case, diagnose
+
+    config = load_config("shapes", "tokenizer", {"losses.adversarial.weight": 0.5})
+
+    def found(accuracy: float, loss: float) -> list[dict[str, str]]:
+        own = {"adversarial_accuracy": accuracy, "adversarial_loss": loss, "adversarial_factor": 1.0}
+        records = [{"step": i, "split": "train", **own} for i in range(1, 41)]
+        findings = diagnose(Case(records, config))
+        return [dict(each.options) for each in findings if each.name == "discriminator_guesses"]
+
+    assert found(0.5, 2.0) == [{"losses.adversarial.learning_rate": "0.3"}]
+    assert found(0.7, 1.5) == []
+
+
 def test_a_weight_at_its_limit_is_named(trained: Any) -> None:
     # a discriminator that hardly learns has a small gradient, so the factor reaches any limit
     run = trained("[{kind: adversarial, width: 8, learning_rate: 1.0e-6, adaptive_limit: 0.01, weight: 0.1}]")

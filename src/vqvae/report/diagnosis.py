@@ -9,7 +9,7 @@ from vqvae.config import PriorConfig, TokenizerConfig
 from vqvae.metrics import described
 from vqvae.report.case import Case as Case
 from vqvae.report.case import Finding as Finding
-from vqvae.report.loss_findings import drowned, loss_weight, winning
+from vqvae.report.loss_findings import drowned, guessing, loss_weight, winning
 
 
 def diagnose(case: Case) -> list[Finding]:
@@ -209,5 +209,5 @@ def _no_better_than_counting(case: Case) -> Finding | None:
 _EVERY: tuple[Callable[[Case], Finding | None], ...] = (
     _unfinished, _exploding_gradient, _vanishing_gradient, _unstable,
 )  # fmt: skip
-_TOKENIZER = (winning, loss_weight, drowned, _commitment, _codes, _ignored_codes, _undertrained)
+_TOKENIZER = (winning, guessing, loss_weight, drowned, _commitment, _codes, _ignored_codes, _undertrained)
 _PRIOR = (_overfit, _no_better_than_counting, _undertrained)

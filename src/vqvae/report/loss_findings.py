@@ -8,6 +8,8 @@ from vqvae.losses import Adversarial, LossConfig
 from vqvae.report.case import Case, Finding
 
 _WON = 0.95  # accuracy of a discriminator that the decoder no longer misleads
+_GUESSES = 0.55  # accuracy of a discriminator whose answers hardly depend on the patch
+_ONE_ANSWER = 1.95  # hinge loss of the same; one answer to all patches has 2
 _LARGEST_SHARE = 0.9
 _LARGEST_LECAM = 0.5
 
@@ -33,6 +35,23 @@ def winning(case: Case) -> Finding | None:
             return Finding("discriminator_wins", says, "regularise the discriminator", larger)
         slower = {f"losses.{name}.learning_rate": f"{loss.learning_rate / 4:.3g}"}
         return Finding("discriminator_wins", says, "let the discriminator learn more slowly", slower)
+    return None
+
+
+def guessing(case: Case) -> Finding | None:
+    """Find a discriminator that gives images and reconstructions the same answers."""
+    for name, loss in _losses(case):
+        accuracy, hinge = case.quarters(f"{name}_accuracy"), case.quarters(f"{name}_loss")
+        if not isinstance(loss, Adversarial.Config) or not accuracy or not hinge or not loss.weight:
+            continue
+        if max(accuracy[2:]) > _GUESSES or min(hinge[2:]) < _ONE_ANSWER:
+            continue
+        says = (
+            f"the discriminator of losses.{name} guesses: it judges {100 * accuracy[3]:.3g} % of the patches "
+            f"rightly and its loss is {hinge[3]:.3g}, where 2 is one answer to all patches"
+        )
+        faster = {f"losses.{name}.learning_rate": f"{3 * loss.learning_rate:.3g}"}
+        return Finding("discriminator_guesses", says, "let the discriminator learn faster", faster)
     return None
 
 
