@@ -90,6 +90,7 @@ def test_every_flipped_bit_of_a_shard_is_noticed(store):
         {"rows": torch.tensor([4, 5, 5, 7])},
         {"rows": torch.tensor([3, 5, 6, 7])},
         {"rows": torch.tensor([4, 5, 6, 8])},
+        {"rows": torch.tensor(4)},
         {"codes": torch.full((4, 2, 3, 1), 300)},
         {"codes": torch.zeros(4, 2, 3, 2)},
         {"codes": torch.zeros(3, 2, 3, 1)},

@@ -128,8 +128,8 @@ def check_rows(shard: Shard, store: StoreHeader, rows: range, file: Path) -> Non
     Raises:
         UserError: when its rows, codes, labels or names are others than the header says.
     """
-    names_fit = len(shard.names) in (0, len(shard.rows))
-    if not (_has_shape(shard, store) and names_fit and _in_range(shard, store, rows)):
+    fits = _has_shape(shard, store) and len(shard.names) in (0, len(shard.rows)) and _in_range(shard, store, rows)
+    if not fits:
         raise UserError(f"{file}: damaged: its tensors do not fit its header")
 
 
