@@ -4,8 +4,8 @@ Sampling keeps the keys and values of all earlier tokens. At a batch size of 1, 
 than arithmetic. So the cache uses few operations:
 
 - The weights of a norm are folded into the matrix product that follows it; one number per token remains.
-- A rotated query is ``q * cos + (-q_2, q_1) * sin``, where q_1 and q_2 are the halves of q. One matrix product gives
-  q and the swapped halves; its weights include the scale of the attention.
+- A rotated query is ``q * cos + (-q_2, q_1) * sin``, where q_1 and q_2 are the halves of q. One matrix product
+  gives q and the swapped halves; its weights include the scale of the attention.
 - addmm adds the residual.
 """
 
