@@ -52,7 +52,7 @@ def execute(path: Path, folder: Path) -> Any:
 
 
 def store(path: Path) -> None:
-    """Run a notebook and store its outputs, without times and bars."""
+    """Run a notebook and store its outputs, without times, bars and the path of the folder it ran in."""
     import nbformat
 
     with tempfile.TemporaryDirectory() as folder:
@@ -61,18 +61,18 @@ def store(path: Path) -> None:
         cell.metadata = {}
         if cell.cell_type == "code":
             kept = [each for each in cell.outputs if each.get("name") != "stderr"]
-            cell.outputs = [_plain(each) for each in kept]
+            cell.outputs = [_plain(each, f"{folder}/") for each in kept]
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     nbformat.write(notebook, path)
 
 
-def _plain(output: Any) -> Any:
+def _plain(output: Any, folder: str) -> Any:
     if "data" in output:
         known = ("image/png", "text/plain")
-        output.data = {kind: value for kind, value in output.data.items() if kind in known}
+        output.data = {kind: value.replace(folder, "") for kind, value in output.data.items() if kind in known}
         output.metadata = {}
     if "text" in output:
-        output.text = re.sub(r".*\r", "", output.text)
+        output.text = re.sub(r".*\r", "", output.text).replace(folder, "")
     return output
 
 

@@ -5,16 +5,14 @@ from math import log
 import pytest
 import torch
 from PIL import Image
+from tests.page.checks import check_codes, codes_shown, message, pixels_shown
 
 from vqvae.commands.resolve import load_for
 from vqvae.data.resize import Crop
 from vqvae.sampling import Controls, inpaint, labels_in_turn, sample
-from vqvae.tensors import images_from_pixels, pixels_from_images
+from vqvae.tensors import pixels_from_images
 
 pytestmark = pytest.mark.filterwarnings("default")  # of the exporter's own
-ENCODE = """vqvaePage.state.examples.slice(0, 64).map((pixels) =>
-    Array.from(vqvaePage.tokenizer.encode(vqvaePage.imagesOf(pixels, [1, 3, 32, 32])).data))"""
-
 PASTE = """((numbers) => {
   const data = new DataTransfer(), file = new File([new Uint8Array(numbers)], "nine.png", {type: "image/png"});
   data.items.add(file);
@@ -32,27 +30,8 @@ def save(pixels, path):
     return path
 
 
-def codes_shown(page):
-    return torch.tensor(page.run("Array.from(vqvaePage.state.codes)")).view(8, 8, 1)
-
-
-def pixels_shown(page, name):
-    return torch.tensor(page.run(f"Array.from(vqvaePage.state.{name})"), dtype=torch.int).view(3, 32, 32)
-
-
-def message(page):
-    return page.run("document.querySelector('#message').textContent")
-
-
 def test_the_page_encodes_64_images_to_the_codes_of_python_but_for_near_ties(page, opened_run, images):
-    tokenizer = opened_run.tokenizer.model
-    exact = tokenizer.encode_exact(images_from_pixels(images)).codes
-    found = torch.tensor(page.run(ENCODE)).view(exact.shape)
-    z_e = tokenizer.encoder(images_from_pixels(images))
-    ambiguous = tokenizer.quantizer.is_ambiguous(z_e, 1e-5 * z_e.square().sum(1).flatten(1).mean(1).sqrt())
-    differs = (found != exact).any(3)
-    assert not (differs & ~ambiguous).any()
-    assert differs.sum() <= 4  # of 4,096
+    check_codes(page, opened_run.tokenizer.model, images, most_ties=4)
 
 
 def test_drawing_with_a_seed_gives_the_codes_of_vqvae_sample(page, opened_run):

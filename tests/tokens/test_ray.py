@@ -19,8 +19,11 @@ from vqvae.errors import UserError
 from vqvae.ray import Encoder
 from vqvae.training import Run
 
+# the whole check: VQVAE_RAY_IMAGES=20000 VQVAE_RAY_WORKERS=4 python -m pytest tests/tokens/test_ray.py
 IMAGES = int(os.environ.get("VQVAE_RAY_IMAGES", "400"))
-WORKERS = 4
+WORKERS = int(os.environ.get("VQVAE_RAY_WORKERS", "2"))
+BATCH = IMAGES // 20
+SECONDS = 500 + IMAGES // 20  # after which the test fails instead of waiting for a cluster that does not start
 
 
 class KilledOnce(Encoder):
@@ -44,12 +47,25 @@ class KilledOnce(Encoder):
 
 
 @pytest.fixture
-def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def time_limit() -> Iterator[None]:
+    def stop(number: int, frame: object) -> None:
+        raise TimeoutError(f"not done after {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def ray(time_limit: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     ray = pytest.importorskip("ray", reason="needs the package ray: pip install 'vqvae-toolkit[ray]'")
     pytest.importorskip("ray.data", reason="needs ray[data]: pip install 'vqvae-toolkit[ray]'")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the home folder
     for wait in ("RAY_raylet_start_wait_time_s", "RAY_worker_register_timeout_seconds"):
-        os.environ.setdefault(wait, "600")  # a busy machine starts processes slowly
+        monkeypatch.setenv(wait, str(SECONDS))  # a busy machine starts processes slowly
     root = Path(__file__).parent.parent.parent
     paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
     ray.init(
@@ -63,7 +79,9 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.mark.filterwarnings("ignore")  # ray's own
-def test_four_workers_one_killed_write_the_rows_of_the_store(ray: Any, tokenizer_run: Run, tmp_path: Path) -> None:
+def test_workers_of_which_one_is_killed_write_the_rows_of_the_store(
+    ray: Any, tokenizer_run: Run, tmp_path: Path
+) -> None:
     pixels = load(f"shapes:{IMAGES}", "train", validation=0).pixels[:IMAGES, :, ::2, ::2].permute(0, 2, 3, 1)
     np.save(tmp_path / "pixels.npy", pixels.numpy())
     opened = open_tokenizer_run(tokenizer_run.path)
@@ -77,7 +95,7 @@ def test_four_workers_one_killed_write_the_rows_of_the_store(ray: Any, tokenizer
         KilledOnce,
         fn_constructor_args=(str(tokenizer_run.path), str(mark)),
         compute=ray.data.ActorPoolStrategy(size=WORKERS),
-        batch_size=20,
+        batch_size=BATCH,
     )
     encoded.write_parquet(str(tmp_path / "codes"))
 

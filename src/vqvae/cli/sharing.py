@@ -2,12 +2,16 @@
 
 import argparse
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from vqvae.cli.options import add_data, add_model, add_split
 from vqvae.cli.parser import CommandParser, choice, integer, path
 from vqvae.cli.printing import not_there
 from vqvae.errors import UserError
 from vqvae.progress import bar
+
+if TYPE_CHECKING:
+    from vqvae.commands.resolve import TokenizerRun
 
 
 def add_commands(command: Callable[..., CommandParser]) -> None:
@@ -43,6 +47,10 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     page.add_argument("--out", metavar="HTML", type=path, help=text)
     add_data(page, "images to begin with, and for the use of codes (default: the data set of the run)")
     add_split(page, "validation")
+    text = "serve the page on this machine alone, until Ctrl-C; a file is written only if --out is given"
+    page.add_argument("--serve", action="store_true", help=text)
+    text = "the port of --serve (default: 0, a free one)"
+    page.add_argument("--port", metavar="N", type=integer, help=text)
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -70,18 +78,52 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _page(arguments: argparse.Namespace) -> None:
+    from vqvae.commands.resolve import open_run
+
+    if arguments.port is not None and not arguments.serve:
+        raise UserError("--port is the port of --serve")
+    run = open_run(arguments.run, device="cpu", reading=arguments.overrides)
+    if arguments.serve:
+        _serve_page(run, arguments)
+    else:
+        _write_page(run, arguments)
+
+
+def _write_page(run: "TokenizerRun", arguments: argparse.Namespace) -> None:
     import sys
-    from pathlib import Path
 
     from vqvae.commands.page import page_of_run
-    from vqvae.commands.resolve import open_run
     from vqvae.run_directory import RunDirectory
 
-    run = open_run(arguments.run, device="cpu", reading=arguments.overrides)
-    own = RunDirectory(Path(arguments.run))
+    own = RunDirectory(run.path)
     if arguments.out is None and not own.exists:
-        raise UserError("--out HTML is needed for a model file")
+        raise UserError("--out HTML is needed for a model without a run directory; --serve needs no file")
     out = own.page if arguments.out is None else not_there(arguments.out, "--out")
     for line in page_of_run(run, out, data=arguments.data, split=arguments.split):
         print(line, file=sys.stderr)
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def _serve_page(run: "TokenizerRun", arguments: argparse.Namespace) -> None:
+    import signal
+    import sys
+
+    from vqvae.commands.page import build_page_of_run
+    from vqvae.files import write_atomically
+    from vqvae.interruption import Interrupted
+    from vqvae.page import PageServer
+
+    out = None if arguments.out is None else not_there(arguments.out, "--out")
+    page = build_page_of_run(run, data=arguments.data, split=arguments.split)
+    for line in page.left_out:
+        print(line, file=sys.stderr)
+    content = page.html.encode(errors="backslashreplace")
+    if out is not None:
+        write_atomically(out, content)
+    with PageServer(content, arguments.port or 0) as server:
+        print(f"{server.address} (Ctrl-C ends)", flush=True)
+        try:
+            server.serve()
+        except Interrupted as stop:  # Ctrl-C is how serving ends
+            if stop.signum != signal.SIGINT:
+                raise

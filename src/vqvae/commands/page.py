@@ -7,31 +7,40 @@ from torch import Tensor
 
 from vqvae.commands.export import certificate_images
 from vqvae.commands.resolve import PriorRun, TokenizerRun
+from vqvae.commands.sample import sample_pixels
 from vqvae.config import TokenizerConfig, config_from, read_yaml
 from vqvae.errors import UserError
 from vqvae.export import FORMATS
 from vqvae.files import write_atomically
-from vqvae.page import PageFacts, build_page
+from vqvae.page import Page, PageFacts, build_page
 from vqvae.run_directory import RunDirectory
 from vqvae.version import VERSION
 
 _COUNTED = 512  # images whose codes are counted
+_SAMPLES = 32  # samples of the prior that stand for images where there are none
 
 
 def page_of_run(
     run: TokenizerRun, out: str | Path, *, data: str | None = None, split: str = "validation"
 ) -> list[str]:
-    """Write the page of a run.
-
-    Args:
-        run: the tokenizer, or the prior and its tokenizer, on the CPU.
-        out: the HTML file.
-        data: the data set of the page's images; by default the run's own. If the run's own data cannot be read,
-            the page has no images.
-        split: the split of the data set.
+    """Write the page of a run; the arguments and errors are those of ``build_page_of_run``.
 
     Returns:
         What the page lacks, a sentence each.
+    """
+    page = build_page_of_run(run, data=data, split=split)
+    write_atomically(Path(out), page.html.encode(errors="backslashreplace"))
+    return page.left_out
+
+
+def build_page_of_run(run: TokenizerRun, *, data: str | None = None, split: str = "validation") -> Page:
+    """Build the page of a run.
+
+    Args:
+        run: the tokenizer, or the prior and its tokenizer, on the CPU.
+        data: the data set of the page's images; by default the run's own. The page shows samples of the prior if
+            the run's own data cannot be read, or if they are not a run's and would have to be downloaded.
+        split: the split of the data set.
 
     Raises:
         UserError: for a missing package, a model that the page cannot run, or data that are named and cannot be
@@ -44,32 +53,44 @@ def page_of_run(
     size = (card.image_shape[1], card.image_shape[2]) if pixels is None else (pixels.shape[2], pixels.shape[3])
     if prior is not None:  # the page draws grids of the prior's size
         size = prior.spec.grid[0] * run.tokenizer.model.factor, prior.spec.grid[1] * run.tokenizer.model.factor
-    facts = PageFacts(
-        title=_title(run.path),
-        kicker="Tokenizer and prior" if prior is not None else "Tokenizer",
-        quantizer=card.build["model"]["quantizer"]["kind"],
+    if pixels is not None and (pixels.shape[2], pixels.shape[3]) != size:
+        left_out.append("the data have another size than the prior's images")
+        words, pixels = "", None
+    if pixels is None and isinstance(run, PriorRun):
+        words, pixels = "samples of the prior", sample_pixels(run, num=_SAMPLES)
+    shown = "no images" if pixels is None else "samples of the prior for images"
+    with torch.no_grad():
+        page = build_page(run.tokenizer.model, prior, _facts(run, words), size=size, pixels=pixels)
+    return Page(page.html, [f"the page shows {shown}: {why}" for why in left_out] + page.left_out)
+
+
+def _facts(run: TokenizerRun, counted: str) -> PageFacts:
+    title = _title(run.path)
+    hashes = f"Tokenizer {run.tokenizer.hash[:12]}"
+    if isinstance(run, PriorRun):
+        hashes += f", prior {run.prior.hash[:12]}"
+    return PageFacts(
+        title=title,
+        kicker="Tokenizer and prior" if isinstance(run, PriorRun) else "Tokenizer",
+        quantizer=run.tokenizer.card.build["model"]["quantizer"]["kind"],
         beta=_beta(run.path),
         classes=tuple(run.prior.card.classes) if isinstance(run, PriorRun) else (),
-        counted=words,
-        footer=f"Written by vqvae page {run.path}, vqvae {VERSION}. Tokenizer {run.tokenizer.hash[:12]}"
-        + (f", prior {run.prior.hash[:12]}." if isinstance(run, PriorRun) else "."),
+        counted=counted,
+        footer=f"Written by vqvae page {title}, vqvae {VERSION}. {hashes}.",
     )
-    if pixels is not None and (pixels.shape[2], pixels.shape[3]) != size:
-        left_out.append("the page has no images: the data have another size than the prior's images")
-        pixels = None
-    with torch.no_grad():
-        page = build_page(run.tokenizer.model, prior, facts, size=size, pixels=pixels)
-    write_atomically(Path(out), page.html.encode(errors="backslashreplace"))
-    return left_out + page.left_out
 
 
 def _images(run: TokenizerRun, data: str | None, split: str) -> tuple[str, Tensor | None, list[str]]:
+    """Return where the images come from, the images, and why there are none."""
+    own = run.data.spec if run.data is not None else ""
+    if data is None and not RunDirectory(run.path).exists and (own == "cifar10" or own.startswith("hf:")):
+        return "", None, [f"--data {own} would download the images that the model was trained on"]
     try:
         spec, pixels = certificate_images(run, data, split, _COUNTED)
     except UserError as error:
         if data is not None:
             raise
-        return "", None, [f"the page has no images: {error}"]
+        return "", None, [str(error)]
     return f"{split} images of {Path(spec).name}", pixels, []
 
 

@@ -16,7 +16,12 @@ const readable = (value) => (Math.abs(value) >= 1000 ? value.toFixed(0) : Number
 
 // ---------------------------------------------------------------- the page's data
 const data = JSON.parse($("data").textContent);
-const weights = Uint8Array.from(atob($("weights").textContent.trim()), (letter) => letter.charCodeAt(0));
+const bytesOf = (text) => {
+  const letters = atob(text), bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+  return bytes;
+};
+const weights = bytesOf($("weights").textContent.trim());
 const started = performance.now();
 const { tokenizer, prior } = openModels(data, weights.buffer);
 const [H, W] = tokenizer.size, [h, w] = tokenizer.grid, C = tokenizer.channels, n = tokenizer.perPosition, f = tokenizer.factor;
@@ -68,27 +73,27 @@ const decodedAll = (many) => {
   const pixels = pixelsOf(tokenizer.decode(all)), each = C * H * W;
   return many.map((_, i) => pixels.subarray(i * each, (i + 1) * each));
 };
-const positionWords = (at) => `row ${Math.floor(at / w) + 1}, column ${(at % w) + 1}`;
+const positionWords = (at, columns = w) => `row ${Math.floor(at / columns) + 1}, column ${(at % columns) + 1}`;
 
 // A grid of positions with a roving focus: arrows move, Enter and Space choose
-const positionGrid = (node, { name, choose, hover = () => {} }) => {
-  node.style.setProperty("--columns", w);
-  node.classList.toggle("dense", w > 16);
+const positionGrid = (node, { name, choose, hover = () => {}, rows = h, columns = w }) => {
+  node.style.setProperty("--columns", columns);
+  node.classList.toggle("dense", columns > 16);
   node.setAttribute("role", "grid");
   node.setAttribute("aria-label", name);
-  const cells = Array.from({ length: POSITIONS }, (_, at) => make("button", {
-    type: "button", tabindex: at ? "-1" : "0", "aria-label": positionWords(at),
+  const cells = Array.from({ length: rows * columns }, (_, at) => make("button", {
+    type: "button", tabindex: at ? "-1" : "0", "aria-label": positionWords(at, columns),
     onclick: () => choose(at), onpointerenter: () => hover(at), onfocus: () => hover(at),
   }));
   node.replaceChildren(...cells);
-  node.addEventListener("keydown", (event) => {
-    const at = cells.indexOf(document.activeElement), by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -w, ArrowDown: w }[event.key];
-    if (at < 0 || !by || at + by < 0 || at + by >= POSITIONS) return;
+  node.onkeydown = (event) => {
+    const at = cells.indexOf(document.activeElement), by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    if (at < 0 || !by || at + by < 0 || at + by >= cells.length) return;
     event.preventDefault();
     cells[at].tabIndex = -1;
     cells[at + by].tabIndex = 0;
     cells[at + by].focus();
-  });
+  };
   return cells;
 };
 
@@ -108,6 +113,7 @@ const setImage = (pixels) => {
   document.documentElement.dataset.reconstruction = (performance.now() - begun).toFixed(1);
 };
 const openSample = (codes) => { // an image that has codes and no original: its reconstruction stands for it
+  forgetPaint();
   state.pixels = decoded(codes);
   state.z_e = tokenizer.embed(tensor("i", [1, h, w, n], Float64Array.from(codes)));
   state.own = Int32Array.from(codes);
@@ -146,6 +152,7 @@ const show = () => {
   });
   inspect(state.at);
   drawHole();
+  showCanvasBefore();
 };
 const swap = (code) => {
   if (!Number.isInteger(code) || code < 0 || code >= K) { say(`a code is a whole number from 0 to ${K - 1}`, true); return; }
@@ -195,7 +202,7 @@ const inspect = (at) => {
   $("neighbours").replaceChildren(...order.filter((k) => k !== code).slice(0, 8).map((k) => chip(k, readable(near[k]))));
   const own = ((data.places || {})[code] || []).filter(([image]) => state.examples[image]);
   $("patches").replaceChildren(...own.map(([image, row, column]) => patchOf(state.examples[image], row, column)));
-  $("patch-words").textContent = own.length ? "Patches of real images with this code, with their surroundings" : "No patch of the page's images has this code.";
+  $("patch-words").textContent = own.length ? "Patches of the page's images with this code, with their surroundings" : "No patch of the page's images has this code.";
   explain(at);
 };
 
@@ -220,6 +227,7 @@ const openFile = guarded(async (file) => {
   pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
   await nextFrame();
   const { pixels, how } = fitted(pen.getImageData(0, 0, canvas.width, canvas.height), tokenizer);
+  forgetPaint();
   setImage(pixels);
   const first = shrink < 1 ? `the browser shrank it from ${width}×${height} first; ` : "";
   say(how ? `${file.name || "the image"}: ${first}${how}` : `${file.name || "the image"}: opened as it is`);
@@ -420,52 +428,3 @@ const explain = (at) => {
   $("path-where").textContent = `The position at ${positionWords(at)}`;
   $("path-numbers").textContent = `Here ‖zₑ‖² is ${readable(own.reduce((sum, v) => sum + v * v, 0))}, and ‖zₑ − eₖ‖² is ${readable(error)}: ${readable(error / d)} per dimension of ${d}. ${code === order[0] ? "" : data.nearest ? "The code was changed, or several codes share the position: it is not the nearest." : "This quantizer chooses by a rule of its own; distances are shown for comparison."}`;
 };
-
-// ---------------------------------------------------------------- start
-let codeCells = [];
-const loadExamples = async () => {
-  if (!data.sprite) return;
-  const picture = new Image();
-  picture.src = data.sprite.png;
-  await picture.decode();
-  const canvas = make("canvas", { width: picture.naturalWidth, height: picture.naturalHeight }), pen = canvas.getContext("2d", { willReadFrequently: true });
-  pen.drawImage(picture, 0, 0);
-  for (let i = 0; i < data.sprite.count; i++) {
-    const own = pen.getImageData((i % data.sprite.columns) * W, Math.floor(i / data.sprite.columns) * H, W, H).data, pixels = new Uint8ClampedArray(C * H * W);
-    for (let k = 0; k < H * W; k++) for (let c = 0; c < C; c++) pixels[c * H * W + k] = own[4 * k + c];
-    state.examples.push(pixels);
-  }
-};
-const begin = async () => {
-  await loadExamples();
-  codeCells = positionGrid($("codes"), { name: "codes", choose: (at) => { inspect(at); $("code").focus({ preventScroll: true }); $("code").select(); }, hover: inspect });
-  if (prior) listenForBrush();
-  if (state.examples.length) setImage(state.examples[0]);
-  else openFirst();
-  document.documentElement.dataset.first = (performance.now() - started).toFixed(1);
-  document.documentElement.dataset.sinceOpened = performance.now().toFixed(1);
-  $("examples").replaceChildren(...state.examples.slice(0, 16).map((pixels, i) => make("button", { type: "button", class: "thumb", "aria-label": `image ${i + 1}`, onclick: () => { say(""); setImage(pixels); } }, canvasOf(pixels))));
-  $("place").replaceChildren(...Array.from({ length: n }, (_, p) => make("option", { value: String(p) }, `code ${p + 1} of ${n}`)));
-  $("place").parentElement.hidden = n === 1;
-  $("place").addEventListener("change", (event) => { state.place = Number(event.target.value); show(); });
-  $("code").max = K - 1;
-  $("code").addEventListener("change", (event) => swap(Number(event.target.value)));
-  $("undo").onclick = () => setCodes(state.before.pop());
-  $("reset").onclick = () => { state.before.push(state.codes.slice()); setCodes(state.own); };
-  listenForFiles();
-  if (prior) {
-    $("label").append(...data.classes.map((name, i) => make("option", { value: String(i) }, name)));
-    for (const id of ["label", "guidance"]) $(id).parentElement.hidden = !prior.numClasses;
-    $("draw").onclick = () => drawSamples();
-    $("stop").onclick = () => { state.busy++; };
-    $("bits-button").onclick = () => { $("image-bits-words").textContent = showBits(state.codes, $("image-bits"), null); };
-  }
-  listenForWalk();
-  document.documentElement.dataset.ready = "true";
-};
-const openFirst = () => { // without images, the page begins with a picture of the first codes
-  const codes = Int32Array.from({ length: LENGTH }, (_, i) => i % K);
-  openSample(codes);
-};
-globalThis.vqvaePage = { tokenizer, prior, state, imagesOf, pixelsOf, sampleCodes, inpaintCodes, bitsOfCodes, fitted, tensor, ints, floats, Graph, ops };
-begin().catch((error) => say(`the page could not start: ${error.message}`, true));

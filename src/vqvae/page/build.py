@@ -21,6 +21,7 @@ from vqvae.page.models import page_models
 from vqvae.priors import Prior
 
 MOST_IMAGES = 96  # images that the page holds: for the first picture, the walk and the patches
+_SCRIPTS = ("runtime.js", "model.js", "app.js", "canvas.js", "paint.js", "start.js")
 _NEAREST = ("vq", "ema", "simvq", "cosine")  # quantizers that choose the nearest vector
 
 
@@ -87,24 +88,34 @@ def build_page(
         "nearest": facts.quantizer in _NEAREST,
         **_images(tokenizer, pixels, facts.counted),
     }
-    part = "" if models.prior is None else _text("prior.html")
     words = {
         "title": escape(facts.title),
         "kicker": escape(facts.kicker),
         "lead": escape(_lead(tokenizer, models.prior is not None, size)),
-        "size": f"{size[1]}\N{MULTIPLICATION SIGN}{size[0]}",
+        "size": _by(size),
         "dimensions": f"{tokenizer.quantizer.channels:,}",
         "codes": f"{tokenizer.num_codes:,}",
         "beta": "" if facts.beta is None else f"; here \N{GREEK SMALL LETTER BETA} is {facts.beta:g}",
         "footer": escape(facts.footer),
         "style": _text("style.css"),
-        "prior": part,
-        "script": "\n".join(_text(name) for name in ("runtime.js", "model.js", "app.js")),
+        "grid": _by(tokenizer.code_spec(*size).grid),
+        "script": "\n".join(_text(name) for name in _SCRIPTS),
         "data": json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
         "weights": base64.b64encode(blob.content).decode(),
     }
-    html = re.sub(r"\{\{(\w+)\}\}", lambda found: words[found[1]], _text("page.html"))
-    return Page(html, left_out)
+    parts = {
+        "{{prior}}": "" if models.prior is None else _text("prior.html"),
+        "{{canvas}}": _text("canvas.html") if models.any_size else "",
+    }
+    html = _text("page.html")
+    for place, part in parts.items():
+        html = html.replace(place, part)
+    return Page(re.sub(r"\{\{(\w+)\}\}", lambda found: words[found[1]], html), left_out)
+
+
+def _by(size: tuple[int, int]) -> str:
+    """Return a size in words, the width first."""
+    return f"{size[1]}\N{MULTIPLICATION SIGN}{size[0]}"
 
 
 def _sizes(tokenizer: VQVAE, size: tuple[int, int]) -> dict[str, Any]:
@@ -126,7 +137,7 @@ def _text(name: str) -> str:
 
 def _lead(tokenizer: VQVAE, has_prior: bool, size: tuple[int, int]) -> str:
     spec = tokenizer.code_spec(*size)
-    grid = f"{spec.grid[1]}\N{MULTIPLICATION SIGN}{spec.grid[0]}"
+    grid = _by(spec.grid)
     each = f"{spec.codes_per_position} codes" if spec.codes_per_position > 1 else "one code"
     codes = f"{each} of {spec.num_codes:,}"
     maps = f"The tokenizer maps an image to a grid of {grid} positions with {codes} each, and back."

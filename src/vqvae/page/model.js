@@ -144,33 +144,73 @@ class Stepper {
     for (const [name, value] of Object.entries(graph.run(this.values))) this.values[name.replace(/^next_/, "")] = value;
   }
 }
+// vqvae.sampling.Windowed: a grid of any size; each code is drawn from a window of the trained size around it. One pass
+// of the prior over the rows of the window so far gives the logits: later rows do not matter.
+class WindowedPrior {
+  constructor(prior, grid) {
+    Object.assign(this, { graphs: prior.graphs, grid, perPosition: prior.perPosition, numCodes: prior.numCodes, numClasses: prior.numClasses });
+    this.window = grid.map((side, axis) => Math.min(side, prior.grid[axis]));
+  }
+  start(labels) { return new WindowedStepper(this, labels); }
+}
+class WindowedStepper {
+  constructor(prior, labels) {
+    this.prior = prior;
+    this.labels = ints([labels.length], labels);
+    this.codes = labels.map(() => new Int32Array(prior.grid[0] * prior.grid[1] * prior.perPosition));
+    this.known = 0;
+  }
+  // logits of the next code, one array for each grid; null where they are not needed
+  step(previous, needed = true) {
+    const { graphs, grid: [height, width], window: [h, w], perPosition: n, numCodes: k } = this.prior;
+    if (previous) {
+      this.codes.forEach((own, b) => { own[this.known] = previous[b]; });
+      this.known++;
+    }
+    if (!needed) return null;
+    const position = Math.floor(this.known / n), row = Math.floor(position / width), column = position % width;
+    const top = Math.min(Math.max(0, row - Math.floor(h / 2)), height - h), left = Math.min(Math.max(0, column - Math.floor(w / 2)), width - w);
+    const rows = row - top + 1, codes = tensor("i", [this.codes.length, rows, w, n]);
+    this.codes.forEach((own, b) => {
+      for (let y = 0; y < rows; y++) {
+        const from = ((top + y) * width + left) * n;
+        codes.data.set(own.subarray(from, from + w * n), (b * rows + y) * w * n);
+      }
+    });
+    const { logits } = graphs.prior.run({ codes, labels: this.labels });
+    return this.codes.map((_, b) => {
+      const at = (((b * rows + row - top) * w + column - left) * n + (this.known % n)) * k;
+      return logits.data.subarray(at, at + k);
+    });
+  }
+}
 // a function from the previous codes to the next logits, with classifier-free guidance
 const guided = (prior, labels, guidance) => {
-  if (guidance === 1) { const stepper = prior.start(labels); return (previous) => stepper.step(previous); }
+  if (guidance === 1) { const stepper = prior.start(labels); return (previous, needed) => stepper.step(previous, needed); }
   const stepper = prior.start([...labels, ...labels.map(() => prior.numClasses)]);
-  return (previous) => {
-    const logits = stepper.step(previous && [...previous, ...previous]), half = labels.length;
-    return labels.map((_, b) => logits[b].map((own, k) => Math.fround(logits[b + half][k] + Math.fround(guidance * Math.fround(own - logits[b + half][k])))));
+  return (previous, needed) => {
+    const logits = stepper.step(previous && [...previous, ...previous], needed), half = labels.length;
+    return logits && labels.map((_, b) => logits[b].map((own, k) => Math.fround(logits[b + half][k] + Math.fround(guidance * Math.fround(own - logits[b + half][k])))));
   };
 };
 const labelsFor = (prior, rows, label) => rows.map((row) => (!prior.numClasses ? 0 : label === null ? Math.floor(row / 8) % prior.numClasses : label));
 
 // Draws codes one after another. seeds and images: a key for each grid. keep: for each code, whether codes[i] stays.
-// watch(known, codes, logits) is awaited after each code. Returns codes of each grid, and log p of the kept codes.
-const fill = async (prior, { seeds, images, labels, codes = null, keep = null, controls = {}, watch = async () => {} }) => {
+// watch(known, codes, logits) is awaited after each code. Returns codes of each grid, and, if they are to be weighed,
+// log p of the kept codes.
+const fill = async (prior, { seeds, images, labels, codes = null, keep = null, weigh = true, controls = {}, watch = async () => {} }) => {
   const length = prior.grid[0] * prior.grid[1] * prior.perPosition, step = guided(prior, labels, controls.guidance ?? 1);
   const bases = seeds.map((seed, row) => randomBits(seed, images[row]));
   const drawn = seeds.map(() => new Int32Array(length)), weights = new Float64Array(seeds.length);
   let previous = null;
   for (let i = 0; i < length; i++) {
-    const logits = step(previous);
-    previous = logits.map((own, row) => {
-      if (keep && keep[i]) {
-        weights[row] -= bitsOf(own, codes[i]) * Math.LN2;
-        return codes[i];
-      }
-      return picked(own, uniformOf(hashOnto(bases[row], i)), controls);
-    });
+    const kept = keep !== null && keep[i], logits = step(previous, weigh || !kept);
+    if (kept) {
+      if (weigh) logits.forEach((own, row) => { weights[row] -= bitsOf(own, codes[i]) * Math.LN2; });
+      previous = seeds.map(() => codes[i]);
+    } else {
+      previous = logits.map((own, row) => picked(own, uniformOf(hashOnto(bases[row], i)), controls));
+    }
     previous.forEach((code, row) => { drawn[row][i] = code; });
     await watch(i, drawn, logits);
   }
@@ -187,7 +227,7 @@ const inpaintCodes = async (prior, { codes, keep, seed, num, candidates, label =
   for (let image = 0; image < num; image++) {
     const seeds = Array.from({ length: candidates }, (_, m) => (m ? randomBits(seed, m) : BigInt(seed)));
     const labels = seeds.map(() => (label === null ? prior.numClasses : label));
-    const { drawn, weights } = await fill(prior, { seeds, images: seeds.map(() => image), labels, codes, keep, controls, watch });
+    const { drawn, weights } = await fill(prior, { seeds, images: seeds.map(() => image), labels, codes, keep, weigh: candidates > 1, controls, watch });
     found.push(drawn[lastAbove(softmaxOf(weights), uniform(seed, image, codes.length))]);
   }
   return found;

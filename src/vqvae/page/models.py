@@ -20,11 +20,13 @@ class PageModels(NamedTuple):
     Attributes:
         graphs: each graph as JSON, by name.
         prior: what the page must know about the prior; None without a prior.
+        any_size: whether the decoder and the prior take grids of any size.
         left_out: why the page has no prior although the run has one; empty otherwise.
     """
 
     graphs: dict[str, Any]
     prior: dict[str, Any] | None
+    any_size: bool
     left_out: str
 
 
@@ -40,25 +42,36 @@ def page_models(tokenizer: VQVAE, prior: Prior | None, size: tuple[int, int], bl
     Raises:
         UserError: for a tokenizer whose operators the page's runtime lacks, or a missing package.
     """
-    graphs = {graph.name: _as_json(graph, blob) for graph in _tokenizer_graphs(tokenizer, size)}
+    written = {graph.name: _written(graph, blob) for graph in _tokenizer_graphs(tokenizer, size)}
+    graphs = {name: own.json for name, own in written.items()}
     if prior is None:
-        return PageModels(graphs, None, "")
+        return PageModels(graphs, None, False, "")
+    whole = prior_graphs(prior)[0]
     try:
-        own = step_graphs(prior) or prior_graphs(prior)[:1]
-        graphs |= {_STEPS[graph.name]: _as_json(graph, blob) for graph in own}
+        steps_written = {_STEPS[graph.name]: _written(graph, blob) for graph in (*step_graphs(prior), whole)}
     except UserError as error:
-        return PageModels(graphs, None, str(error))
+        return PageModels(graphs, None, False, str(error))
+    written |= steps_written
+    graphs = {name: own.json for name, own in written.items()}
     steps = prior.steps()
     start = {} if steps is None else steps.start(1, prior.spec.grid)
     facts = {
         "numClasses": prior.num_classes,
         "start_shapes": {name: list(own.shape) for name, own in start.items()},
     }
-    return PageModels(graphs, facts, "")
+    any_size = all(written[name].any_size for name in ("embed", "decode", "prior"))
+    return PageModels(graphs, facts, any_size, "")
 
 
-def _as_json(graph: Graph, blob: Blob) -> dict[str, Any]:
-    return graph_json(graph.name, FORMATS["onnx"].write(graph).content, blob)
+class _Written(NamedTuple):
+    json: dict[str, Any]
+    any_size: bool
+
+
+def _written(graph: Graph, blob: Blob) -> _Written:
+    content, kept = FORMATS["onnx"].write(graph)
+    any_size = any("height" in sizes.values() for sizes in kept.sizes.values())
+    return _Written(graph_json(graph.name, content, blob), any_size)
 
 
 @torch.no_grad()
