@@ -12,3 +12,4 @@ from vqvae.coding.pixels import code_pixels as code_pixels
 from vqvae.coding.pixels import pixel_bits as pixel_bits
 from vqvae.coding.range_coder import RangeReader as RangeReader
 from vqvae.coding.range_coder import RangeWriter as RangeWriter
+from vqvae.coding.search import search_codes as search_codes
