@@ -87,7 +87,7 @@ def test_norm_and_silu_are_those_of_floating_point_rounded(size):
 def test_a_norm_whose_sums_could_be_inexact_is_refused():
     IntegerNorm(torch.ones(2**12), 1e-6, -1)
     for scale in (torch.ones(2**13), torch.full((8,), 1e9)):
-        with pytest.raises(UserError, match=r"--exact: .* below 2\^53"):
+        with pytest.raises(UserError, match=r"below 2\^53"):
             IntegerNorm(scale, 1e-6, -1)
 
 
@@ -95,5 +95,5 @@ def test_a_layer_whose_sums_could_be_inexact_is_refused():
     layer = nn.Conv2d(8, 4, 3)
     with torch.no_grad():
         layer.weight.fill_(1e5)
-    with pytest.raises(UserError, match=r"--exact: .* below 2\^53"):
+    with pytest.raises(UserError, match=r"below 2\^53"):
         IntegerAffine(layer)

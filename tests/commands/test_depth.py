@@ -2,7 +2,7 @@
 
 import json
 from itertools import pairwise
-from math import log2
+from math import log, log2
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ from vqvae.cli import main
 from vqvae.commands.decompress import decompress
 from vqvae.data import load
 from vqvae.errors import UserError
+from vqvae.metrics import Models, measure
 from vqvae.metrics.images import psnr
-from vqvae.model_io import load_tokenizer
+from vqvae.model_io import load_prior, load_tokenizer
 from vqvae.tensors import pixels_from_images
 
 DEPTH = 3
@@ -98,9 +99,9 @@ def test_codes_of_another_shape_are_refused_as_before(residual_run):
 def test_an_evaluation_has_rate_and_psnr_of_each_depth_and_the_page_draws_them(residual_run, capsys):
     main(["evaluate", str(residual_run.path), "--data", "shapes", "--json"])
     found = json.loads(capsys.readouterr().out)
-    rates = [found[f"code_bits_per_dim_{depth}"] for depth in range(1, DEPTH + 1)]
+    rates = [found[f"kl_bits_per_dim_uniform_{depth}"] for depth in range(1, DEPTH + 1)]
     assert rates == pytest.approx([64 * log2(16) * depth / 3072 for depth in range(1, DEPTH + 1)])
-    assert all(a < b for a, b in pairwise(rates)) and found["code_bits_per_dim"] == rates[-1]
+    assert all(a < b for a, b in pairwise(rates)) and found["kl_bits_per_dim_uniform"] == pytest.approx(rates[-1])
     tokenizer, pixels = load_tokenizer(residual_run.path), load("shapes", "test", limit=found["images"]).pixels
     codes = tokenizer.encode(pixels, exact=True)
     for depth in range(1, DEPTH + 1):
@@ -110,3 +111,16 @@ def test_an_evaluation_has_rate_and_psnr_of_each_depth_and_the_page_draws_them(r
     main(["report", str(residual_run.path)])
     page = (residual_run.path / "report.html").read_text()
     assert "Rate and distortion" in page and f"{DEPTH}: {found['psnr']:.2f} dB" in page
+
+
+def test_the_rates_of_the_depths_add_up_to_the_bits_of_the_codes(residual_run, train_prior, tmp_path):
+    run = train_prior(tmp_path / "prior", residual_run)
+    models = Models(load_tokenizer(residual_run.path), prior=load_prior(run.path))
+    found = measure(models, load("shapes", "test", limit=20), use_labels=False).values
+    rates = [found[f"bits_per_dim_codes_prior_{depth}"] for depth in range(1, DEPTH + 1)]
+    assert all(a < b for a, b in pairwise(rates)) and found["bits_per_dim_codes_prior"] == rates[-1]
+    assert found["bits_per_dim_prior"] - found["bits_per_dim_pixels"] == pytest.approx(rates[-1])
+    codes = models.tokenizer.encode(load("shapes", "test", limit=20).pixels, exact=True)
+    with torch.no_grad():
+        first = float(models.prior.code_nats(codes)[..., 0].sum()) / log(2) / (20 * 3072)
+    assert rates[0] == pytest.approx(first, rel=1e-5)

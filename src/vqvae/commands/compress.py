@@ -103,7 +103,7 @@ def compress(
     tokenizer = models.tokenizer.model
     if lossless and not tokenizer.likelihood.codes_pixels:
         raise UserError(f"--lossless: the likelihood of {models.tokenizer.path} does not define cumulative")
-    coder = models.coder(exact=exact, lossless=lossless)
+    coder = _coder(models, exact=exact, lossless=lossless)
     titles, images = _images(names, tokenizer, lossless=lossless, split=split)
     advance = advancing(progress, 2 * len(images))
     choose = _Chooser(models, search)
@@ -126,6 +126,13 @@ def compress(
         kept=embed_model or keep_models(models),
         saved=None if search is None else bits(choose.gain),
     )
+
+
+def _coder(models: CodingModels, *, exact: bool, lossless: bool) -> BlockCoder:
+    try:
+        return models.coder(exact=exact, lossless=lossless)
+    except UserError as error:  # a model without an integer form
+        raise UserError(f"--exact: {error}") from None
 
 
 class _Chooser:

@@ -107,10 +107,8 @@ _ROWS = (
            "upper bound on -log2 p(x) under the uniform prior, divided by C*H*W", ImageBits, _BOTH, in_log=True),
     Metric("bits_per_dim_prior", "Bits per dimension, learned prior", "bits", "lower",
            "upper bound on -log2 p(x) under the learned prior, divided by C*H*W", ImageBits),
-    Metric("code_bits_per_dim", "Rate of the codes", "bits", "lower",
-           "bits of an image's codes in a file, divided by C*H*W: under the learned prior, or the uniform one "
-           "without; level D: of the first D codes of each position, which give the PSNR of level D",
-           RateByDepth),
+    Metric("bits_per_dim_codes_prior", "Bits per dimension of the codes, learned prior", "bits", "lower",
+           "bits of an image's codes under the learned prior, divided by C*H*W", RateByDepth),
     Metric("code_share_uniform", "Share of the codes, uniform prior", "", "neither",
            "fraction of the bits of an image that its codes take under the uniform prior", ImageBits, _BOTH),
     Metric("code_share_prior", "Share of the codes, learned prior", "", "neither",

@@ -43,7 +43,5 @@ class Forms(Generic[Form]):
         """
         if component not in self:
             known = ", ".join(sorted(each.__name__ for each in self._makers))
-            raise UserError(
-                f"--exact: the {self.sort} {type(component).__name__} has no integer form; {known} have one"
-            )
+            raise UserError(f"the {self.sort} {type(component).__name__} has no integer form; {known} have one")
         return self._makers[type(component)](component)

@@ -56,7 +56,7 @@ class IntegerAffine(nn.Module):
         sums = self.weight.abs().transpose(0, 1) if transposed else self.weight.abs()
         largest = sums.flatten(1).sum(1) * LARGEST + self.bias.abs() + WEIGHT
         if not bool((largest < EXACT).all()):
-            raise UserError("--exact: the weights of a layer are too large for sums below 2^53")
+            raise UserError("the weights of a layer are too large for sums below 2^53")
         self.apply_to = _operation(layer)
 
     def forward(self, activations: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def _operation(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> Callable[[T
     if isinstance(layer, nn.Linear):
         return F.linear
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-        raise UserError("--exact: a convolution with this padding has no integer form")
+        raise UserError("a convolution with this padding has no integer form")
     how = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups, "dilation": layer.dilation}
     if isinstance(layer, nn.ConvTranspose2d):
         return partial(F.conv_transpose2d, output_padding=layer.output_padding, **how)
@@ -100,7 +100,7 @@ class IntegerNorm(nn.Module):
         # x * weight * unit: the unit is larger than 1 only where all x are below 2^17
         largest = max(width * LARGEST**2 + added, float(self.weight.abs().max()) * LARGEST * 2**7)
         if not largest < EXACT:
-            raise UserError("--exact: a norm is too wide, or its scale too large, for sums below 2^53")
+            raise UserError("a norm is too wide, or its scale too large, for sums below 2^53")
 
     def forward(self, activations: Tensor) -> Tensor:
         """Return the activations, normalized, rounded to units of 1 / ONE and cut to 256."""
@@ -133,7 +133,7 @@ def square_root(squares: Tensor) -> tuple[Tensor, Tensor]:
 @LAYERS.of(nn.RMSNorm)
 def _rms_norm(norm: nn.RMSNorm) -> IntegerNorm:
     if len(norm.normalized_shape) != 1 or norm.eps is None:
-        raise UserError("--exact: a norm over several dimensions, or without epsilon, has no integer form")
+        raise UserError("a norm over several dimensions, or without epsilon, has no integer form")
     scale = torch.ones(norm.normalized_shape) if norm.weight is None else norm.weight  # pyright: ignore[reportUnnecessaryComparison]
     return IntegerNorm(scale, norm.eps, -1)
 

@@ -23,7 +23,7 @@ class IntegerPixels(nn.Module):
     def __init__(self, tokenizer: VQVAE) -> None:
         super().__init__()
         if not _is_a_lookup(tokenizer.quantizer):
-            raise UserError(f"--exact: the quantizer {type(tokenizer.quantizer).__name__} has no integer form")
+            raise UserError(f"the quantizer {type(tokenizer.quantizer).__name__} has no integer form")
         self.quantizer = tokenizer.quantizer
         self.decoder = integer_network(tokenizer.decoder)
         self.likelihood = LIKELIHOODS.make(tokenizer.likelihood)
@@ -37,7 +37,7 @@ class IntegerPixels(nn.Module):
         """
         found: Tensor = self.decoder(rounded(self.quantizer.embed(codes)).contiguous())
         if not torch.equal(found, found.round()):
-            raise UserError("--exact: the decoder has no integer form")
+            raise UserError("the decoder has no integer form")
         return found
 
 

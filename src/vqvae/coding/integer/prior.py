@@ -54,6 +54,10 @@ class IntegerPrior(nn.Module):
         """Return the network for ``count`` grids of (h, w) positions, before their first position."""
         raise NotImplementedError
 
+    def at_once(self, grid: tuple[int, int]) -> int:
+        """Return how many grids ``features`` should take at once; 0 if one takes too much memory."""
+        return 64
+
     def frequencies(self, count: int, grid: tuple[int, int], codes: Tensor | None) -> Frequencies:
         """Return a function of the code before, int64 [B], that returns the frequencies of the next code.
 
@@ -63,12 +67,14 @@ class IntegerPrior(nn.Module):
         Args:
             count: number of grids B.
             grid: height and width of a grid, in positions.
-            codes: int64 [B, h, w, n], all codes, if they are known: they are then computed in one pass. The
-                frequencies are the same.
+            codes: int64 [B, h, w, n], all codes, if they are known: they are then computed in one pass, if the
+                memory suffices. The frequencies are the same.
         """
-        if codes is None:
+        many = self.at_once(grid)
+        if codes is None or not many:
             return _Steps(self, self.positions(count, grid)).next
-        places = iter(self._whole(codes).flatten(1, 3).unbind(1))
+        logits = torch.cat([self._whole(part) for part in codes.split(many)])
+        places = iter(logits.flatten(1, 3).unbind(1))
         return lambda previous: integer_frequencies(next(places))
 
     @torch.no_grad()

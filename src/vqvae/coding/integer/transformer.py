@@ -21,6 +21,7 @@ from vqvae.priors.transformer import Block
 
 Rotation = tuple[Tensor, Tensor]
 _SHARE = 2**20  # a weight of attention of 1
+_MOST_SCORES = 2**23  # of queries and keys, in memory at a time
 
 
 @PRIORS.of(CodeTransformer)
@@ -58,6 +59,10 @@ class IntegerTransformer(IntegerPrior):
             x = block.finish(x, _attention(query, key, value, hidden))
         return self.norm(x).unflatten(1, (h, w))
 
+    def at_once(self, grid: tuple[int, int]) -> int:
+        """Return how many grids ``features`` should take at once, as ``IntegerPrior.at_once``."""
+        return _MOST_SCORES // (self.blocks[0].heads * (grid[0] * grid[1]) ** 2)
+
     def positions(self, count: int, grid: tuple[int, int]) -> "_Positions":
         """Return the network before its first position, as ``IntegerPrior.positions``."""
         return _Positions(self, count, grid)
@@ -83,7 +88,7 @@ class _Block(nn.Module):
         self.attention, self.attention_out = IntegerAffine(block.attention), IntegerAffine(block.attention_out)
         self.network, self.network_out = IntegerAffine(block.network), IntegerAffine(block.network_out)
         if not len(block.attention_out.weight) // block.heads * LARGEST**2 < EXACT:
-            raise UserError("--exact: a head of attention is too wide for sums below 2^53")
+            raise UserError("a head of attention is too wide for sums below 2^53")
 
     def project(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """Return the turned queries and keys, and the values, [B, heads, T, d], of features [B, T, width]."""
