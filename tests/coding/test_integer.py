@@ -1,7 +1,6 @@
 """The integer form: equal probabilities at any batch size, thread count and order, at nearly no cost in bits."""
 
-import hashlib
-from math import exp, log, tanh
+from math import log
 
 import numpy as np
 import pytest
@@ -9,43 +8,30 @@ import torch
 from torch import nn
 
 from vqvae.coding import RangeReader, RangeWriter, code_pixels
-from vqvae.coding.integer import IntegerLogistics, IntegerPixelCNN, IntegerPixels, tables
-from vqvae.coding.integer.network import IntegerAffine, integer_network
+from vqvae.coding.integer import LAYERS, LIKELIHOODS, PRIORS, IntegerPixels, integer_network
 from vqvae.coding.integer.tables import MASS, ONE
 from vqvae.errors import UserError
-from vqvae.likelihoods import CategoricalLikelihood, LogisticLikelihood, LogisticMixtureLikelihood
+from vqvae.likelihoods import (
+    CategoricalLikelihood,
+    GaussianLikelihood,
+    LikelihoodConfig,
+    LogisticLikelihood,
+    LogisticMixtureLikelihood,
+)
 from vqvae.models import VQVAE
-from vqvae.priors import CodeTransformer, PixelCNN
+from vqvae.networks import PaperNetwork, ResNet
+from vqvae.priors import CodeTransformer, PixelCNN, PriorModelConfig
 from vqvae.quantizers import EMAQuantizer, ResidualQuantizer, VectorQuantizer
 
 
-def test_the_tables_are_the_functions_rounded():
-    for table, function, unit in (
-        (tables.tanh(), tanh, ONE),
-        (tables.sigmoid(), lambda x: 1 / (1 + exp(-x)), ONE),
-    ):
-        arguments = range(-8 * ONE, 8 * ONE + 1, 77)
-        assert all(abs(float(table[a + 8 * ONE]) - unit * function(a / ONE)) <= 0.5 + 1e-6 for a in arguments)
-    assert all(abs(int(tables.exp()[i]) - MASS * exp(-i / ONE)) <= 0.5 + 1e-6 for i in range(0, 17 * ONE, 77))
-    scales = range(-7 * ONE, 5 * ONE + 1, 77)
-    found = tables.inverse_scale()
-    assert all(abs(int(found[s + 7 * ONE]) - tables.INVERSE / 255 * exp(-s / ONE)) <= 0.5 + 1e-6 for s in scales)
-
-
-def test_the_tables_are_those_of_every_machine():
-    # SHA-256 of the entries as int64: a machine on which one differs could not read files of others
-    named = (tables.tanh, tables.sigmoid, tables.exp, tables.logistic_cdf, tables.inverse_scale)
-    content = b"".join(table().long().numpy().astype("<i8").tobytes() for table in named)
-    assert (
-        hashlib.sha256(content).hexdigest() == "f670e95e6224a591b7f1ef0bac26d1b496e32b2668b8657b2aa76d943a5d8142"
-    )
-
-
-def prior_of(spec, classes=0):
+def prior_of(kind, spec, classes=0):
     torch.manual_seed(0)
     n, num_codes, grid = spec
-    prior = PixelCNN(
-        num_codes, codes_per_position=n, grid=grid, num_classes=classes, width=12, layers=4, head_width=16
+    how = {"codes_per_position": n, "grid": grid, "num_classes": classes, "layers": 4, "head_width": 16}
+    prior = (
+        PixelCNN(num_codes, width=12, **how)
+        if kind == "pixelcnn"
+        else CodeTransformer(num_codes, width=16, heads=2, **how)
     )
     with torch.no_grad():
         for parameter in prior.parameters():  # far from uniform
@@ -65,10 +51,22 @@ def frequencies_of(prior, codes, *, known):
 SPECS = [(1, 64, (8, 8)), (2, 17, (3, 5)), (1, 5, (1, 7)), (3, 9, (6, 1))]
 
 
+KINDS = ["pixelcnn", "transformer"]
+
+
+def test_every_kind_of_the_package_has_an_integer_form():
+    priors = [each for each in PriorModelConfig.kinds().values() if each.__module__.startswith("vqvae.")]
+    assert sorted(each.kind for each in priors) == KINDS
+    for config in LikelihoodConfig.kinds().values():
+        if config.__module__.startswith("vqvae."):
+            assert config().build(channels=3) in LIKELIHOODS
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("classes", [0, 3])
-def test_frequencies_do_not_depend_on_the_pass_the_batch_size_or_the_threads(spec, classes):
-    prior = IntegerPixelCNN(prior_of(spec, classes))
+def test_frequencies_do_not_depend_on_the_pass_the_batch_size_or_the_threads(kind, spec, classes):
+    prior = PRIORS.make(prior_of(kind, spec, classes))
     n, num_codes, grid = spec
     codes = torch.randint(0, num_codes, (64, *grid, n), generator=torch.Generator().manual_seed(1))
     whole = frequencies_of(prior, codes, known=True)
@@ -86,22 +84,42 @@ def test_frequencies_do_not_depend_on_the_pass_the_batch_size_or_the_threads(spe
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("most", [1, 1000, 10**6])
+def test_frequencies_do_not_depend_on_the_memory(most, monkeypatch):
+    prior = PRIORS.make(prior_of("transformer", SPECS[1]))
+    codes = torch.randint(0, 17, (9, 3, 5, 2), generator=torch.Generator().manual_seed(1))
+    whole = frequencies_of(prior, codes, known=True)
+    monkeypatch.setattr("vqvae.coding.integer.transformer._MOST_SCORES", most)
+    assert prior.at_once((3, 5)) == most // 450  # code by code, two grids at once, and all
+    assert np.array_equal(frequencies_of(prior, codes, known=True), whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("classes", [0, 3])
-def test_the_prior_costs_less_than_half_a_percent(spec, classes):
-    prior = prior_of(spec, classes)
+def test_the_prior_costs_less_than_half_a_percent(kind, spec, classes):
+    prior = prior_of(kind, spec, classes)
     codes = prior.sample(16, seed=1)
-    found = frequencies_of(IntegerPixelCNN(prior), codes, known=True)
+    found = frequencies_of(PRIORS.make(prior), codes, known=True)
     chosen = np.take_along_axis(found, codes.flatten(1).T[:, :, None].numpy(), 2)
     with torch.no_grad():
         bits = float(prior.code_nats(codes).sum()) / log(2)
     assert -np.log2(chosen / MASS).sum() == pytest.approx(bits, rel=0.005)
 
 
-def tokenizer_of(likelihood, quantizer=None):
+def network_of(kind, likelihood):
+    how = {"latent_channels": 4, "out_channels": likelihood.out_channels, "width": 16, "outer_width": 12}
+    if kind == "paper":
+        return PaperNetwork(3, residual_width=8, residual_blocks=2, **how)
+    network = ResNet(3, decoder_blocks=2, **how)
+    for parameter in network.decoder.parameters():  # the last convolutions of the blocks are not zero
+        nn.init.normal_(parameter, std=0.15)
+    return network
+
+
+def tokenizer_of(likelihood, network, quantizer):
     torch.manual_seed(0)
-    model = VQVAE(quantizer or EMAQuantizer(32, 4), likelihood=likelihood, width=16, outer_width=12,
-                  residual_width=8, residual_blocks=2).eval()  # fmt: skip
+    model = VQVAE(quantizer, likelihood=likelihood, network=network_of(network, likelihood)).eval()
     with torch.no_grad():
         for parameter in model.decoder.parameters():
             parameter.mul_(1.5)
@@ -109,17 +127,18 @@ def tokenizer_of(likelihood, quantizer=None):
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of the switch of mkldnn
+@pytest.mark.parametrize("network", ["paper", "resnet"])
 @pytest.mark.parametrize("quantizer", ["ema", "vq", "residual"])
-def test_the_decoders_parameters_do_not_depend_on_the_batch_size_or_the_threads(quantizer):
+def test_the_decoders_parameters_do_not_depend_on_the_batch_size_or_the_threads(network, quantizer):
     made = {
         "ema": lambda: EMAQuantizer(32, 4),
         "vq": lambda: VectorQuantizer(32, 4),
         "residual": lambda: ResidualQuantizer([VectorQuantizer(32, 4), VectorQuantizer(32, 4)]),
     }[quantizer]()
-    model = tokenizer_of(LogisticMixtureLikelihood(3, components=2), made)
+    model = tokenizer_of(LogisticMixtureLikelihood(3, components=2), network, made)
     pixels = IntegerPixels(model)
     codes = torch.randint(0, 32, (64, 5, 4, model.codes_per_position), generator=torch.Generator().manual_seed(1))
-    whole = pixels.parameters(codes)
+    whole = pixels.parameters_of(codes)
     close = model.decode_parameters(codes).double()
     assert torch.equal(whole, whole.round()) and (whole / ONE - close).abs().max() < 0.01 * close.abs().max()
     before = torch.get_num_threads()
@@ -127,29 +146,32 @@ def test_the_decoders_parameters_do_not_depend_on_the_batch_size_or_the_threads(
         for threads in (1, 2):
             torch.set_num_threads(threads)
             for size in (1, 7, 64):
-                assert torch.equal(pixels.parameters(codes[:size]), whole[:size])
+                assert torch.equal(pixels.parameters_of(codes[:size]), whole[:size])
         with torch.backends.mkldnn.flags(enabled=False):
-            assert torch.equal(pixels.parameters(codes[:7]), whole[:7])
+            assert torch.equal(pixels.parameters_of(codes[:7]), whole[:7])
     finally:
         torch.set_num_threads(before)
 
 
-LIKELIHOODS = [
+CASES = [
     LogisticMixtureLikelihood(3), LogisticMixtureLikelihood(1, components=2), LogisticLikelihood(3),
-    LogisticLikelihood(3, scale="channel"), LogisticLikelihood(1, scale="global"),
+    LogisticLikelihood(3, scale="channel"), LogisticLikelihood(1, scale="global"), GaussianLikelihood(3),
+    GaussianLikelihood(1), CategoricalLikelihood(3),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda each: f"{type(each).__name__}-{each.channels}")
+@pytest.mark.parametrize("likelihood", CASES, ids=lambda each: f"{type(each).__name__}-{each.channels}")
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
 def test_the_pixels_cost_less_than_half_a_percent_and_are_restored(likelihood, scale):
     generator = torch.Generator().manual_seed(0)
     parameters = scale * torch.randn(2, likelihood.out_channels, 24, 24, generator=generator, dtype=torch.float64)
+    if isinstance(likelihood, GaussianLikelihood):
+        likelihood.noise_variance.fill_((0.03 * scale) ** 2)
     with torch.no_grad():
         u = torch.rand(2, likelihood.channels, 24, 24, generator=generator, dtype=torch.float64)
         pixels = likelihood.sample(parameters, u)
         bits = float(likelihood.nats(parameters, pixels).sum()) / log(2)
-    integers, exact = (parameters * ONE).round(), IntegerLogistics(likelihood)
+    integers, exact = (parameters * ONE).round(), LIKELIHOODS.make(likelihood)
     writer = RangeWriter()
     code_pixels(writer, exact, integers, pixels)
     content = writer.finish()
@@ -157,25 +179,25 @@ def test_the_pixels_cost_less_than_half_a_percent_and_are_restored(likelihood, s
     assert torch.equal(code_pixels(RangeReader(content, where="x"), exact, integers), pixels)
 
 
-@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda each: f"{type(each).__name__}-{each.channels}")
+@pytest.mark.parametrize("likelihood", CASES, ids=lambda each: f"{type(each).__name__}-{each.channels}")
 def test_the_distribution_function_is_exact_and_never_falls(likelihood):
     generator = torch.Generator().manual_seed(0)
     integers = (2 * ONE * torch.randn(50, likelihood.out_channels, 2, 3, generator=generator)).double().round()
     earlier = torch.randint(0, 256, (50, likelihood.channels - 1, 2, 3), generator=generator, dtype=torch.uint8)
-    below = IntegerLogistics(likelihood).cumulative(integers, earlier)
+    below = LIKELIHOODS.make(likelihood).cumulative(integers, earlier)
     found = torch.stack([below(torch.full((50, 2, 3), v)) for v in range(257)])
     assert (found[0] == 0).all() and (found[256] == 1).all() and (found.diff(dim=0) >= 0).all()
     assert torch.equal(found * MASS, (found * MASS).round())
-    alone = IntegerLogistics(likelihood).cumulative(integers[3:4], earlier[3:4])
+    alone = LIKELIHOODS.make(likelihood).cumulative(integers[3:4], earlier[3:4])
     assert torch.equal(alone(torch.full((1, 2, 3), 100)), found[100, 3:4])
 
 
-def test_a_layer_whose_sums_could_be_inexact_is_refused():
-    layer = nn.Conv2d(8, 4, 3)
-    with torch.no_grad():
-        layer.weight.fill_(1e5)
-    with pytest.raises(UserError, match=r"--exact: .* below 2\^53"):
-        IntegerAffine(layer)
+class Louder(LogisticLikelihood):
+    """A subclass may compute something else than its base class."""
+
+
+class Deeper(PixelCNN):
+    """The same, of a prior."""
 
 
 @pytest.mark.parametrize(
@@ -183,10 +205,11 @@ def test_a_layer_whose_sums_could_be_inexact_is_refused():
     [
         (lambda: integer_network(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))), "BatchNorm2d"),
         (lambda: integer_network(nn.Sequential(nn.Conv2d(3, 3, 1), nn.GELU())), "GELU"),
-        (lambda: IntegerLogistics(CategoricalLikelihood(3)), "CategoricalLikelihood"),
-        (lambda: IntegerPixelCNN(CodeTransformer(16, width=16, layers=1, heads=2)), "CodeTransformer"),
+        (lambda: LIKELIHOODS.make(Louder(3)), "Louder"),
+        (lambda: PRIORS.make(Deeper(16, width=8, layers=1)), "Deeper"),
+        (lambda: LAYERS.make(nn.RMSNorm((2, 3), eps=1e-6)), "a norm over several dimensions"),
     ],
 )
 def test_a_model_without_an_integer_form_is_one_line(make, says):
-    with pytest.raises(UserError, match=rf"--exact: .*{says}.* has no integer form"):
+    with pytest.raises(UserError, match=rf"{says}.* has no integer form"):
         make()

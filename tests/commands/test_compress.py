@@ -22,29 +22,6 @@ from vqvae.tensors import pixels_from_images
 from vqvae.training import Run
 
 
-@pytest.fixture(scope="session")
-def mixture_runs(
-    train_tokenizer: Any, train_prior: Any, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Run, Run]:
-    """A tokenizer with a mixture of logistics, and a prior over its codes."""
-    folder = tmp_path_factory.mktemp("mixture")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VQVAE_CACHE", str(folder / "cache"))
-        tokenizer = train_tokenizer(folder / "tokenizer", model__likelihood__kind="logistic-mixture")
-        return tokenizer, train_prior(folder / "prior", tokenizer)
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> list[str]:
-    """Image files of two sizes, among them two of one name."""
-    pixels = load("shapes", "test", limit=5).pixels.permute(0, 2, 3, 1).numpy()
-    paths = [tmp_path / name for name in ("a.png", "b c.png", "d/a.png", "wide.png", "e.bmp")]
-    (tmp_path / "d").mkdir()
-    for path, image in zip(paths, pixels, strict=True):
-        Image.fromarray(image[:, :24] if path.stem == "wide" else image).save(path)
-    return [str(path) for path in paths]
-
-
 def read(path: Path | str) -> Any:
     return np.array(Image.open(path))
 
@@ -152,35 +129,6 @@ def test_a_tokenizer_without_a_prior_codes_under_the_uniform_prior(
     assert done.code_bytes - 4 <= 64 * 4 / 8 + 2  # K = 16
     decompress(tmp_path / "x.vqi", tmp_path / "out")
     assert np.array_equal(read(tmp_path / "out" / "a.png"), read(images[0]))
-
-
-def test_exact_files_are_restored_and_cost_less_than_half_a_percent(
-    mixture_runs: tuple[Run, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    pixels = load("shapes", "test", limit=9).pixels.permute(0, 2, 3, 1).numpy()
-    np.save(tmp_path / "images.npy", pixels)
-    words = ["compress", str(tmp_path / "images.npy"), "--model", str(mixture_runs[1].path), "--split", "all"]
-    main([*words, "--lossless", "--exact", "--out", str(tmp_path / "exact.vqi")])
-    assert "verified by decoding; every machine decodes it" in capsys.readouterr().out
-    main([*words, "--lossless", "--out", str(tmp_path / "float.vqi")])
-    sizes = [(tmp_path / f"{name}.vqi").stat().st_size for name in ("exact", "float")]
-    assert sizes[0] < 1.005 * sizes[1] + 40
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)  # other threads, as another machine would have
-    try:
-        decompress(tmp_path / "exact.vqi", tmp_path / "out")
-    finally:
-        torch.set_num_threads(before)
-    files = sorted((tmp_path / "out").iterdir(), key=lambda path: int(path.stem.rpartition(" ")[2]))
-    assert all(np.array_equal(read(file), image) for file, image in zip(files, pixels, strict=True))
-
-
-def test_exact_files_need_models_with_an_integer_form(prior_run: Run, images: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--exact: the likelihood GaussianLikelihood has no integer form"):
-        compress(images[:1], str(prior_run.path), tmp_path / "x.vqi", exact=True, lossless=True)
-    assert not (tmp_path / "x.vqi").exists()
-    compress(images[:1], str(prior_run.path), tmp_path / "x.vqi", exact=True)  # the codes alone need the prior's
 
 
 Made = Callable[[Any], Image.Image]

@@ -38,6 +38,11 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
         "floating point, which this machine decodes)"
     )
     compress.add_argument("--exact", action="store_true", help=text)
+    text = (
+        "with --lossless: choose each code among the N nearest ones by the bits of codes and pixels together; "
+        "slow (default: the encoder's codes)"
+    )
+    compress.add_argument("--search", metavar="N", type=integer, help=text)
     text = "put the models into the file, so that it can be decompressed without them"
     compress.add_argument("--embed-model", action="store_true", help=text)
     add_split(compress, "test", "all")
@@ -51,6 +56,11 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     decompress.add_argument("--out", metavar="DIR", type=path, required=True, help=text)
     text = "write one image alone, by its number in the file, from 0"
     decompress.add_argument("--only", metavar="N", type=integer, help=text)
+    text = (
+        "decode the first D codes of each position alone, and no pixels; for tokenizers with a residual quantizer "
+        "(default: all that the file holds)"
+    )
+    decompress.add_argument("--depth", metavar="D", type=integer, help=text)
     text = "the run that compressed the images (default: the models in the file, or in the cache of this machine)"
     decompress.add_argument("--model", metavar="RUN", type=spec, help=text)
 
@@ -66,6 +76,7 @@ def _compress(arguments: argparse.Namespace) -> None:
             lossless=arguments.lossless,
             exact=arguments.exact,
             embed_model=arguments.embed_model,
+            search=arguments.search,
             split=arguments.split,
             progress=progress,
         )
@@ -82,6 +93,8 @@ def _as_words(done: "Compressed") -> str:
     kind = "every pixel" if done.lossless else "codes alone"
     models = f", {done.model_bytes:,} of them models" if done.model_bytes else ""
     machines = "; every machine decodes it" if done.exact else " on this machine"
+    if done.saved is not None:
+        machines += f"; the search saved {done.saved / done.dimensions:.4f} bits per dimension"
     where = "" if done.kept else "; keep the run: vqvae decompress needs it as --model"
     return (
         f"done: {done.path}: {done.images:,} images, {kind}, {done.size:,} bytes{models}, {done.bits_per_dim:.4f} "
@@ -98,8 +111,10 @@ def _decompress(arguments: argparse.Namespace) -> None:
             Path(arguments.file),
             Path(arguments.out),
             only=arguments.only,
+            depth=arguments.depth,
             model=arguments.model,
             progress=progress,
         )
-    kind = "as they were, pixel for pixel" if done.lossless else "decoded from codes"
+    codes = "codes" if done.depth is None else f"the first {done.depth} codes of each position"
+    kind = "as they were, pixel for pixel" if done.lossless else f"decoded from {codes}"
     print(f"done: {done.out}: {done.images:,} images, {kind}")

@@ -88,6 +88,10 @@ def _describe_reconstruct(reconstruct: CommandParser) -> None:
     text = f"image files; or a data set, whose first 32 test images are shown: {SPECS}"
     reconstruct.add_argument("images", metavar="IMAGES", nargs="+", type=spec, help=text)
     add_picture(reconstruct, "each image above its reconstruction")
+    text = (
+        "decode the first D codes of each position alone; for tokenizers with a residual quantizer (default: all)"
+    )
+    reconstruct.add_argument("--depth", metavar="D", type=integer, help=text)
     add_tile(reconstruct)
     add_device(reconstruct)
 
@@ -180,5 +184,5 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
 
     check_out(arguments.out)
     run = open_tokenizer_run(arguments.tokenizer, device=arguments.device, reading=arguments.overrides)
-    picture = reconstruction_picture(run, arguments.images, tile=arguments.tile)
+    picture = reconstruction_picture(run, arguments.images, tile=arguments.tile, depth=arguments.depth)
     print(written(picture, arguments.out))

@@ -20,12 +20,17 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     more = (
         "The folder gets encoder (images to codes), decoder (codes to images) and, for a prior's run, the prior "
         "and its step. The certificate says how many codes differ from the exact codes, and that all of them are "
-        "near-ties. docs/export.md shows how to run the files."
+        "near-ties. docs/export.md shows how to run the files. --format integer writes the whole numbers of "
+        "vqvae compress --exact, and a certificate of what they cost in bits."
     )
     export = command("export", _export, text, keys="data", more=more)
     add_model(export, "run", "the tokenizer, or the prior with its tokenizer")
-    text = "onnx, for ONNX Runtime; or torch, for torch.export.load (default: onnx)"
-    export.add_argument("--format", metavar="NAME", type=choice("onnx", "torch"), default="onnx", help=text)
+    text = (
+        "onnx, for ONNX Runtime; torch, for torch.export.load; or integer, the integer form of the models "
+        "(default: onnx)"
+    )
+    kinds = choice("onnx", "torch", "integer")
+    export.add_argument("--format", metavar="NAME", type=kinds, default="onnx", help=text)
     text = "the folder to make; a folder with files is never overwritten"
     export.add_argument("--out", metavar="DIR", type=path, required=True, help=text)
     add_data(export, "images for the certificate (default: the data set of the run)")
@@ -55,9 +60,16 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     from vqvae.commands.export import CERTIFICATE, export_run
+    from vqvae.commands.export_integer import export_integer, in_words
     from vqvae.commands.resolve import open_run
 
     run = open_run(arguments.run, device="cpu", reading=arguments.overrides)
+    if arguments.format == "integer":
+        how = {"data": arguments.data, "split": arguments.split, "num": arguments.num}
+        with bar("certify", "image") as progress:
+            certificate = export_integer(run, arguments.out, **how, progress=progress)
+        print(f"done: {arguments.out}: {in_words(certificate)}; see {arguments.out}/{CERTIFICATE}")
+        return
     with bar("certify", "image") as progress:
         certificate = export_run(
             run,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vqvae.coding.codes import code_codes
 from vqvae.coding.container import Block
-from vqvae.coding.integer import IntegerPixelCNN, IntegerPixels
+from vqvae.coding.integer import PRIORS, IntegerPixels
 from vqvae.coding.pixels import code_pixels
 from vqvae.coding.range_coder import OTHER_NUMBERS, RangeReader, RangeWriter
 from vqvae.errors import FormatError
@@ -44,7 +44,7 @@ class BlockCoder:
 
     def __init__(self, tokenizer: VQVAE, prior: Prior | None, *, exact: bool, lossless: bool) -> None:
         self.tokenizer, self.exact = tokenizer, exact
-        self.prior = IntegerPixelCNN(prior) if exact and prior is not None else prior
+        self.prior = PRIORS.make(prior) if exact and prior is not None else prior
         self.pixels = IntegerPixels(tokenizer) if exact and lossless else _FloatPixels(tokenizer)
 
     def write_codes(self, codes: Tensor) -> bytes:
@@ -79,7 +79,7 @@ class BlockCoder:
         """Return the chunk of an image's pixels, uint8 [1, C, H, W], given its codes, int64 [1, h, w, n]."""
         writer = RangeWriter()
         with _threads(self.exact):
-            code_pixels(writer, self.pixels.likelihood, self.pixels.parameters(codes), pixels)
+            code_pixels(writer, self.pixels.likelihood, self.pixels.parameters_of(codes), pixels)
         return _sum_of(pixels) + writer.finish()
 
     def read_pixels(self, codes: Tensor, chunk: bytes, *, where: str) -> Tensor:
@@ -90,15 +90,20 @@ class BlockCoder:
         """
         reader = RangeReader(chunk[_CRC:], where=where)
         with _threads(self.exact):
-            pixels = code_pixels(reader, self.pixels.likelihood, self.pixels.parameters(codes))
+            pixels = code_pixels(reader, self.pixels.likelihood, self.pixels.parameters_of(codes))
         _check(pixels, chunk, where)
         reader.finish()
         return pixels
 
-    def reconstruct(self, codes: Tensor) -> Tensor:
-        """Return the mean image of the codes of one image, uint8 [1, C, H, W]."""
+    def reconstruct(self, codes: Tensor, *, depth: int | None = None) -> Tensor:
+        """Return the mean image of the codes of one image, uint8 [1, C, H, W].
+
+        Args:
+            codes: int64 [1, h, w, n].
+            depth: number of codes of each position that are decoded, the first ones; None decodes all.
+        """
         with _threads(False):
-            return pixels_from_images(self.tokenizer.decode(codes))
+            return pixels_from_images(self.tokenizer.decode(codes[..., :depth]))
 
 
 class _FloatPixels:
@@ -107,7 +112,7 @@ class _FloatPixels:
     def __init__(self, tokenizer: VQVAE) -> None:
         self.tokenizer, self.likelihood = tokenizer, tokenizer.likelihood
 
-    def parameters(self, codes: Tensor) -> Tensor:
+    def parameters_of(self, codes: Tensor) -> Tensor:
         return self.tokenizer.decode_parameters(codes).double()
 
 

@@ -1,5 +1,6 @@
 """The codes of images, written or read under a prior."""
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -7,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vqvae.coding.integer import IntegerPixelCNN
-from vqvae.coding.range_coder import MOST_CODES, Coder
+from vqvae.coding.integer import IntegerPrior
+from vqvae.coding.range_coder import MOST_CODES, TOTAL, Coder
 from vqvae.errors import UserError
 from vqvae.priors import Prior
 from vqvae.tensors import CodeSpec
@@ -20,7 +21,7 @@ def code_codes(
     spec: CodeSpec,
     *,
     count: int,
-    prior: Prior | IntegerPixelCNN | None,
+    prior: Prior | IntegerPrior | None,
     codes: Tensor | None = None,
 ) -> Tensor:
     """Write the codes of some images and return them; or read and return them.
@@ -42,7 +43,7 @@ def code_codes(
     """
     if spec.num_codes > MOST_CODES:
         raise UserError(f"K = {spec.num_codes:,} codes: files can hold codes of up to K = {MOST_CODES:,}")
-    if isinstance(prior, IntegerPixelCNN):
+    if isinstance(prior, IntegerPrior):
         weights = prior.frequencies(count, spec.grid, codes)
     else:
         weights = _uniform(count, spec.num_codes) if prior is None else _learned(prior, count, spec.grid)
@@ -54,6 +55,28 @@ def code_codes(
         found[:, place] = coder.symbols(weights(previous), column)
         previous = torch.from_numpy(found[:, place].astype(np.int64))
     return torch.from_numpy(found.astype(np.int64)).view(count, *spec.shape)
+
+
+@torch.no_grad()
+def code_bits(prior: IntegerPrior, codes: Tensor) -> tuple[float, str]:
+    """Return the bits that codes take under a prior's integer form, and the SHA-256 of all frequencies.
+
+    Args:
+        prior: the prior.
+        codes: int64 [B, h, w, n].
+
+    Returns:
+        The bits, without the overhead of a file, and the digest of the frequencies as int32 [P, B, K], the lowest
+        byte first: one [B, K] for each of the P codes of an image.
+    """
+    count, height, width, _ = codes.shape
+    weights = prior.frequencies(count, (height, width), codes)
+    flat, bits, digest = codes.flatten(1).T, 0.0, hashlib.sha256()
+    for place, own in enumerate(flat.numpy()):
+        found = weights(flat[place - 1] if place else None)
+        digest.update(found.astype("<i4").tobytes())
+        bits -= float(np.log2(found[np.arange(count), own] / TOTAL).sum())
+    return bits, digest.hexdigest()
 
 
 def _uniform(count: int, num_codes: int) -> Callable[[Tensor | None], NDArray[np.float64]]:

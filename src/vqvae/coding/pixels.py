@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vqvae.coding.integer import IntegerLogistics
+from vqvae.coding.integer import IntegerLikelihood
 from vqvae.coding.range_coder import TOTAL, Coder
 from vqvae.likelihoods import Likelihood
 
@@ -20,7 +20,7 @@ _STEPS = (128, 64, 32, 16, 8, 4, 2, 1)
 
 @torch.no_grad()
 def code_pixels(
-    coder: Coder, likelihood: Likelihood | IntegerLogistics, parameters: Tensor, pixels: Tensor | None = None
+    coder: Coder, likelihood: Likelihood | IntegerLikelihood, parameters: Tensor, pixels: Tensor | None = None
 ) -> Tensor:
     """Write the pixels of images and return them, uint8 [B, C, H, W]; or read and return them.
 
@@ -40,6 +40,24 @@ def code_pixels(
         given = None if pixels is None else pixels[:, channel].long()
         found[:, channel] = _code_channel(coder, below, (count, height, width), given)
     return found
+
+
+@torch.no_grad()
+def pixel_bits(likelihood: Likelihood | IntegerLikelihood, parameters: Tensor, pixels: Tensor) -> float:
+    """Return the bits that ``code_pixels`` takes for pixels, with its rounded probabilities and without overhead.
+
+    Args:
+        likelihood: p(x | z_q), or its integer form.
+        parameters: the decoder's output, float64 [B, out_channels, H, W].
+        pixels: uint8 [B, C, H, W].
+    """
+    bits = 0.0
+    for channel in range(likelihood.channels):
+        below = likelihood.cumulative(parameters, pixels[:, :channel])
+        own = pixels[:, channel].long()
+        low, high = (_integer_mass(below(values), values) for values in (own, own + 1))
+        bits -= float(((high - low).double() / TOTAL).log2().sum())
+    return bits
 
 
 def _code_channel(

@@ -11,13 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqvae.coding import Block, BlockCoder, ContainerReader, Header, is_name, pack
+from vqvae.coding import Block, BlockCoder, ContainerReader, Header, is_name, pack, search_codes
 from vqvae.commands.coding_models import CodingModels, keep_models, models_of_run
 from vqvae.commands.decompress import decoded
+from vqvae.commands.resolve import check_at_least_1
 from vqvae.config import DataConfig
 from vqvae.data import describe, is_data_file, load_files
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
+from vqvae.metrics.bits import bits
 from vqvae.models import VQVAE
 from vqvae.progress import Progress, advancing, silent
 from vqvae.screen import say
@@ -42,6 +44,7 @@ class Compressed:
         pixel_bytes: bytes of the pixels' chunks.
         model_bytes: bytes of the embedded models.
         kept: whether the cache has the models, so that this machine finds them.
+        saved: bits by which ``search`` lowered the bound; None without a search.
     """
 
     path: str
@@ -54,6 +57,7 @@ class Compressed:
     pixel_bytes: int
     model_bytes: int
     kept: bool
+    saved: float | None = None
 
     @property
     def bits_per_dim(self) -> float:
@@ -69,6 +73,7 @@ def compress(
     lossless: bool = False,
     exact: bool = False,
     embed_model: bool = False,
+    search: int | None = None,
     split: str = "test",
     progress: Progress = silent,
 ) -> Compressed:
@@ -82,21 +87,27 @@ def compress(
         exact: whether to compute the probabilities with the models' integer form, which every machine computes
             alike.
         embed_model: whether to put the model files into the file.
+        search: number of candidates for each code, as ``search_codes`` takes it; None keeps the encoder's codes.
         split: which split of a data set.
         progress: called with the number of images done and of all: each is coded once and decoded once.
 
     Raises:
-        UserError: for images that do not fit the model, a likelihood that cannot code pixels, and models without
-            an integer form if it is asked for. Nothing is written.
+        UserError: for images that do not fit the model, a likelihood that cannot code pixels, models without an
+            integer form if it is asked for, and a search without pixels. Nothing is written.
     """
+    if search is not None:
+        check_at_least_1(search=search)
+    if search is not None and not lossless:
+        raise UserError("--search lowers the bits of codes and pixels together: it needs --lossless")
     models = models_of_run(model)
     tokenizer = models.tokenizer.model
     if lossless and not tokenizer.likelihood.codes_pixels:
         raise UserError(f"--lossless: the likelihood of {models.tokenizer.path} does not define cumulative")
-    coder = models.coder(exact=exact, lossless=lossless)
+    coder = _coder(models, exact=exact, lossless=lossless)
     titles, images = _images(names, tokenizer, lossless=lossless, split=split)
     advance = advancing(progress, 2 * len(images))
-    blocks, chunks = _coded(images, tokenizer, coder, lossless=lossless, advance=advance)
+    choose = _Chooser(models, search)
+    blocks, chunks = _coded(images, choose, coder, lossless=lossless, advance=advance)
     embedded = [file.content for file in models.files] if embed_model else []
     header = _header(models, titles, blocks, embedded, lossless=lossless, exact=exact)
     content = pack(header, [*embedded, *chunks])
@@ -113,7 +124,32 @@ def compress(
         pixel_bytes=sum(sum(block.pixels) for block in blocks),
         model_bytes=sum(map(len, embedded)),
         kept=embed_model or keep_models(models),
+        saved=None if search is None else bits(choose.gain),
     )
+
+
+def _coder(models: CodingModels, *, exact: bool, lossless: bool) -> BlockCoder:
+    try:
+        return models.coder(exact=exact, lossless=lossless)
+    except UserError as error:  # a model without an integer form
+        raise UserError(f"--exact: {error}") from None
+
+
+class _Chooser:
+    """Chooses the codes of images: the encoder's, or better ones by a search, whose gain is added up in nats."""
+
+    def __init__(self, models: CodingModels, search: int | None) -> None:
+        self.tokenizer, self.prior = models.tokenizer.model, models.prior and models.prior.model
+        self.search, self.gain = search, 0.0
+
+    def codes(self, pixels: Tensor) -> Tensor:
+        """Return the codes, int64 [B, h, w, n], of pixels, uint8 [B, C, H, W]."""
+        codes = self.tokenizer.encode(images_from_pixels(pixels), exact=True)
+        if self.search is None:
+            return codes
+        codes, gain = search_codes(self.tokenizer, self.prior, codes, pixels, candidates=self.search)
+        self.gain += gain
+        return codes
 
 
 def _header(
@@ -199,7 +235,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 def _coded(
     images: Sequence[Tensor],
-    tokenizer: VQVAE,
+    choose: _Chooser,
     coder: BlockCoder,
     *,
     lossless: bool,
@@ -209,7 +245,7 @@ def _coded(
     blocks, chunks = list[Block](), list[bytes]()
     for part in _blocks(images):
         pixels = torch.stack(list(part))
-        codes = tokenizer.encode(images_from_pixels(pixels), exact=True)
+        codes = choose.codes(pixels)
         coded = [coder.write_codes(codes)]
         if lossless:
             coded += [coder.write_pixels(codes[i : i + 1], pixels[i : i + 1]) for i in range(len(pixels))]

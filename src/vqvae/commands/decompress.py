@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vqvae.coding import Block, BlockCoder, ContainerReader
 from vqvae.commands.coding_models import CodingModels, models_of_file
+from vqvae.commands.depth import check_depth
 from vqvae.errors import ArgumentError, UserError, what_failed
 from vqvae.files import write_atomically
 from vqvae.progress import Progress, silent
@@ -27,15 +28,23 @@ class Decompressed:
         out: the folder.
         images: number of images that were written.
         lossless: whether they are the images that were compressed, pixel for pixel.
+        depth: number of codes of each position that were decoded; None if all were.
     """
 
     out: str
     images: int
     lossless: bool
+    depth: int | None = None
 
 
 def decompress(
-    path: Path, out: Path, *, only: int | None = None, model: str | None = None, progress: Progress = silent
+    path: Path,
+    out: Path,
+    *,
+    only: int | None = None,
+    depth: int | None = None,
+    model: str | None = None,
+    progress: Progress = silent,
 ) -> Decompressed:
     """Write the images of a compressed file as PNG files, named as the images were.
 
@@ -45,12 +54,14 @@ def decompress(
         path: the file.
         out: the folder. If it exists, no file in it is overwritten.
         only: the number of one image, from 0; None for all images.
+        depth: decode the first codes of each position alone, this many, and no pixels; for a residual quantizer.
+            None decodes what the file holds.
         model: the run or model file that compressed the images; None looks in the file and in the cache.
         progress: called with the number of images done and of all images.
 
     Raises:
         UserError: for a file that is damaged or of another kind, a missing model, an image that is not in the
-            file, and images that exist already.
+            file, a depth that the tokenizer does not have, and images that exist already.
     """
     with ContainerReader(path, path=path) as reader:
         names = reader.header.names
@@ -59,14 +70,15 @@ def decompress(
         wanted = [names[only]] if only is not None else list(names)
         _check_absent(out, wanted)
         models = models_of_file(reader, model)
+        check_depth(models.tokenizer.model, depth)
         if only is None:
             reader.check()
-        _write(decoded(reader, models, only), out, len(wanted), progress)
-        return Decompressed(str(out), len(wanted), reader.header.lossless)
+        _write(decoded(reader, models, only, depth=depth), out, len(wanted), progress)
+        return Decompressed(str(out), len(wanted), reader.header.lossless and depth is None, depth)
 
 
 def decoded(
-    reader: ContainerReader, models: CodingModels, only: int | None = None
+    reader: ContainerReader, models: CodingModels, only: int | None = None, *, depth: int | None = None
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the name and the pixels, uint8 [1, C, H, W], of each image; or of one image.
 
@@ -76,13 +88,13 @@ def decoded(
         FormatError: for a chunk that is damaged, or that decodes to other numbers on this machine.
     """
     header = reader.header
-    coder = models.coder(exact=header.exact, lossless=header.lossless)
+    coder = models.coder(exact=header.exact, lossless=header.lossless and depth is None)
     chunk, first = len(header.embedded), 0
     for number, block in enumerate(header.blocks):
         rows = range(block.count) if only is None else range(only - first, only - first + 1)
         if rows.start in range(block.count):
             _check_shape(reader, block, models)
-            yield from _decoded_rows(reader, coder, rows, _Place(block, number, chunk, first))
+            yield from _decoded_rows(reader, coder, rows, _Place(block, number, chunk, first), depth)
         chunk, first = chunk + 1 + len(block.pixels), first + block.count
 
 
@@ -96,7 +108,7 @@ class _Place(NamedTuple):
 
 
 def _decoded_rows(
-    reader: ContainerReader, coder: BlockCoder, rows: range, place: _Place
+    reader: ContainerReader, coder: BlockCoder, rows: range, place: _Place, depth: int | None
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the name and the pixels of some images of a block, which are numbered from 0."""
     block, number, chunk, first = place
@@ -104,11 +116,11 @@ def _decoded_rows(
     codes = coder.read_codes(block, reader.chunk(chunk), where=where)
     for row in rows:
         name, own = reader.header.names[first + row], codes[row : row + 1]
-        if reader.header.lossless:
+        if reader.header.lossless and depth is None:
             where = f"{reader.path}: image {first + row}, {name}"
             yield name, coder.read_pixels(own, reader.chunk(chunk + 1 + row), where=where)
         else:
-            yield name, coder.reconstruct(own)
+            yield name, coder.reconstruct(own, depth=depth)
 
 
 def _check_shape(reader: ContainerReader, block: Block, models: CodingModels) -> None:

@@ -61,8 +61,7 @@ def export_run(
     check_at_least_1(num=num)
     writer, folder = FORMATS[format], Path(out)
     writer.check()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not overwritten: choose another --out")
+    check_new_folder(folder)
     spec, pixels = certificate_images(run, data, split, num)
     graphs = tokenizer_graphs(run.tokenizer.model, (pixels.shape[2], pixels.shape[3]))
     if isinstance(run, PriorRun):
@@ -71,7 +70,7 @@ def export_run(
     certificate = {
         "format": format,
         "versions": writer.versions(),
-        "models": _models(run),
+        "models": hashes_of(run),
         "data": {"spec": spec, "split": split},
         "files": {name: facts for name, (_, facts) in files.items()},
         **_certified(run, opened, pixels, progress),
@@ -81,6 +80,12 @@ def export_run(
         write_atomically(folder / name, content)
     write_json(folder / CERTIFICATE, certificate)
     return certificate
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise UserError for a folder that is not empty, and for a file."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not overwritten: choose another --out")
 
 
 def certificate_images(run: TokenizerRun, data: str | None, split: str, num: int) -> tuple[str, Tensor]:
@@ -119,7 +124,8 @@ def _described(tensor: Tensor, sizes: dict[int, str]) -> dict[str, Any]:
     return {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": shape}
 
 
-def _models(run: TokenizerRun) -> dict[str, Any]:
+def hashes_of(run: TokenizerRun) -> dict[str, Any]:
+    """Return the SHA-256 of the model files, and the identity of the tokenizer, for a certificate."""
     own: dict[str, Any] = {"tokenizer": {"sha256": run.tokenizer.hash, "identity": run.tokenizer.card.identity}}
     if isinstance(run, PriorRun):
         own["prior"] = {"sha256": run.prior.hash, "classes": list(run.prior.card.classes)}

@@ -77,8 +77,11 @@ class Batch:
         return self.models.tokenizer.likelihood.nats(self.parameters, self.pixels).cpu()
 
     @cached_property
+    def code_nats(self) -> Tensor | None:
+        """-log p of each code under the prior, float [B, h, w, n]; None without a prior."""
+        return None if self.models.prior is None else self.models.prior.code_nats(self.codes, self.labels)
+
+    @cached_property
     def prior_nats(self) -> Tensor | None:
         """-log p(z) of each image's codes under the prior, float64 [B], on the CPU; None without a prior."""
-        if self.models.prior is None:
-            return None
-        return -self.models.prior.log_prob(self.codes, self.labels).cpu().double()
+        return None if self.code_nats is None else self.code_nats.flatten(1).sum(1).cpu().double()

@@ -11,6 +11,7 @@ from typing import Literal
 from vqvae.metrics.accumulator import Accumulator
 from vqvae.metrics.bits import CodeBits, ImageBits
 from vqvae.metrics.codes import CodeUse, QuantizationError
+from vqvae.metrics.depths import RateByDepth
 from vqvae.metrics.features import FeatureDistances
 from vqvae.metrics.images import NMSE, PSNR, SSIM, ImageCount
 
@@ -106,6 +107,8 @@ _ROWS = (
            "upper bound on -log2 p(x) under the uniform prior, divided by C*H*W", ImageBits, _BOTH, in_log=True),
     Metric("bits_per_dim_prior", "Bits per dimension, learned prior", "bits", "lower",
            "upper bound on -log2 p(x) under the learned prior, divided by C*H*W", ImageBits),
+    Metric("bits_per_dim_codes_prior", "Bits per dimension of the codes, learned prior", "bits", "lower",
+           "bits of an image's codes under the learned prior, divided by C*H*W", RateByDepth),
     Metric("code_share_uniform", "Share of the codes, uniform prior", "", "neither",
            "fraction of the bits of an image that its codes take under the uniform prior", ImageBits, _BOTH),
     Metric("code_share_prior", "Share of the codes, learned prior", "", "neither",

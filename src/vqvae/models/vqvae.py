@@ -96,6 +96,11 @@ class VQVAE(nn.Module):
         """The number of codes per position n."""
         return self.quantizer.codes_per_position
 
+    @property
+    def depths(self) -> list[int]:
+        """The numbers of first codes of a position that ``decode`` takes, in rising order; the last is n."""
+        return [number for number in range(1, self.codes_per_position + 1) if self.quantizer.takes_codes(number)]
+
     def code_spec(self, height: int, width: int) -> CodeSpec:
         """Return the spec of the codes of an image of H x W pixels."""
         grid = height // self.factor, width // self.factor
@@ -168,7 +173,8 @@ class VQVAE(nn.Module):
         """Return images, float32 [B, C, h*factor, w*factor] in [-1, 1], of codes: the mean of p(x | z_q).
 
         Args:
-            codes: of any integer type, [B, h, w, n], or [B, h, w] where n = 1.
+            codes: of any integer type, [B, h, w, n], or [B, h, w] where n = 1. Of a residual quantizer, the codes
+                of the first layers alone may be given.
             tile: side of the tiles, in pixels, as ``encode`` takes it.
             overlap: number of pixels around a tile that are decoded with it. None measures what the decoder needs.
 
@@ -186,7 +192,9 @@ class VQVAE(nn.Module):
 
         Arguments and errors are those of ``decode``.
         """
-        codes = checked_codes(codes, codes_per_position=self.codes_per_position, num_codes=self.num_codes)
+        given = codes.shape[3] if codes.ndim == 4 else self.codes_per_position
+        number = given if self.quantizer.takes_codes(given) else self.codes_per_position
+        codes = checked_codes(codes, codes_per_position=number, num_codes=self.num_codes)
         return self.decoder(self.quantizer.embed(codes))
 
     @torch.no_grad()

@@ -11,6 +11,8 @@ from vqvae.component import Count, CountOrZero
 from vqvae.networks.base import Network, NetworkConfig
 from vqvae.networks.paper import widths_of
 
+EPSILON = 1e-6  # added to the mean square of a norm
+
 
 class ResNet(Network):
     """Pre-activation residual blocks (arXiv 1603.05027) and sub-pixel resampling (arXiv 1609.05158).
@@ -92,7 +94,7 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x normalized, in the precision of x; the mean is in float32 at least."""
         square = (x if x.dtype == torch.float64 else x.float()).square().mean(1, keepdim=True)
-        return (x * torch.rsqrt(square + 1e-6)).to(x.dtype) * self.scale.to(x.dtype)
+        return (x * torch.rsqrt(square + EPSILON)).to(x.dtype) * self.scale.to(x.dtype)
 
 
 class ResidualBlock(nn.Module):

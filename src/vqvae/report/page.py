@@ -1,5 +1,6 @@
 """One page about one run: its data, its training, its pictures and its results."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -10,7 +11,7 @@ from vqvae.metrics import HEADLINES, described
 from vqvae.report.curves import panels
 from vqvae.report.html import fact_list, html_table, readable, sections, write_page
 from vqvae.report.pictures import figures_over_time
-from vqvae.report.plots import panel_figure, usage_figure
+from vqvae.report.plots import panel_figure, rate_figure, usage_figure
 from vqvae.report.run_reader import RunRecords, read_run
 
 _HEADLINE_FIGURES = 4
@@ -67,6 +68,7 @@ def _part(run: RunRecords, *, name: str, level: int) -> str:
         ("Reconstructions", _pictures(run, "reconstructions", "originals, each with its reconstruction below")),
         ("Training", _curves(run, name)),
         ("Codebook", _usage(run, name)),
+        ("Rate and distortion", _rates(run, name)),
         ("Results", _results(run)),
     )
     records = (
@@ -144,6 +146,16 @@ def _usage(run: RunRecords, name: str) -> str:
         if run.counts
         else ""
     )
+
+
+def _rates(run: RunRecords, name: str) -> str:
+    """Return PSNR against rate by depth; empty for a tokenizer whose codes have no depth."""
+    found = run.results
+    prior = found.get("bits_per_dim_codes_prior_1") is not None
+    rate = "bits_per_dim_codes_prior" if prior else "kl_bits_per_dim_uniform"
+    depths = sorted(int(key.rpartition("_")[2]) for key in found if re.fullmatch(rf"{rate}_\d+", key))
+    points = [(depth, found[f"{rate}_{depth}"], found[f"psnr_{depth}"]) for depth in depths]
+    return rate_figure(points, name=f"{name}-rates") if points else ""
 
 
 def _results(run: RunRecords) -> str:

@@ -123,6 +123,29 @@ def usage_figure(counts: Sequence[int], *, perplexity: float | None, name: str) 
     return _figure("wide", title, note, keys, svg)
 
 
+def rate_figure(points: Sequence[tuple[int, float, float]], *, name: str) -> str:
+    """Draw PSNR against rate, one point for each depth of a residual quantizer, as an HTML ``<figure>``.
+
+    Args:
+        points: depth, bits of its codes per dimension, and PSNR in dB; in order of depth.
+        name: a name that is unique on the page; the ids in the SVG begin with it.
+    """
+    _, rates, values = zip(*points, strict=True)
+    figure, axes = _blank(840, 240)
+    axes.plot(rates, values, color=INKS["train"], linewidth=1.8, marker="o", markersize=5)
+    for depth, rate, value in points:
+        axes.annotate(
+            str(depth), (rate, value), (0, 8), textcoords="offset points", ha="center", color=INKS["axis"]
+        )
+    axes.margins(y=0.15)
+    axes.set_xlim(0, 1.05 * max(rates))
+    _label_ticks(axes, whole=False)
+    ends = "; ".join(f"{depth}: {value:.2f} dB at {rate:.4g} bits" for depth, rate, value in points)
+    svg = _svg(figure, name=name, alt=f"PSNR by bits per dimension of the first codes of each position: {ends}.")
+    note = "PSNR in dB against bits per dimension of the codes; the numbers are the depths"
+    return _figure("wide", "What the first codes of each position give", note, "", svg)
+
+
 def _figure(size: str, title: str, note: str, keys: str, svg: str) -> str:
     key = f"<div>{keys}</div>" if keys else ""
     caption = f"<figcaption><b>{escape(title)}</b>{escape(note)}{key}</figcaption>"
@@ -159,10 +182,10 @@ def _blank(width: int, height: int) -> tuple["Figure", "Axes"]:
     return figure, axes
 
 
-def _label_ticks(axes: "Axes") -> None:
+def _label_ticks(axes: "Axes", *, whole: bool = True) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
     written = FuncFormatter(lambda at, _position: _short(at))
     axes.xaxis.set_major_formatter(written)
     if axes.get_yscale() == "log":
