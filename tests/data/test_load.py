@@ -183,6 +183,11 @@ def test_arguments_out_of_range(options, message):
     assert _error("shapes", **options) == message
 
 
+def test_an_empty_name_is_not_the_current_folder():
+    with pytest.raises(UserError, match="no images are named: --data SPEC"):
+        load("")
+
+
 @needs_cifar10
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_real_cifar(split):

@@ -56,8 +56,10 @@ def find_data(data: str | Path | Objects, columns: Columns = BY_RULE) -> DataSet
         columns: what is asked for by name, where the images come in a table.
 
     Raises:
-        UserError: for what means no data set, and for a column where there are no columns.
+        UserError: for what means no data set, an empty name, and for a column where there are no columns.
     """
+    if data == "":
+        raise UserError("no images are named: --data SPEC, such as --data FOLDER, names them")
     if isinstance(data, str):
         found = _named(data, columns) or _at(data, columns)
     else:
