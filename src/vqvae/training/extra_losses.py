@@ -160,5 +160,8 @@ def shares(weights: Mapping[str, Tensor | float], gradients: Mapping[str, Tensor
 def _feature_networks(configs: Sequence[LossConfig]) -> tuple[str, ...]:
     found = networks_in(configs)
     if found and network_named("judge").digest in found:
-        raise UserError("losses: the shipped judge measures and takes part in no training: choose another network")
+        raise UserError(
+            "losses: the shipped judge measures and takes part in no training: train a classifier of your own "
+            "with vqvae judge --out FILE, and give --losses.perceptual.network.weights FILE"
+        )
     return found
