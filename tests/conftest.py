@@ -1,6 +1,7 @@
 """What every test may use: a cache of its own, and trainings small enough for seconds."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,11 @@ def randn():
         return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
     return draw
+
+
+@pytest.fixture
+def hangup_as_from_a_shell() -> Iterator[None]:
+    """Undo what nohup does to SIGHUP, in this process and in those that it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

@@ -101,6 +101,7 @@ def program(*arguments: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.usefixtures("hangup_as_from_a_shell")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
 def test_every_signal_that_ends_a_program_lets_it_save_first(name: str) -> None:
     with program() as process:

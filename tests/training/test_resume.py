@@ -92,6 +92,7 @@ def test_a_prior_with_dropout_and_shifted_views_stopped_at_five_random_steps_end
     assert _outcome(parts) == _outcome(whole)
 
 
+@pytest.mark.usefixtures("hangup_as_from_a_shell")
 @pytest.mark.parametrize(
     ("signum", "code"),
     [

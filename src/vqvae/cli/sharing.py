@@ -21,7 +21,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
         "The folder gets encoder (images to codes), decoder (codes to images) and, for a prior's run, the prior "
         "and its step. The certificate says how many codes differ from the exact codes, and that all of them are "
         "near-ties. docs/export.md shows how to run the files. --format integer writes the whole numbers of "
-        "vqvae compress --exact, and a certificate of what they cost in bits."
+        "vqvae compress in exact form, and a certificate of what they cost in bits."
     )
     export = command("export", _export, text, keys="data", more=more)
     add_model(export, "run", "the tokenizer, or the prior with its tokenizer")
