@@ -44,6 +44,7 @@ SAID_BY = {
     "data/splits.py: --data.validation": [name for name in READ_IMAGES if name != "encode"],
     "losses/perceptual.py: --data.size": ["train"],
     "losses/perceptual.py": ["train", "resume"],
+    "training/extra_losses.py: --out": ["judge"],
     "training/extra_losses.py": ["train", "resume"],
     "model_io.py": ["train", "prior", "resume", "sample", "evaluate", "encode", "decode", "reconstruct"],
     "report/page.py": ["evaluate"],
