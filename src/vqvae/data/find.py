@@ -58,7 +58,7 @@ def find_data(data: str | Path | Objects, columns: Columns = BY_RULE) -> DataSet
     Raises:
         UserError: for what means no data set, an empty name, and for a column where there are no columns.
     """
-    if data == "":
+    if isinstance(data, str) and not data:
         raise UserError("no images are named: --data SPEC, such as --data FOLDER, names them")
     if isinstance(data, str):
         found = _named(data, columns) or _at(data, columns)
