@@ -109,6 +109,10 @@ def test_a_mistake_names_its_key(overrides: dict[str, str], says: str) -> None:
         ({"zzz": 1}, "unknown key 'zzz'; known here: "),
         ({"training": {"zzz": 1}}, "unknown key 'training.zzz'; vqvae train --help lists the keys"),
         ({"model": {"quantizer": {"kind": "ema", "decax": 1}}}, "did you mean 'model.quantizer.decay'?"),
+        (
+            {"model": {"network": {"kind": "resnet", "residual_width": 8}}},
+            "model.network.residual_width'; known here: ",
+        ),
         ({"model": {"quantizer": {"kind": "emma"}}}, "no quantizer of kind 'emma' is known; did you mean 'ema'?"),
         ({"model": {"quantizer": "ema"}}, "model.quantizer: must be a group of keys with a kind of quantizer"),
         ({"training": 3}, "training: must be a group of keys, got 3"),

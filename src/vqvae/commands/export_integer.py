@@ -35,20 +35,14 @@ def export_integer(
 ) -> dict[str, Any]:
     """Write the whole numbers of a run's integer form, and the certificate of what the integer form costs.
 
-    Args:
-        run: the tokenizer, or the prior and its tokenizer, on the CPU.
-        out: the folder to make.
-        data: the data set whose images are coded for the certificate; by default the run's own.
-        split: the split of the data set.
-        num: the number of images, at most.
-        progress: called with the number of images done and of all images.
+    The arguments are those of ``export_run``. If the decoder or the likelihood has no integer form, the
+    certificate is about codes alone.
 
     Returns:
         The certificate.
 
     Raises:
         UserError: for a folder that is not empty, data that cannot be read, and a prior without an integer form.
-            A decoder or likelihood without one is left out; codes alone can be coded without.
     """
     check_at_least_1(num=num)
     folder = Path(out)

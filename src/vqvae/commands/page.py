@@ -17,7 +17,7 @@ from vqvae.run_directory import RunDirectory
 from vqvae.version import VERSION
 
 _COUNTED = 512  # images whose codes are counted
-_SAMPLES = 32  # samples of the prior that stand for images where there are none
+_SAMPLES = 32  # the number of samples that the page shows if it has no images
 
 
 def page_of_run(

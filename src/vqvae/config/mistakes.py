@@ -68,7 +68,8 @@ def _meant(key: str, siblings: list[str], stage: str) -> str:
     prefix = key.rpartition(".")[0]
     beside = [f"{prefix}.{name}" if prefix else name for name in siblings if name != "stage"]
     every = key_names(stage) if stage in STAGES else []
-    found = closest_key(key, beside) or closest_key(key, [*beside, *every])
+    elsewhere = [name for name in every if name.rpartition(".")[0] != prefix]  # here, other kinds may have keys
+    found = closest_key(key, beside) or closest_key(key, [*beside, *elsewhere])
     if found:
         return f"; did you mean '{found}'?"
     listed = ", ".join(beside)

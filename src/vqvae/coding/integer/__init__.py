@@ -4,8 +4,8 @@ All numbers are whole numbers in float64 or int64. Weights are multiples of 2^-1
 All partial sums stay below 2^53, where float64 is exact. So the order of a sum, the batch size, the number of
 threads and the processor cannot change a bit. Nonlinear functions are tables, whose entries come from decimal
 arithmetic, which rounds correctly on every machine (Balle et al., "Integer Networks for Data Compression", ICLR
-2019). The few quotients are those of IEEE 754, which rounds them correctly. The integer form is a function of the
-model file alone.
+2019). Quotients of float64 are rounded as IEEE 754 prescribes, so they are equal on every machine. The integer
+form is a function of the model file alone.
 
 A class has an integer form once a class or function is registered for it, in one file here: ``LAYERS.of``,
 ``PRIORS.of``, ``LIKELIHOODS.of``.

@@ -48,11 +48,11 @@ class IntegerPrior(nn.Module):
         Args:
             embedded: [B, h, w, width], the embedding of the codes of each position.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__qualname__} does not define features")
 
     def positions(self, count: int, grid: tuple[int, int]) -> Positions:
         """Return the network for ``count`` grids of (h, w) positions, before their first position."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__qualname__} does not define positions")
 
     def at_once(self, grid: tuple[int, int]) -> int:
         """Return how many grids ``features`` should take at once; 0 if one takes too much memory."""
