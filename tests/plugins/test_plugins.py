@@ -65,8 +65,8 @@ def _refused(folder: Path, *words: str) -> str:
     return line
 
 
-def _killed_and_resumed(folder: Path, name: str, plugin: str, *words: str) -> None:
-    """Train a run whole, and the same again with a SIGKILL after the first checkpoint: the files are the same."""
+def _kill_and_resume(folder: Path, name: str, plugin: str, *words: str) -> None:
+    """Train a run whole, and the same again with a SIGKILL after the first checkpoint."""
     _done(folder, *words, "--out", f"{name}-whole", "--plugin", plugin)
     process = _start(folder, *words, "--out", name, "--plugin", plugin)
     first = folder / name / "checkpoints" / "step-00000004.safetensors"
@@ -76,23 +76,35 @@ def _killed_and_resumed(folder: Path, name: str, plugin: str, *words: str) -> No
     process.communicate(timeout=60)
     assert not (folder / name / "checkpoints" / "step-00000024.safetensors").exists(), "too fast to be killed"
     _done(folder, "resume", name, "--plugin", plugin)
-    for file in ("model.safetensors", "best.safetensors", "checkpoints/step-00000024.safetensors"):
-        assert (folder / name / file).read_bytes() == (folder / f"{name}-whole" / file).read_bytes()
 
 
-def test_both_stages_train_are_killed_and_resume_with_components_of_a_users_file(folder: Path) -> None:
-    _killed_and_resumed(folder, "t", "my_components", "train", "tokenizer.yaml")
-    _killed_and_resumed(folder, "p", "./my_components.py", "prior", "t", "prior.yaml")
+@pytest.fixture(scope="module")
+def runs(folder: Path) -> Path:
+    """Return the folder with the runs ``t`` and ``p``, which were killed and resumed, and the same runs whole."""
+    _kill_and_resume(folder, "t", "my_components", "train", "tokenizer.yaml")
+    _kill_and_resume(folder, "p", "./my_components.py", "prior", "t", "prior.yaml")
+    return folder
+
+
+def _same_files(folder: Path, name: str) -> bool:
+    files = ("model.safetensors", "best.safetensors", "checkpoints/step-00000024.safetensors")
+    return all(
+        (folder / name / file).read_bytes() == (folder / f"{name}-whole" / file).read_bytes() for file in files
+    )
+
+
+def test_both_stages_train_are_killed_and_resume_with_components_of_a_users_file(runs: Path) -> None:
+    assert _same_files(runs, "t") and _same_files(runs, "p")
     out = _done(
-        folder, "evaluate", "p", "--data", "shapes", "--data.limit", "64", "--json", "--plugin", "my_components"
+        runs, "evaluate", "p", "--data", "shapes", "--data.limit", "64", "--json", "--plugin", "my_components"
     )
     results = json.loads(out)
     assert results["images"] == 64 and 0 < results["bits_per_code_prior"] < results["bits_per_code_uniform"]
-    _done(folder, "sample", "p", "--num", "8", "--label", "star", "--out", "s.png", "--plugin", "my_components")
-    assert (folder / "s.png").stat().st_size > 100
+    _done(runs, "sample", "p", "--num", "8", "--label", "star", "--out", "s.png", "--plugin", "my_components")
+    assert (runs / "s.png").stat().st_size > 100
 
 
-def test_a_run_of_an_absent_plugin_says_which_in_one_line(folder: Path) -> None:
+def test_a_run_of_an_absent_plugin_says_which_in_one_line(runs: Path) -> None:
     for words, file, component, kind in (
         (("resume", "t"), "t/config.yaml: model.network", "network", "patches"),
         (("resume", "p"), "p/config.yaml: model", "prior", "markov"),
@@ -101,15 +113,16 @@ def test_a_run_of_an_absent_plugin_says_which_in_one_line(folder: Path) -> None:
         (("evaluate", "t/best.safetensors", "--data", "shapes"), "t/best.safetensors", "network", "patches"),
         (("doctor", "t"), "t/config.yaml", "network", "patches"),
     ):
-        line = _refused(folder, *words)
-        assert f"{folder}/{file}" in line and f"no {component} of kind '{kind}' is known" in line
+        line = _refused(runs, *words)
+        assert f"{runs}/{file}" in line and f"no {component} of kind '{kind}' is known" in line
         assert "it is of the module my_components: pass --plugin my_components, or import my_components" in line
 
 
-def test_a_plugin_works_on_every_rank(folder: Path) -> None:
+def test_a_plugin_works_on_every_rank(runs: Path) -> None:
     torchrun = ("torch.distributed.run", "--nproc-per-node", "2", "-m")
-    _done(folder, "resume", "t", "--steps", "26", "--plugin", "my_components", launcher=torchrun)
-    assert (folder / "t" / "checkpoints" / "step-00000026.safetensors").exists()
+    shutil.copytree(runs / "t", runs / "copy")
+    _done(runs, "resume", "copy", "--steps", "26", "--plugin", "my_components", launcher=torchrun)
+    assert (runs / "copy" / "checkpoints" / "step-00000026.safetensors").exists()
 
 
 def test_the_keys_of_a_plugin_are_in_the_help(folder: Path) -> None:
