@@ -20,6 +20,7 @@ from vqvae.data import OBJECT, Objects
 from vqvae.errors import UserError
 from vqvae.features import network_named
 from vqvae.metrics import Models, Results, measure
+from vqvae.metrics.lpips import lpips_network
 from vqvae.model_io import open_prior, open_tokenizer, read_model, read_tokenizer_alone
 from vqvae.model_place import is_hub_repo, name_of_model, whole_model
 from vqvae.models import VQVAE
@@ -121,6 +122,7 @@ def evaluate(
     split: str = "test",
     *,
     features: str | None = None,
+    lpips: tuple[str, str] | None = None,
     device: str = "auto",
     **reading: Any,
 ) -> Results:
@@ -132,6 +134,7 @@ def evaluate(
         split: ``train``, ``validation`` or ``test``.
         features: the feature network in which reconstructions are judged as a set, such as ``judge``; none by
             default, as it costs more time than all other metrics.
+        lpips: the network that measures LPIPS, such as ``alexnet:PATH``, and the path of its channels' factors.
         device: the device for the models of a run: ``auto``, ``cpu``, ``cuda``, ...
         **reading: settings for reading images that differ from the run's own, such as ``data__size=32,
             data__fit="crop"``.
@@ -145,11 +148,21 @@ def evaluate(
             how = read_otherwise(DataConfig(channels=_channels(model)), full_keys(reading))
             found = replace(how, spec=spec.get("data.spec", how.spec))
             loaded = found.load(split, multiple_of=model.factor, data=images)
-            network = None if features is None else network_named(features).to(model.pixel_variance.device)
-            return measure(Models(model.eval(), features=network), loaded, fit=how.fit, progress=progress)
+            models = _measured(model.eval(), loaded.shape[1:], features, lpips)
+            return measure(models, loaded, fit=how.fit, progress=progress)
         run = open_run(_location(model, "a run"), device=device, reading=full_keys(reading))
         measured = images if images is not None else spec["data.spec"]
-        return evaluate_run(run, measured, split=split, features=features, progress=progress)
+        return evaluate_run(run, measured, split=split, features=features, lpips=lpips, progress=progress)
+
+
+def _measured(
+    model: VQVAE, image_shape: tuple[int, int, int], features: str | None, lpips: tuple[str, str] | None
+) -> Models:
+    """Return a tokenizer in Python and the networks that judge it, on its device."""
+    device = model.pixel_variance.device
+    judge = None if features is None else network_named(features).to(device)
+    distance = None if lpips is None else lpips_network(network_named(lpips[0]).to(device), lpips[1], image_shape)
+    return Models(model, features=judge, lpips=distance)
 
 
 def sample(

@@ -33,6 +33,8 @@ SAID_BY = {
     "commands/image_sets.py": ["compare"],
     "commands/inpaint.py": ["inpaint"],
     "commands/sample.py": ["sample"],
+    "commands/evaluate.py: --lpips": ["evaluate"],
+    "metrics/lpips.py": ["compare", "evaluate"],
     "commands/resolve.py: --features": ["compare", "evaluate"],
     "commands/resolve.py: --label": ["sample", "inpaint", "likelihood"],
     "commands/resolve.py: --tokenizer": ["sample", "inpaint", "evaluate", "likelihood", "compare"],

@@ -221,7 +221,7 @@ def test_the_splits_of_the_sides_are_chosen(capsys: pytest.CaptureFixture[str]) 
     found = json.loads(capsys.readouterr().out)
     assert found["protocol"]["a"]["split"] == "test" and found["protocol"]["b"]["split"] == "validation"
     assert found["images"] == 30 and found["psnr"] is None and found["intervals"]["frechet"][0] < found["frechet"]
-    assert found.keys() == {"images", *FIGURES, "intervals", "protocol"}
+    assert found.keys() == {"images", *FIGURES, "lpips", "intervals", "protocol"}
     judge = network_named("judge")
     stamp = found["protocol"]["features"]
     assert stamp["weights"] == judge.digest and stamp["resize"] == judge.resize and stamp["network"] == "judge"

@@ -13,7 +13,8 @@ from vqvae.commands.evaluate import evaluate
 from vqvae.commands.image_sets import SideOptions
 from vqvae.commands.resolve import open_run
 from vqvae.data import load
-from vqvae.features import network_named
+from vqvae.features import SqueezeNet, network_named
+from vqvae.losses import Perceptual
 from vqvae.metrics import Models, measure
 from vqvae.metrics.baselines import load_counts
 from vqvae.metrics.images import psnr, ssim
@@ -37,7 +38,9 @@ def test_pixels_and_images_are_each_others_inverse() -> None:
 
 def test_no_value_depends_on_the_batch_size(prior_run: Run) -> None:
     images = load("shapes", "test", limit=50)
-    models = replace(models_of(prior_run), features=network_named("judge"))
+    torch.manual_seed(0)
+    distance = Perceptual(SqueezeNet().eval().requires_grad_(False))
+    models = replace(models_of(prior_run), features=network_named("judge"), lpips=distance)
     whole, *others = [measure(models, images, batch_size=size) for size in (50, 7, 1)]
     for other in others:
         assert torch.equal(other.code_counts, whole.code_counts) and other.protocol == whole.protocol

@@ -120,7 +120,7 @@ def test_without_weights_one_line_says_how_to_give_them(
             {"lin0": torch.tensor([1.0])},
             r"factors for maps of \[1\] channels, but squeezenet has maps of \[64, 128",
         ),
-        (None, "no such file of channel weights"),
+        (None, "no such file; it should hold the channel weights of LPIPS"),
     ],
 )
 def test_a_wrong_file_of_channel_weights_is_refused(

@@ -14,6 +14,7 @@ from vqvae.cli.options import (
     add_features,
     add_json,
     add_label,
+    add_lpips,
     add_model,
     add_picture,
     add_run,
@@ -68,6 +69,7 @@ def _describe_evaluate(evaluate: CommandParser) -> None:
         "this network; on a CPU this takes longer than all other metrics (default: off)"
     )
     add_features(evaluate, text, default=None)
+    add_lpips(evaluate, "also measure LPIPS of the reconstructions")
     add_tokenizer(evaluate)
     add_json(evaluate)
     add_device(evaluate)
@@ -89,6 +91,7 @@ def _describe_compare(compare: CommandParser) -> None:
         text = f"{role}: {SPECS}, of a store, or of a run; or shipped:NAME, a model in this package"
         compare.add_argument(name.lower(), metavar=name, type=spec, help=text)
     add_features(compare, "the network whose features compare the sets (default: judge)", default="judge")
+    add_lpips(compare, "also measure LPIPS of pairs")
     text = (
         "how images form pairs: name pairs images with the same name, without endings such as .png; number pairs "
         "images with the same last number in their names; none forms no pairs (default: name)"
@@ -153,7 +156,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise UserError(f"--tokenizer: {arguments.run} is a tokenizer itself; leave it out")
     with bar("evaluate", "image") as progress:
         results = evaluate(
-            run, arguments.data, split=arguments.split, features=arguments.features, progress=progress
+            run,
+            arguments.data,
+            split=arguments.split,
+            features=arguments.features,
+            lpips=arguments.lpips and tuple(arguments.lpips),
+            progress=progress,
         )
     print(json.dumps(results.to_dict()) if arguments.json else results_table(results))
 
@@ -178,6 +186,7 @@ def _compare(arguments: argparse.Namespace) -> None:
             arguments.a,
             arguments.b,
             features=arguments.features,
+            lpips=arguments.lpips and tuple(arguments.lpips),
             pair=arguments.pair,
             options=options,
             progress=progress,

@@ -67,8 +67,20 @@ def add_json(sub: CommandParser) -> None:
 
 def add_features(sub: CommandParser, text: str, *, default: str | None) -> None:
     """Add ``--features``."""
-    text = f"{text}: judge, squeezenet:PATH, or the path of a file that vqvae judge wrote"
+    text = (
+        f"{text}: judge; inception:PATH (for FID), squeezenet:PATH, alexnet:PATH or vgg16:PATH with a file of "
+        "weights; or the path of a file that vqvae judge wrote"
+    )
     sub.add_argument("--features", metavar="NETWORK", default=default, help=text)
+
+
+def add_lpips(sub: CommandParser, text: str) -> None:
+    """Add ``--lpips``."""
+    text = (
+        f"{text}, by alexnet:PATH or vgg16:PATH with torchvision's weights, and the file of the factors of "
+        "channels that LPIPS has learned for this network (default: not measured)"
+    )
+    sub.add_argument("--lpips", metavar=("NETWORK", "FACTORS"), nargs=2, help=text)
 
 
 def add_tile(sub: CommandParser) -> None:

@@ -23,6 +23,7 @@ from vqvae.metrics.comparison import (
     pair_values,
 )
 from vqvae.metrics.features import described_network
+from vqvae.metrics.lpips import lpips_network, lpips_protocol
 from vqvae.metrics.precision_recall import NEIGHBOURS, Nearest, nearest
 from vqvae.model_io import choose_device
 from vqvae.progress import Progress, advancing, silent
@@ -37,7 +38,8 @@ class Comparison:
         a: the images that B is compared with; pairs come first and stand at the same rows of both sides.
         b: the images that are judged.
         figures: what was measured, with intervals.
-        pairs: the ``psnr`` and ``ssim`` of each pair, float64 [P]; empty where nothing pairs.
+        pairs: ``psnr``, ``ssim`` and, if it was measured, ``lpips`` of each pair, float64 [P]; empty where
+            nothing pairs.
         neighbours: the images of A that are nearest to each image of B in the features.
         protocol: what was measured, and how.
     """
@@ -80,6 +82,7 @@ def compare(
     b: str,
     *,
     features: str = "judge",
+    lpips: tuple[str, str] | None = None,
     pair: Pairing = "name",
     options: SideOptions | None = None,
     batch_size: int = 250,
@@ -92,6 +95,8 @@ def compare(
         a: the images that B is compared with: a data set, a store of codes, or a run.
         b: the images that are judged: the same.
         features: the feature network, as ``vqvae.features.network_named`` takes it.
+        lpips: the network that measures LPIPS of pairs, as ``network_named`` takes it, and the path of the factors
+            of its channels; None for no LPIPS.
         pair: which images belong together; see ``pairs_of``.
         options: how both sides are read.
         batch_size: of the feature network; affects speed and memory only.
@@ -105,7 +110,11 @@ def compare(
     options = options or SideOptions()
     sides = open_sides(a, b, options)
     _check(*sides, names=(a, b))
-    network = _network(features, sides, options)
+    network = _network(features, "--features", sides, options)
+    distance = None
+    if lpips is not None:
+        shape = sides[0].pixels.shape[1:]
+        distance = lpips_network(_network(lpips[0], "--lpips", sides, options), lpips[1], shape)
     side_a, side_b, pairs = _in_order(*sides, pair)
     advance = advancing(progress, len(side_a.pixels) + len(side_b.pixels))
     features_a, features_b = (
@@ -114,7 +123,7 @@ def compare(
     )
     whole = pairs == len(side_a.pixels) == len(side_b.pixels)
     figures = feature_figures(features_a, features_b, paired=whole, count=resampled)
-    each = pair_values(side_a.pixels[:pairs], side_b.pixels[:pairs]) if pairs else {}
+    each = pair_values(side_a.pixels[:pairs], side_b.pixels[:pairs], lpips=distance) if pairs else {}
     if pairs:
         figures = pair_figures(each, count=resampled).with_others(figures)
     protocol = {
@@ -124,17 +133,18 @@ def compare(
         "features": {**described_network(network), "size": features_a.shape[1]},
         **DEFINITIONS,
         **pair_protocol(*side_a.pixels.shape[2:]),
+        **({} if distance is None else {"lpips": lpips_protocol(distance)}),
         "intervals": f"95 %, normal, of {resampled} resampled sets",
         "versions": versions(),
     }
     return Comparison(side_a, side_b, figures, each, nearest(features_b, features_a, 3), protocol)
 
 
-def _network(features: str, sides: tuple[Side, Side], options: SideOptions) -> FeatureNetwork:
+def _network(name: str, option: str, sides: tuple[Side, Side], options: SideOptions) -> FeatureNetwork:
     for run in (side.run for side in sides):
         if run is not None:
-            return judge_of(run, features)
-    return network_named(features).to(choose_device(options.device))
+            return judge_of(run, name, option)
+    return network_named(name).to(choose_device(options.device))
 
 
 def _check(a: Side, b: Side, *, names: tuple[str, str]) -> None:

@@ -11,6 +11,7 @@ from vqvae.errors import what_failed
 from vqvae.files import write_json
 from vqvae.metrics import Models, Results, measure
 from vqvae.metrics.baselines import load_counts
+from vqvae.metrics.lpips import lpips_network
 from vqvae.progress import Progress, silent
 from vqvae.run_directory import RunDirectory
 from vqvae.screen import say
@@ -23,6 +24,7 @@ def evaluate(
     *,
     split: str = "test",
     features: str | None = None,
+    lpips: tuple[str, str] | None = None,
     progress: Progress = silent,
 ) -> Results:
     """Measure a run's models on a split of a data set, and keep the results in the run's ``evaluation.json``.
@@ -35,17 +37,23 @@ def evaluate(
         split: ``train``, ``validation`` or ``test``.
         features: the feature network in which reconstructions are judged as a set, as ``network_named`` takes it.
             None: they are not, as the features of 10,000 images cost more time than all other metrics.
+        lpips: the network that measures LPIPS, as ``network_named`` takes it, and the path of the factors of its
+            channels; None for no LPIPS.
         progress: called with the number of images measured and of all images.
 
     Raises:
         UserError: for data that the tokenizer does not fit, classes that the prior was not trained on, and a
-            feature network that took part in the tokenizer's training.
+            network that took part in the tokenizer's training.
     """
     directory = RunDirectory(run.path)
     models = Models(run.tokenizer.model, features=None if features is None else judge_of(run, features))
     if isinstance(run, PriorRun):
         models = replace(models, prior=run.prior.model, code_counts=load_counts(directory.code_counts))
     images, fit = load_for(run, data, split)
+    if lpips is not None:
+        models = replace(
+            models, lpips=lpips_network(judge_of(run, lpips[0], "--lpips"), lpips[1], images.shape[1:])
+        )
     results = measure(models, _for_prior(images, run), fit=fit, progress=progress)
     protocol = {**results.protocol, "fingerprint": images.fingerprint, "versions": versions()}
     results = replace(results, protocol=protocol)

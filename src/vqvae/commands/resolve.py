@@ -282,12 +282,13 @@ def image_files(run: TokenizerRun, names: Sequence[str]) -> Tensor:
     return load_files([Path(name) for name in names], **run.reading.options(run.tokenizer.model.factor)).pixels
 
 
-def judge_of(run: TokenizerRun, name: str) -> FeatureNetwork:
+def judge_of(run: TokenizerRun, name: str, option: str = "--features") -> FeatureNetwork:
     """Make the feature network that judges a run's tokenizer, on the run's device.
 
     Args:
         run: the tokenizer.
         name: as ``vqvae.features.network_named`` takes it.
+        option: the option that named it, for messages.
 
     Raises:
         UserError: for an unknown network, and one that took part in the tokenizer's training.
@@ -295,7 +296,7 @@ def judge_of(run: TokenizerRun, name: str) -> FeatureNetwork:
     network = network_named(name)
     if network.digest in run.tokenizer.card.trained_with:
         raise UserError(
-            f"--features {name}: it took part in the training of {run.path} and cannot judge it: choose another "
+            f"{option} {name}: it took part in the training of {run.path} and cannot judge it: choose another "
             "network"
         )
     return network.to(run.device)

@@ -21,12 +21,14 @@ class FeatureNetwork(nn.Module):
             of any size as they are. ``features`` resizes to it, ``maps`` never resizes.
         facts: facts on the card of the weights: data, accuracy, ...
         digest: SHA-256 of the weights, in hex; see ``vqvae.features.files.weights_digest``.
+        called: the names that the literature gives to metrics in these features, such as ``FID`` for ``frechet``.
     """
 
     kind: ClassVar[str] = ""
     side: ClassVar[int | None] = None
     facts: Mapping[str, Any] = {}
     digest: str = ""
+    called: Mapping[str, str] = {}
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return feature maps, float [B, C_i, h_i, w_i], shallow ones first; differentiable in the images.

@@ -1,15 +1,21 @@
-"""Files of weights of feature networks: safetensors with a card that says what the network is and how good."""
+"""Files of weights of feature networks: our own, with a card about the network, and those of others."""
 
 import hashlib
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
+from vqvae.errors import UserError
+from vqvae.features.base import FeatureNetwork
 from vqvae.tensorfile import load_tensors, save_tensors
 
+Network = TypeVar("Network", bound=FeatureNetwork)
 KIND, VERSION = "vqvae-features", 1
 
 
@@ -46,3 +52,56 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
         digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
+    """Read tensors by name from a file of others: safetensors, or what ``torch.save`` wrote. No code in it is run.
+
+    Args:
+        path: the file.
+        what: what the file should hold, for messages: "the weights of VGG16".
+
+    Raises:
+        UserError: for a file that is missing or damaged, and one that holds anything but tensors by name.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; it should hold {what}")
+    try:
+        if _is_safetensors(path):
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: not {what}, in safetensors or by torch.save: {reason}") from None
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise UserError(f"{path}: not {what}: it holds other things than tensors by name")
+    return dict(cast("Mapping[str, Tensor]", found))
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"  # after 8 bytes, the length of its header in JSON
+
+
+def with_weights(network: Network, path: Path, title: str, *, prefix: str = "") -> Network:
+    """Return the network with the weights of a file, in eval mode and float32, without gradients to the weights.
+
+    Args:
+        network: the network.
+        path: a file that ``read_tensors`` reads.
+        title: what people call the network.
+        prefix: only tensors whose names begin so are read; the rest of the name is the network's own.
+
+    Raises:
+        UserError: for a file that is missing, damaged or of another network.
+    """
+    tensors = read_tensors(path, f"the weights of {title}")
+    weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: not the weights of {title}: {reason}") from None
+    network.digest = weights_digest(weights)
+    network = network.eval().requires_grad_(False)
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.errors import UserError
 from vqvae.features.base import FeatureNetwork, FeaturesConfig
-from vqvae.features.files import weights_digest
+from vqvae.features.files import with_weights
 
 _MEAN_BGR = (103.939, 116.779, 123.68)
 _FIRES = {  # name: channels in, squeezed, and of each of the two expansions
@@ -62,7 +60,7 @@ class SqueezeNet(FeatureNetwork):
             """Make the network with its weights, in eval mode."""
             if self.weights is None:
                 raise UserError("squeezenet: its weights are not shipped: pass squeezenet:PATH")
-            return load_squeezenet(Path(self.weights))
+            return with_weights(SqueezeNet(), Path(self.weights), "SqueezeNet 1.1")
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,23 +84,3 @@ class SqueezeNet(FeatureNetwork):
     def forward(self, images: Tensor) -> Tensor:
         """Return the mean of each channel of the last map, float [B, 512]."""
         return self.maps(images)[-1].mean((2, 3))
-
-
-def load_squeezenet(path: Path) -> SqueezeNet:
-    """Read SqueezeNet's weights from a safetensors file; in eval mode, without gradients to the weights.
-
-    Raises:
-        UserError: for a file that is missing, damaged or of another network.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file of weights")
-    network = SqueezeNet()
-    try:
-        weights = load_file(path)
-        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    except (SafetensorError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: not the weights of SqueezeNet 1.1 as safetensors: {reason}") from None
-    network.digest = weights_digest(weights)
-    network = network.eval().requires_grad_(False)
-    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

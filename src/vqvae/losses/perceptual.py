@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Literal, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from vqvae.component import NotNegative
 from vqvae.errors import UserError
 from vqvae.features import FeatureNetwork, FeaturesConfig, SqueezeNet
-from vqvae.features.files import weights_digest
+from vqvae.features.files import read_tensors, weights_digest
 from vqvae.losses.base import Loss, LossConfig, mean
 from vqvae.paths import whole_path
 
@@ -39,9 +37,9 @@ class Perceptual(Loss):
 
         Attributes:
             network: the feature network whose maps are compared.
-            channel_weights: path of a safetensors file with the factors of the channels that LPIPS has learned,
-                one tensor of C_i numbers for each feature map, shallow maps first by name. ``null`` takes 1 for
-                every channel.
+            channel_weights: path of a file, safetensors or of ``torch.save``, with the factors of the channels
+                that LPIPS has learned, one tensor of C_i numbers for each feature map, shallow maps first by
+                name. ``null`` takes 1 for every channel.
             digest: SHA-256 of the weights of the network and of the channels. Training records it in the run's
                 config. Other weights are then refused.
         """
@@ -66,7 +64,7 @@ class Perceptual(Loss):
                     f"SHA-256 is {self.digest[:16]}...: give their file with "
                     "--losses.perceptual.network.weights PATH"
                 )
-            _check_fit(network, weights, self, image_shape)
+            check_fit(network, weights, image_shape, path=self.channel_weights)
             return Perceptual(network, channel_weights=weights)
 
         def resolved(self) -> Self:
@@ -132,41 +130,47 @@ def read_channel_weights(path: Path) -> list[Tensor]:
     Raises:
         UserError: for a file that is missing or damaged, and for negative factors.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file of channel weights")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a safetensors file: {' '.join(str(error).split())[:120]}") from None
+    tensors = read_tensors(path, "the channel weights of LPIPS")
     found = [tensors[name].float().flatten() for name in sorted(tensors)]
     if not all(bool((weights >= 0).all()) for weights in found):
         raise UserError(f"{path}: negative channel weights: not the factors of LPIPS")
     return found
 
 
-def _check_fit(
+def check_fit(
     network: FeatureNetwork,
     channel_weights: Sequence[Tensor] | None,
-    config: Perceptual.Config,
     image_shape: tuple[int, int, int],
+    *,
+    where: str = "losses.perceptual",
+    path: str | None = None,
 ) -> None:
-    """Check that the network takes images of a size, and that the channel weights are those of its maps."""
+    """Check that the network takes images of a size, and that the channel weights are those of its maps.
+
+    Args:
+        network: the feature network.
+        channel_weights: the factors of its channels, or None.
+        image_shape: C, H and W.
+        where: what the user set, for messages.
+        path: the file of the channel weights, for messages.
+
+    Raises:
+        UserError: for a network without maps, images that are too small, and weights of another network.
+    """
     _, height, width = image_shape
     try:
         with torch.no_grad():
             maps = network.maps(torch.zeros(1, 3, height, width))
+    except NotImplementedError:
+        raise UserError(f"{where}: {network.kind} has no feature maps: choose another network") from None
     except RuntimeError:
         raise UserError(
-            f"losses.perceptual: images of {height}x{width} are too small for {config.network.kind}: set "
-            "--data.size"
+            f"{where}: images of {height}x{width} are too small for {network.kind}: set --data.size"
         ) from None
     channels = [features.shape[1] for features in maps]
     given = [len(weights) for weights in channel_weights or ()]
     if channel_weights is not None and given != channels:
-        raise UserError(
-            f"{config.channel_weights}: factors for maps of {given} channels, but {config.network.kind} has maps "
-            f"of {channels}"
-        )
+        raise UserError(f"{path}: factors for maps of {given} channels, but {network.kind} has maps of {channels}")
 
 
 def _digest(network: FeatureNetwork, channel_weights: Sequence[Tensor] | None) -> str:

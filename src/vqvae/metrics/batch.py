@@ -6,6 +6,7 @@ from functools import cached_property
 from torch import Tensor
 
 from vqvae.features import FeatureNetwork
+from vqvae.losses import Perceptual
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
 from vqvae.tensors import images_from_pixels
@@ -21,12 +22,14 @@ class Models:
         code_counts: how often each code occurs at each position of the prior's training codes, int64 [h, w, n, K],
             or None.
         features: the network in whose features reconstructions are judged, or None.
+        lpips: the network that measures LPIPS, or None; see ``vqvae.metrics.lpips``.
     """
 
     tokenizer: VQVAE
     prior: Prior | None = None
     code_counts: Tensor | None = None
     features: FeatureNetwork | None = None
+    lpips: Perceptual | None = None
 
 
 @dataclass(frozen=True, eq=False)

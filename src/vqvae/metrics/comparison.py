@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqvae.losses import Perceptual
 from vqvae.metrics.bootstrap import RESAMPLES, Interval, interval, resamples
 from vqvae.metrics.frechet import frechet_distance, gaussian_of
 from vqvae.metrics.images import PEAK, psnr, ssim, ssim_window
 from vqvae.metrics.kid import kid
+from vqvae.metrics.lpips import lpips as lpips_of
 from vqvae.metrics.precision_recall import NEIGHBOURS, lies_within
 from vqvae.tensors import images_from_pixels
 
-PAIR_METRICS = ("psnr", "ssim")
+PAIR_METRICS = ("psnr", "ssim", "lpips")
 FEATURE_METRICS = ("frechet", "kid", "precision", "recall")
 _RANGES = {"frechet": {"low": 0.0}, "precision": {"low": 0.0, "high": 1.0}, "recall": {"low": 0.0, "high": 1.0}}
 _BATCH = 250
@@ -68,15 +70,19 @@ def feature_figures(a: Tensor, b: Tensor, *, paired: bool = False, count: int = 
     )
 
 
-def pair_values(a: Tensor, b: Tensor) -> dict[str, Tensor]:
-    """Return the ``psnr`` and ``ssim`` of each pair, float64 [N].
+def pair_values(a: Tensor, b: Tensor, *, lpips: Perceptual | None = None) -> dict[str, Tensor]:
+    """Return the ``psnr``, the ``ssim`` and, with a network, the ``lpips`` of each pair, float64 [N].
 
     Args:
         a: uint8 [N, C, H, W].
         b: uint8, the same shape; image i belongs to image i of A.
+        lpips: the network that measures LPIPS, or None.
     """
-    parts = [(x, images_from_pixels(y)) for x, y in zip(a.split(_BATCH), b.split(_BATCH), strict=True)]
-    return {measure.__name__: torch.cat([measure(x, y) for x, y in parts]) for measure in (psnr, ssim)}
+    parts = list(zip(a.split(_BATCH), b.split(_BATCH), strict=True))
+    found = {m.__name__: torch.cat([m(x, images_from_pixels(y)) for x, y in parts]) for m in (psnr, ssim)}
+    if lpips is not None:
+        found["lpips"] = torch.cat([lpips_of(lpips, x, y) for x, y in parts])
+    return found
 
 
 def pair_figures(values: Mapping[str, Tensor], *, count: int = RESAMPLES) -> Figures:

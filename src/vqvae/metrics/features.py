@@ -47,4 +47,6 @@ class FeatureDistances(Accumulator):
 def described_network(network: FeatureNetwork) -> dict[str, Any]:
     """Return what a figure in a network's features must be stamped with."""
     facts = {name: network.facts[name] for name in ("data", "test_accuracy") if name in network.facts}
+    if network.called:
+        facts["called"] = dict(network.called)
     return {"network": network.kind, "weights": network.digest, "resize": network.resize, **facts}

@@ -4,9 +4,9 @@ To add a metric, add its row and the accumulator that the row names. A module fr
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from vqvae.metrics.accumulator import Accumulator
 from vqvae.metrics.bits import CodeBits, ImageBits
@@ -14,6 +14,7 @@ from vqvae.metrics.codes import CodeUse, QuantizationError
 from vqvae.metrics.depths import RateByDepth
 from vqvae.metrics.features import FeatureDistances
 from vqvae.metrics.images import NMSE, PSNR, SSIM, ImageCount
+from vqvae.metrics.lpips import LPIPS
 
 Better = Literal["lower", "higher", "neither"]
 When = Literal["evaluation", "validation"]
@@ -67,6 +68,7 @@ _ROWS = (
            "peak signal-to-noise ratio, peak 255, after rounding to uint8, mean over images",
            PSNR, _BOTH, in_log=True),
     Metric("ssim", "SSIM", "", "higher", "structural similarity, mean over images: 1 is a copy", SSIM),
+    Metric("lpips", "LPIPS", "", "lower", "perceptual distance, mean over images: 0 is a copy", LPIPS),
     Metric("frechet", "Frechet distance of features", "", "lower",
            "between Gaussians of features of originals and of reconstructions; not FID, see the protocol",
            FeatureDistances),
@@ -169,11 +171,19 @@ def without_level(name: str) -> str:
     return re.sub(r"_\d+$", "", name)
 
 
-def described(name: str) -> Metric:
+def described(name: str, protocol: Mapping[str, Any] | None = None) -> Metric:
     """Return the row of a metric; ``usage_2`` has the row of ``usage`` with a title for level 2.
 
     An unknown name gets a row without a meaning.
+
+    Args:
+        name: of the metric.
+        protocol: how it was measured. In the features that FID is defined by, ``frechet`` is called FID.
     """
+    called = (protocol or {}).get("features", {}).get("called", {})
+    if name in called:
+        meaning = f"{called[name]} of reconstructions against originals, in the features that define it"
+        return replace(METRICS[name], title=called[name], meaning=meaning)
     if name in METRICS:
         return METRICS[name]
     row = METRICS.get(without_level(name))

@@ -70,7 +70,7 @@ def _results(shown: Shown) -> str:
     """Return the figures as a table."""
     rows = ""
     for name, value in shown.values.items():
-        metric, interval = described(name), shown.intervals.get(name)
+        metric, interval = described(name, shown.protocol), shown.intervals.get(name)
         between = "" if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g}"
         rows += (
             f'<tr><th scope="row">{escape(metric.title)}</th><td class="number">'

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from vqvae.metrics import METRICS
+from vqvae.metrics import METRICS, described
 from vqvae.model_card import ModelCard
 from vqvae.published import Figures, measured
 from vqvae.tensors import CodeSpec
@@ -124,7 +124,7 @@ def _figures(figures: Figures | None) -> str:
     rows = ["| metric | value | unit | meaning |", "|---|---|---|---|"]
     for name, value in measured(figures).items():
         if name in METRICS and name != "images":
-            metric = METRICS[name]
+            metric = described(name, figures.protocol)
             rows.append(f"| `{name}` | {value:.5g} | {metric.unit} | {metric.meaning} |")
     protocol = figures.protocol
     of = f"{figures.values.get('images')} images of {protocol.get('data')}, split {protocol.get('split')}"

@@ -116,7 +116,7 @@ def _headline(run: RunRecords) -> str:
     figures = ""
     known = [name for name in HEADLINES.get(run.stage, ()) if measured.get(name) is not None]
     for name in known[:_HEADLINE_FIGURES]:
-        metric = described(name)
+        metric = described(name, run.protocol)
         unit = metric.unit if metric.unit in ("dB", "bits") else ""
         unit = f"of {readable(of[name])} {unit}" if of.get(name) else unit
         title = ", ".join(filter(None, [metric.title, metric.direction]))
@@ -163,7 +163,7 @@ def _results(run: RunRecords) -> str:
         return _quiet("No evaluation yet:", f"vqvae evaluate {run.path} --data SPEC")
     rows = ""
     for name, value in run.results.items():
-        metric = described(name)
+        metric = described(name, run.protocol)
         number = "—" if value is None else f'<data value="{escape(str(value))}">{escape(readable(value))}</data>'
         words = ", ".join(filter(None, [_typeset(metric.meaning), metric.direction]))
         rows += (

@@ -10,9 +10,9 @@ from vqvae.metrics.comparison import Figures
 def results_table(results: Results) -> str:
     """Return a line per metric with its value, unit and meaning, then a line with the protocol."""
     rows = [(name, value) for name, value in results.values.items() if name != "images"]  # the last line has them
-    wide = max(len(name) for name, _ in rows) + 2
-    lines = [f"{name:{wide}}{_number(value):>10}  {_words(described(name))}" for name, value in rows]
     protocol = results.protocol
+    wide = max(len(name) for name, _ in rows) + 2
+    lines = [f"{name:{wide}}{_number(value):>10}  {_words(described(name, protocol))}" for name, value in rows]
     versions = ", ".join(f"{name} {version}" for name, version in protocol.get("versions", {}).items())
     size = "x".join(map(str, protocol["size"]))
     lines.append(
@@ -26,7 +26,7 @@ def comparison_table(figures: Figures, protocol: Mapping[str, Any]) -> str:
     """Return a line per figure with its interval, unit and meaning, then a line with the protocol."""
     lines: list[str] = []
     for name, value in figures.values.items():
-        metric, interval = described(name), figures.intervals[name]
+        metric, interval = described(name, protocol), figures.intervals[name]
         between = "" if interval is None else f"{_short(interval[0])} to {_short(interval[1])}"
         words = ", ".join(filter(None, [metric.unit, metric.title, metric.direction]))
         lines.append(f"{name:10}{_short(value):>10}  {between:24}{words}")
