@@ -75,8 +75,9 @@ def digest(models: CodingModels, pixels: torch.Tensor, codes: torch.Tensor, size
         flat = part.flatten(1)
         tables = np.stack([weights(flat[:, i - 1] if i else None) for i in range(flat.shape[1])], 1)
         parameters = decoder.parameters_of(part)
-        below = torch.stack([decoder.likelihood.cumulative(parameters, own[:, :c])(own[:, c].long() + 1)
-                             for c in range(own.shape[1])], 1)  # fmt: skip
+        below = torch.empty(own.shape, dtype=torch.float64)
+        for place, function in decoder.likelihood.coding_order(parameters, own):
+            below[place] = function(own[place].long() + 1)
         for image in range(len(part)):
             for values in (tables, parameters.numpy(), below.numpy()):
                 found.update(np.ascontiguousarray(values[image]).data)

@@ -2,7 +2,7 @@
 
 A value v of 0..255 is written as eight bits, the highest first. Each bit halves an interval of levels; its
 probability is the mass of the upper half. So a value takes eight evaluations of the distribution function
-instead of 256 masses, and all pixels of a channel are coded at once.
+instead of 256 masses, and all values that do not depend on each other are coded at once.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def code_pixels(
 
     Args:
         coder: the writer or the reader.
-        likelihood: p(x | z_q), which defines ``cumulative``, or its integer form.
+        likelihood: p(x | z_q), which defines how pixels are coded, or its integer form.
         parameters: the decoder's output, float64 [B, out_channels, H, W].
         pixels: uint8 [B, C, H, W]; None to read them.
 
@@ -35,10 +35,9 @@ def code_pixels(
     """
     count, _, height, width = parameters.shape
     found = torch.empty(count, likelihood.channels, height, width, dtype=torch.uint8)
-    for channel in range(likelihood.channels):
-        below = likelihood.cumulative(parameters, found[:, :channel])
-        given = None if pixels is None else pixels[:, channel].long()
-        found[:, channel] = _code_channel(coder, below, (count, height, width), given)
+    for place, below in likelihood.coding_order(parameters, found):
+        given = None if pixels is None else pixels[place].long()
+        found[place] = _code_values(coder, below, found[place].shape, given)
     return found
 
 
@@ -52,18 +51,17 @@ def pixel_bits(likelihood: Likelihood | IntegerLikelihood, parameters: Tensor, p
         pixels: uint8 [B, C, H, W].
     """
     bits = 0.0
-    for channel in range(likelihood.channels):
-        below = likelihood.cumulative(parameters, pixels[:, :channel])
-        own = pixels[:, channel].long()
+    for place, below in likelihood.coding_order(parameters, pixels):
+        own = pixels[place].long()
         low, high = (_integer_mass(below(values), values) for values in (own, own + 1))
         bits -= float(((high - low).double() / TOTAL).log2().sum())
     return bits
 
 
-def _code_channel(
+def _code_values(
     coder: Coder, below: Callable[[Tensor], Tensor], shape: tuple[int, ...], values: Tensor | None
 ) -> Tensor:
-    """Code the values of one channel, [B, H, W], bit by bit."""
+    """Code values of one channel, [B, h, w], bit by bit."""
     low = torch.zeros(shape, dtype=torch.int64)
     mass_below, mass_above = torch.zeros_like(low), torch.full_like(low, TOTAL)  # of the interval's two ends
     for step in _STEPS:

@@ -6,3 +6,4 @@ from vqvae.likelihoods.categorical import CategoricalLikelihood as CategoricalLi
 from vqvae.likelihoods.gaussian import GaussianLikelihood as GaussianLikelihood
 from vqvae.likelihoods.logistic import LogisticLikelihood as LogisticLikelihood
 from vqvae.likelihoods.mixture import LogisticMixtureLikelihood as LogisticMixtureLikelihood
+from vqvae.likelihoods.multiscale import MultiscaleLikelihood as MultiscaleLikelihood

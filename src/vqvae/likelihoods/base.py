@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vqvae.component import Advice, Config
 from vqvae.tensors import pixels_from_images
 
+Place = tuple[slice | int, ...]  # of values in pixels [B, C, H, W]: images, channel, rows, columns
 _MOST_ELEMENTS = 2**24  # most parameters that are held in float64 at a time
 
 
@@ -41,8 +42,9 @@ class Likelihood(nn.Module):
     The decoder makes ``out_channels`` numbers at each pixel, the parameters of the distribution. A likelihood may
     have weights of its own, such as a learned scale; they train with the decoder.
 
-    A subclass defines ``out_channels``, ``pixel_nats``, ``mean`` and ``cumulative``. A subclass without
-    ``cumulative`` defines ``sample``; then it does not code pixels in files.
+    A subclass defines ``out_channels``, ``pixel_nats``, ``mean`` and ``cumulative``. A subclass whose pixels
+    depend on other pixels defines ``coding_order`` instead of ``cumulative``. A subclass with neither defines
+    ``sample``; then it does not code pixels in files.
 
     Args:
         channels: number of channels C of the images.
@@ -96,10 +98,27 @@ class Likelihood(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__qualname__} does not define cumulative, which codes pixels")
 
+    def coding_order(
+        self, parameters: Tensor, pixels: Tensor
+    ) -> Iterator[tuple[Place, Callable[[Tensor], Tensor]]]:
+        """Yield the values that are coded at once, part by part; by default, a part is a channel.
+
+        Args:
+            parameters: float64 [B, out_channels, H, W].
+            pixels: uint8 [B, C, H, W]. The caller writes the values of a part before it takes the next part.
+
+        Yields:
+            The place of the part in ``pixels``, and its distribution function given the parts before it, as
+            ``cumulative`` returns it.
+        """
+        for channel in range(self.channels):
+            yield (slice(None), channel), self.cumulative(parameters, pixels[:, :channel])
+
     @property
     def codes_pixels(self) -> bool:
-        """Whether the likelihood defines ``cumulative``."""
-        return type(self).cumulative is not Likelihood.cumulative
+        """Whether the likelihood defines how pixels are coded."""
+        own = type(self)
+        return own.cumulative is not Likelihood.cumulative or own.coding_order is not Likelihood.coding_order
 
     def sample(self, parameters: Tensor, u: Tensor) -> Tensor:
         """Draw pixels, uint8 [B, C, H, W], by inverting the cumulative distribution of each value.
@@ -110,12 +129,11 @@ class Likelihood(nn.Module):
                 p(value <= v | the values before it) >= u.
         """
         pixels = torch.empty(u.shape, dtype=torch.uint8, device=u.device)
-        for channel in range(self.channels):
-            below = self.cumulative(parameters.to(u), pixels[:, :channel])
-            value = torch.zeros_like(u[:, channel], dtype=torch.int64)
+        for place, below in self.coding_order(parameters.to(u), pixels):
+            value = torch.zeros_like(u[place], dtype=torch.int64)
             for step in (128, 64, 32, 16, 8, 4, 2, 1):  # p(value < v) < u holds for v = value all along
-                value = torch.where(below(value + step) < u[:, channel], value + step, value)
-            pixels[:, channel] = value.to(torch.uint8)
+                value = torch.where(below(value + step) < u[place], value + step, value)
+            pixels[place] = value.to(torch.uint8)
         return pixels
 
     def loss(self, parameters: Tensor, images: Tensor, *, pixel_variance: Tensor | float) -> Tensor:

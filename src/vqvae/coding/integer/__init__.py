@@ -19,6 +19,7 @@ from vqvae.coding.integer.layers import integer_network as integer_network
 from vqvae.coding.integer.likelihood import LIKELIHOODS as LIKELIHOODS
 from vqvae.coding.integer.likelihood import IntegerLikelihood as IntegerLikelihood
 from vqvae.coding.integer.logistic import IntegerLogistics as IntegerLogistics
+from vqvae.coding.integer.multiscale import IntegerMultiscale as IntegerMultiscale
 from vqvae.coding.integer.pixelcnn import IntegerPixelCNN as IntegerPixelCNN
 from vqvae.coding.integer.pixels import IntegerPixels as IntegerPixels
 from vqvae.coding.integer.prior import PRIORS as PRIORS

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqvae.coding.integer.likelihood import LIKELIHOODS
+from vqvae.coding.integer.likelihood import LIKELIHOODS, IntegerLikelihood
 from vqvae.coding.integer.tables import MASS, exp_of_difference
 from vqvae.likelihoods import CategoricalLikelihood
 from vqvae.likelihoods.categorical import LEVELS
 
 
 @LIKELIHOODS.of(CategoricalLikelihood)
-class IntegerCategorical:
+class IntegerCategorical(IntegerLikelihood):
     """A probability for each of the 256 levels, with whole numbers.
 
     Args:

@@ -5,7 +5,7 @@ from decimal import Decimal, localcontext
 
 from torch import Tensor
 
-from vqvae.coding.integer.likelihood import LIKELIHOODS, mass_below
+from vqvae.coding.integer.likelihood import LIKELIHOODS, IntegerLikelihood, mass_below
 from vqvae.coding.integer.tables import DIGITS, INVERSE, MASS, ONE, normal_cdf
 from vqvae.likelihoods import GaussianLikelihood
 
@@ -13,7 +13,7 @@ _LEAST_VARIANCE = Decimal("1e-6")
 
 
 @LIKELIHOODS.of(GaussianLikelihood)
-class IntegerGaussian:
+class IntegerGaussian(IntegerLikelihood):
     """A Gaussian with one variance for all pixels, with whole numbers.
 
     Args:

@@ -1,16 +1,16 @@
 """What the integer form of a likelihood is, and what several of them share."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
 from vqvae.coding.integer.forms import Forms
 from vqvae.coding.integer.tables import CDF_REACH, CDF_STEPS, INVERSE, MASS, ONE, STANDARD
+from vqvae.likelihoods.base import Place
 
 
-class IntegerLikelihood(Protocol):
-    """A likelihood with whole numbers."""
+class IntegerLikelihood:
+    """A likelihood with whole numbers; it defines ``cumulative``, or ``coding_order``."""
 
     channels: int
 
@@ -21,7 +21,14 @@ class IntegerLikelihood(Protocol):
             parameters: whole numbers in units of 1 / ONE, float64 [B, out_channels, H, W].
             earlier: uint8 [B, c, H, W].
         """
-        ...
+        raise NotImplementedError(f"{type(self).__qualname__} does not define cumulative")
+
+    def coding_order(
+        self, parameters: Tensor, pixels: Tensor
+    ) -> Iterator[tuple[Place, Callable[[Tensor], Tensor]]]:
+        """Yield the values that are coded at once, as ``Likelihood.coding_order``."""
+        for channel in range(self.channels):
+            yield (slice(None), channel), self.cumulative(parameters, pixels[:, :channel])
 
 
 LIKELIHOODS = Forms[IntegerLikelihood]("likelihood")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vqvae.coding.integer.likelihood import LIKELIHOODS, mass_below
+from vqvae.coding.integer.likelihood import LIKELIHOODS, IntegerLikelihood, mass_below
 from vqvae.coding.integer.tables import (
     LEAST_LOG_SCALE,
     MASS,
@@ -24,7 +24,7 @@ _START = round(START * ONE)
 
 
 @LIKELIHOODS.of(LogisticLikelihood, LogisticMixtureLikelihood)
-class IntegerLogistics:
+class IntegerLogistics(IntegerLikelihood):
     """A logistic, or a mixture of logistics that is coupled over channels, with whole numbers.
 
     Args:
@@ -59,7 +59,7 @@ class IntegerLogistics:
         for channel in range(earlier.shape[1] + 1):
             mean = means[:, :, channel]
             for value in values[:channel]:
-                mean = mean + (couplings[:, :, pair] * _image(value) >> 12)
+                mean = mean + (couplings[:, :, pair] * integer_image(value) >> 12)
                 pair += 1
             if channel == len(values):
                 return _mixture(weights, mean, inverses[:, :, channel])
@@ -90,6 +90,6 @@ def _inverse(log_scales: Tensor) -> Tensor:
     return inverse_scale()[log_scales.clamp(low, high) - low]
 
 
-def _image(values: Tensor) -> Tensor:
+def integer_image(values: Tensor) -> Tensor:
     """Return values of 0..255 in [-1, 1], in units of 1 / ONE, rounded."""
     return (2 * ONE * (2 * values - 255) + 255) // 510

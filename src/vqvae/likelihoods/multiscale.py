@@ -1,0 +1,228 @@
+"""A mixture of logistics predicted coarse to fine: groups of pixels, each given the groups before it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqvae.component import Advice, Count, CountOrZero, NotNegative
+from vqvae.likelihoods.base import Likelihood, LikelihoodConfig, Place
+from vqvae.likelihoods.mixture import LogisticMixtureLikelihood
+from vqvae.tensors import images_from_pixels
+
+_ORDER = (
+    (0, 0),
+    (1, 1),
+    (0, 1),
+    (1, 0),
+)  # row and column in a cell of 2x2 pixels: the coarser image, then 3 groups
+
+
+class Group(NamedTuple):
+    """Pixels that are predicted at once.
+
+    Attributes:
+        level: the group belongs to the image of every 2^level-th row and column.
+        number: 1, 2 or 3, in the order in which the groups of a cell of 2x2 pixels follow the coarser image.
+    """
+
+    level: int
+    number: int
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the group in the image."""
+        step = 2**self.level
+        row, column = _ORDER[self.number]
+        return slice(row * step, None, 2 * step), slice(column * step, None, 2 * step)
+
+
+class MultiscaleLikelihood(Likelihood):
+    """A mixture of logistics for each pixel, given the codes and the pixels before it (arXiv 1703.03664).
+
+    The pixels of even rows and columns form an image of half the size. The coarsest such image comes first; its
+    pixels are independent given the codes. Then three groups of pixels follow at each level, from coarse to fine:
+    the pixels of odd rows and odd columns, of even rows and odd columns, and of odd rows and even columns. A small
+    network reads the groups before and corrects the decoder's parameters of the group. The pixels of a group are
+    independent given all that came before. So a file is decoded in 1 + 3 * levels passes.
+
+    The mean image is that of the decoder's parameters alone; a part of the loss trains it.
+
+    Args:
+        channels: number of channels C of the images.
+        components: number of logistics M of a pixel.
+        levels: number of halvings.
+        width: channels of the networks.
+        blocks: residual blocks of each network.
+        alone: weight, in the loss, of -log p of the pixels given the codes alone.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(LikelihoodConfig):
+        """Settings of the class."""
+
+        kind: Literal["multiscale"] = "multiscale"
+        components: Count = 5
+        levels: Count = 2
+        width: Count = 64
+        blocks: CountOrZero = 2
+        alone: NotNegative = 0.1
+
+        def build(self, *, channels: int) -> "MultiscaleLikelihood":
+            """Make the likelihood for images of C channels."""
+            return MultiscaleLikelihood(channels, **self.settings())
+
+        def advice(self, key: str) -> Advice:
+            """Return what helps if the decoder ignores the codes."""
+            return Advice(
+                "train the pixels given the codes alone more", {f"{key}.alone": f"{2 * self.alone or 0.1}"}
+            )
+
+    def __init__(
+        self,
+        channels: int = 3,
+        *,
+        components: int = Config.components,
+        levels: int = Config.levels,
+        width: int = Config.width,
+        blocks: int = Config.blocks,
+        alone: float = Config.alone,
+    ) -> None:
+        self.Config.check(components=components, levels=levels, width=width, blocks=blocks, alone=alone)
+        super().__init__(channels)
+        self.levels, self.alone = levels, alone
+        self.mixture = LogisticMixtureLikelihood(channels, components=components)
+        self.networks = nn.ModuleDict(
+            {
+                _name(group): _network(group.number * channels, self.out_channels, width, blocks)
+                for group in self.groups()
+            }
+        )
+
+    @property
+    def out_channels(self) -> int:
+        """The parameters of a mixture: 10 M for RGB."""
+        return self.mixture.out_channels
+
+    def groups(self) -> Iterator[Group]:
+        """Yield the groups in their order; the coarsest image comes before them."""
+        for level, number in product(reversed(range(self.levels)), (1, 2, 3)):
+            yield Group(level, number)
+
+    def network_of(self, group: Group) -> nn.Module:
+        """Return the network of a group: [B, number * C + out_channels, h, w] to [B, out_channels, h, w]."""
+        return self.networks[_name(group)]
+
+    def given(self, parameters: Tensor, pixels: Tensor) -> Tensor:
+        """Return the parameters of each pixel given the codes and the pixels before it.
+
+        Args:
+            parameters: the decoder's output, float [B, out_channels, H, W].
+            pixels: uint8 [B, C, H, W].
+
+        Returns:
+            Float, the shape of the parameters.
+        """
+        corrected = parameters.clone()
+        images = images_from_pixels(pixels)
+        for group in self.groups():
+            rows, columns = group.place
+            own = parameters[..., rows, columns]
+            if own.numel():
+                corrected[..., rows, columns] = own + self._correction(group, images, own)
+        return corrected
+
+    def _correction(self, group: Group, images: Tensor, own: Tensor) -> Tensor:
+        network = self.network_of(group)
+        weight = next(network.parameters())
+        known = known_before(group, images, (own.shape[2], own.shape[3]))
+        inputs = torch.cat([known.to(weight.dtype), own.to(weight.dtype)], 1)
+        return network(inputs.contiguous(memory_format=torch.channels_last)).to(own.dtype)
+
+    def pixel_nats(self, parameters: Tensor, pixels: Tensor) -> Tensor:
+        """Return -log p of each pixel given the pixels before it, as ``Likelihood.pixel_nats``."""
+        return self.mixture.pixel_nats(self.given(parameters, pixels), pixels)
+
+    def loss(self, parameters: Tensor, images: Tensor, *, pixel_variance: Tensor | float) -> Tensor:
+        """Return -log p(x | z_q) in nats per dimension, plus ``alone`` times that of pixels given the codes alone.
+
+        Parameters in bf16 let the networks run in bf16.
+        """
+        device, half = parameters.device.type, parameters.dtype == torch.bfloat16
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
+            whole = super().loss(parameters, images, pixel_variance=pixel_variance)
+        if self.alone == 0:
+            return whole
+        return whole + self.alone * self.mixture.loss(parameters, images, pixel_variance=pixel_variance)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Return the mean image given the codes alone."""
+        return self.mixture.mean(parameters)
+
+    def coding_order(
+        self, parameters: Tensor, pixels: Tensor
+    ) -> Iterator[tuple[Place, Callable[[Tensor], Tensor]]]:
+        """Yield the coarsest image, then group by group, channel by channel, as ``Likelihood.coding_order``."""
+        step = 2**self.levels
+        coarsest = slice(0, None, step), slice(0, None, step)
+        yield from _channels(self.mixture, parameters[(..., *coarsest)], pixels, coarsest)
+        for group in self.groups():
+            own = parameters[(..., *group.place)]
+            if own.numel():
+                with torch.no_grad():
+                    own = own + self._correction(group, images_from_pixels(pixels), own)
+                yield from _channels(self.mixture, own, pixels, group.place)
+
+
+def known_before(group: Group, images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the pixels of each cell that come before a group: [B, number * C, h, w], 0 outside of the image.
+
+    Args:
+        group: the group.
+        images: [B, C, H, W].
+        size: (h, w) of the group.
+    """
+    found: list[Tensor] = []
+    for number in range(group.number):
+        rows, columns = Group(group.level, number).place
+        part = images[..., rows, columns][..., : size[0], : size[1]]
+        found.append(F.pad(part, (0, size[1] - part.shape[3], 0, size[0] - part.shape[2])))
+    return torch.cat(found, 1)
+
+
+def _channels(
+    mixture: LogisticMixtureLikelihood, parameters: Tensor, pixels: Tensor, place: tuple[slice, slice]
+) -> Iterator[tuple[Place, Callable[[Tensor], Tensor]]]:
+    for channel in range(mixture.channels):
+        yield (slice(None), channel, *place), mixture.cumulative(parameters, pixels[:, :channel, *place])
+
+
+def _name(group: Group) -> str:
+    return f"level{group.level}_group{group.number}"
+
+
+class _Block(nn.Module):
+    """SiLU, 3x3 convolution, SiLU, 3x3 convolution, added to the input; it starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.act = nn.SiLU()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x plus its residual."""
+        return x + self.conv2(self.act(self.conv1(self.act(x))))
+
+
+def _network(known: int, out_channels: int, width: int, blocks: int) -> nn.Sequential:
+    last = nn.Conv2d(width, out_channels, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]
+    first = nn.Conv2d(known + out_channels, width, 3, padding=1)
+    return nn.Sequential(first, *(_Block(width) for _ in range(blocks)), nn.SiLU(), last)
