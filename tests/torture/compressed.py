@@ -63,7 +63,7 @@ def original(models: CodingModels, *, lossless: bool) -> tuple[Header, list[byte
         codes = tokenizer.encode(pixels, exact=True)
         coded = [coder.write_codes(codes)]
         if lossless:
-            coded += [coder.write_pixels(codes[i : i + 1], pixels[i : i + 1]) for i in range(count)]
+            coded += coder.write_pixels(codes, pixels)
         sizes = [len(chunk) for chunk in coded]
         blocks.append(Block(count, (3, height, 8), sizes[0], tuple(sizes[1:])))
         chunks += coded

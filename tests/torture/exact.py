@@ -89,7 +89,7 @@ def written(models: CodingModels, pixels: torch.Tensor) -> bytes:
     coder, blocks, chunks = models.coder(exact=True, lossless=True), list[Block](), list[bytes]()
     for part in pixels.split(64):
         codes = models.tokenizer.model.encode(part, exact=True)
-        own = [coder.write_pixels(codes[i : i + 1], part[i : i + 1]) for i in range(len(part))]
+        own = coder.write_pixels(codes, part)
         chunks += [coder.write_codes(codes), *own]
         blocks.append(Block(len(part), tuple(part.shape[1:]), len(chunks[-1 - len(own)]), tuple(map(len, own))))
     hashes = [bytes.fromhex(file.hash) for file in models.files]

@@ -1,8 +1,8 @@
 """A block of images to chunks of a file, and back.
 
 The chunk of a block holds the codes of its images, coded side by side. The chunk of an image holds its pixels
-given its codes. A chunk begins with a checksum of what it decodes to. So a machine whose arithmetic gives other
-probabilities gets an error, and no wrong image.
+given its codes, so that one image can be read alone. A chunk begins with a checksum of what it decodes to. So a
+machine whose arithmetic gives other probabilities gets an error, and no wrong image.
 
 The numbers of a network in floating point depend on the batch size and on the number of threads. So a block's
 codes are coded with the block as the batch, the decoder runs on one image at a time, and both run on one thread.
@@ -10,8 +10,9 @@ The numbers of the integer form depend on neither.
 """
 
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -20,13 +21,14 @@ from vqvae.coding.codes import code_codes
 from vqvae.coding.container import Block
 from vqvae.coding.integer import PRIORS, IntegerPixels
 from vqvae.coding.pixels import code_pixels
-from vqvae.coding.range_coder import OTHER_NUMBERS, RangeReader, RangeWriter
+from vqvae.coding.range_coder import OTHER_NUMBERS, RangeReader, RangeWriter, SideBySide
 from vqvae.errors import FormatError
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
 from vqvae.tensors import CodeSpec, pixels_from_images
 
 _CRC = 4
+_MOST_PIXELS = 2**17  # of images whose pixels are coded side by side
 
 
 class BlockCoder:
@@ -75,25 +77,43 @@ class BlockCoder:
         reader.finish()
         return codes
 
-    def write_pixels(self, codes: Tensor, pixels: Tensor) -> bytes:
-        """Return the chunk of an image's pixels, uint8 [1, C, H, W], given its codes, int64 [1, h, w, n]."""
-        writer = RangeWriter()
-        with _threads(self.exact):
-            code_pixels(writer, self.pixels.likelihood, self.pixels.parameters_of(codes), pixels)
-        return _sum_of(pixels) + writer.finish()
+    def write_pixels(self, codes: Tensor, pixels: Tensor) -> list[bytes]:
+        """Return the chunk of each image's pixels, uint8 [B, C, H, W], given its codes, int64 [B, h, w, n]."""
+        chunks: list[bytes] = []
+        at_once = self._at_once(pixels.shape[2] * pixels.shape[3])
+        for own, given in zip(codes.split(at_once), pixels.split(at_once), strict=True):
+            writers = [RangeWriter() for _ in given]
+            self._code_pixels(SideBySide(writers), own, given)
+            chunks += [_sum_of(image) + writer.finish() for image, writer in zip(given, writers, strict=True)]
+        return chunks
 
-    def read_pixels(self, codes: Tensor, chunk: bytes, *, where: str) -> Tensor:
-        """Return the pixels of an image, uint8 [1, C, H, W].
+    def read_pixels(self, codes: Tensor, chunks: Iterator[tuple[str, bytes]]) -> Iterator[Tensor]:
+        """Yield the pixels of each image, uint8 [1, C, H, W].
+
+        Args:
+            codes: int64 [B, h, w, n].
+            chunks: the file and the image, for errors, and the chunk of its pixels; B of them.
 
         Raises:
             FormatError: as ``read_codes``.
         """
-        reader = RangeReader(chunk[_CRC:], where=where)
+        height, width = (self.tokenizer.factor * side for side in codes.shape[1:3])
+        for own in codes.split(self._at_once(height * width)):
+            parts = list(islice(chunks, len(own)))
+            readers = [RangeReader(chunk[_CRC:], where=where) for where, chunk in parts]
+            pixels = self._code_pixels(SideBySide(readers), own)
+            for image, reader, (where, chunk) in zip(pixels.split(1), readers, parts, strict=True):
+                _check(image, chunk, where)
+                reader.finish()
+                yield image
+
+    def _at_once(self, pixels: int) -> int:
+        """Return how many images of so many pixels are coded side by side."""
+        return max(1, _MOST_PIXELS // pixels) if self.exact else 1
+
+    def _code_pixels(self, coder: SideBySide, codes: Tensor, pixels: Tensor | None = None) -> Tensor:
         with _threads(self.exact):
-            pixels = code_pixels(reader, self.pixels.likelihood, self.pixels.parameters_of(codes))
-        _check(pixels, chunk, where)
-        reader.finish()
-        return pixels
+            return code_pixels(coder, self.pixels.likelihood, self.pixels.parameters_of(codes), pixels)
 
     def reconstruct(self, codes: Tensor, *, depth: int | None = None) -> Tensor:
         """Return the mean image of the codes of one image, uint8 [1, C, H, W].

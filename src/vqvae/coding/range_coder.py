@@ -4,6 +4,7 @@ Writing and reading share one interface, so that one function computes the proba
 reader must see the probabilities that the writer saw, to the last bit.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -116,6 +117,31 @@ class RangeReader:
         """
         if not self._decoder.maybe_exhausted():
             raise FormatError(f"{self._where}: damaged: bytes are left after its last symbol")
+
+
+class SideBySide:
+    """Writes or reads several streams at once: the symbols of N / B at a time belong to each of B coders in turn.
+
+    Args:
+        coders: the coders.
+    """
+
+    def __init__(self, coders: Sequence[Coder]) -> None:
+        self._coders = coders
+
+    def symbols(self, weights: NDArray[np.float64], symbols: Symbols | None) -> Symbols:
+        """Write or read symbols, as ``Coder.symbols``."""
+        own = zip(self._coders, self._split(weights), self._split(symbols), strict=True)
+        return np.concatenate([coder.symbols(part, values) for coder, part, values in own])
+
+    def bits(self, ones: NDArray[np.float64], bits: Symbols | None) -> Symbols:
+        """Write or read bits, as ``Coder.bits``."""
+        own = zip(self._coders, self._split(ones), self._split(bits), strict=True)
+        return np.concatenate([coder.bits(part, values) for coder, part, values in own])
+
+    def _split(self, values: Any) -> list[Any]:
+        count = len(self._coders)
+        return [None] * count if values is None else list(values.reshape(count, -1, *values.shape[1:]))
 
 
 def _constriction() -> Any:

@@ -248,7 +248,7 @@ def _coded(
         codes = choose.codes(pixels)
         coded = [coder.write_codes(codes)]
         if lossless:
-            coded += [coder.write_pixels(codes[i : i + 1], pixels[i : i + 1]) for i in range(len(pixels))]
+            coded += coder.write_pixels(codes, pixels)
         _, channels, height, width = pixels.shape
         sizes = [len(chunk) for chunk in coded]
         blocks.append(Block(len(pixels), (channels, height, width), sizes[0], tuple(sizes[1:])))

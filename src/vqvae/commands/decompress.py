@@ -114,13 +114,18 @@ def _decoded_rows(
     block, number, chunk, first = place
     where = f"{reader.path}: the codes of block {number}"
     codes = coder.read_codes(block, reader.chunk(chunk), where=where)
-    for row in rows:
-        name, own = reader.header.names[first + row], codes[row : row + 1]
-        if reader.header.lossless and depth is None:
-            where = f"{reader.path}: image {first + row}, {name}"
-            yield name, coder.read_pixels(own, reader.chunk(chunk + 1 + row), where=where)
-        else:
-            yield name, coder.reconstruct(own, depth=depth)
+    names = [reader.header.names[first + row] for row in rows]
+    own = codes[rows.start : rows.stop]
+    if not reader.header.lossless or depth is not None:
+        yield from (
+            (name, coder.reconstruct(one, depth=depth)) for name, one in zip(names, own.split(1), strict=True)
+        )
+        return
+    chunks = (
+        (f"{reader.path}: image {first + row}, {name}", reader.chunk(chunk + 1 + row))
+        for row, name in zip(rows, names, strict=True)
+    )
+    yield from zip(names, coder.read_pixels(own, chunks), strict=True)
 
 
 def _check_shape(reader: ContainerReader, block: Block, models: CodingModels) -> None:
