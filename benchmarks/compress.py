@@ -1,12 +1,14 @@
-"""Compare the size of losslessly compressed images with PNG and WebP, and time compression and decompression.
+"""Compare the size of losslessly compressed images with PNG, WebP and JPEG XL, and time both directions.
 
-Usage: python benchmarks/compress.py RUN --data SPEC [--split validation] [--count 1000]
+Usage: python benchmarks/compress.py RUN --data SPEC [--split validation] [--count 1000] [--exact]
 
-RUN is the run of a prior, or of a tokenizer. PNG and lossless WebP are Pillow's at their strongest settings, as
-single files and as tall images of many. Speeds are of one thread; the speed of ``compress`` includes its check.
+RUN is the run of a prior, or of a tokenizer. The other formats are at their strongest settings, as single files
+and as tall images of many; JPEG XL needs ``pip install pillow-jxl-plugin``. The speed of ``compress`` includes its
+check.
 """
 
 import argparse
+import importlib.util
 import io
 import tempfile
 import time
@@ -39,7 +41,11 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--split", default="validation")
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--exact", action="store_true", help="compute with the integer form")
     arguments = parser.parse_args()
+    if importlib.util.find_spec("pillow_jxl") is not None:
+        importlib.import_module("pillow_jxl")
+        _HOW["JXL"] = {"lossless": True, "effort": 9}
     held = {"validation": "auto"} if arguments.split == "validation" else {}
     pixels = load(arguments.data, arguments.split, limit=arguments.count, **held).pixels
     shown = pixels.permute(0, 2, 3, 1) if pixels.shape[1] > 1 else pixels[:, 0]
@@ -55,7 +61,14 @@ def main() -> None:
         np.save(folder / "images.npy", images)
         for lossless in (False, True):
             out, start = folder / f"{lossless}.vqi", time.monotonic()
-            done = compress([str(folder / "images.npy")], arguments.run, out, lossless=lossless, split="all")
+            done = compress(
+                [str(folder / "images.npy")],
+                arguments.run,
+                out,
+                lossless=lossless,
+                exact=arguments.exact,
+                split="all",
+            )
             middle = time.monotonic()
             decompress(out, folder / str(lossless), model=arguments.run)
             end = time.monotonic()
