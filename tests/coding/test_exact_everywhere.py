@@ -8,7 +8,7 @@ from tests.torture.exact import compare, processors
 from torch import nn
 
 from vqvae.config import load_config
-from vqvae.likelihoods import GaussianLikelihood, LogisticMixtureLikelihood
+from vqvae.likelihoods import GaussianLikelihood, LogisticMixtureLikelihood, MultiscaleLikelihood
 from vqvae.model_card import prior_card, tokenizer_card
 from vqvae.model_io import build_prior, build_tokenizer, read_model, save_model
 from vqvae.networks import PaperNetwork, ResNet
@@ -26,6 +26,11 @@ MODELS = {
         GaussianLikelihood.Config(),
         CodeTransformer.Config(width=16, layers=2, heads=2, head_width=8),
     ),
+    "groups of pixels": (
+        ResNet.Config(width=8, outer_width=8, encoder_blocks=1, decoder_blocks=1),
+        MultiscaleLikelihood.Config(components=2, width=8, blocks=1),
+        PixelCNN.Config(width=8, layers=3, head_width=8),
+    ),
 }
 
 
@@ -37,7 +42,7 @@ def made(folder, network, likelihood, prior_model):
     config = replace(config, network=network, likelihood=likelihood)
     tokenizer = build_tokenizer(config, channels=3)
     prior = build_prior(prior_model, CodeSpec((2, 2), 1, 16), num_classes=3)
-    for parameter in (*tokenizer.decoder.parameters(), *prior.parameters()):
+    for parameter in (*tokenizer.decoder.parameters(), *tokenizer.likelihood.parameters(), *prior.parameters()):
         nn.init.normal_(parameter, std=0.4)
     (folder / "tokenizer").mkdir()
     card = tokenizer_card(config, classes=(), image_shape=(3, 8, 8), step=7)
