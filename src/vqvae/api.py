@@ -148,7 +148,7 @@ def evaluate(
             how = read_otherwise(DataConfig(channels=_channels(model)), full_keys(reading))
             found = replace(how, spec=spec.get("data.spec", how.spec))
             loaded = found.load(split, multiple_of=model.factor, data=images)
-            models = _measured(model.eval(), loaded.shape[1:], features, lpips)
+            models = _measured(model.eval(), loaded.shape, features, lpips)
             return measure(models, loaded, fit=how.fit, progress=progress)
         run = open_run(_location(model, "a run"), device=device, reading=full_keys(reading))
         measured = images if images is not None else spec["data.spec"]

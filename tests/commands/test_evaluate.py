@@ -3,21 +3,25 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from tests.features.test_imagenet import factors, random_weights
 
+import vqvae
 from vqvae.cli import main
 from vqvae.commands.compare import compare
 from vqvae.commands.evaluate import evaluate
 from vqvae.commands.image_sets import SideOptions
 from vqvae.commands.resolve import open_run
 from vqvae.data import load
-from vqvae.features import SqueezeNet, network_named
+from vqvae.features import AlexNet, SqueezeNet, network_named
 from vqvae.losses import Perceptual
 from vqvae.metrics import Models, measure
 from vqvae.metrics.baselines import load_counts
 from vqvae.metrics.images import psnr, ssim
+from vqvae.metrics.lpips import lpips, lpips_network
 from vqvae.model_io import load_prior, load_tokenizer
 from vqvae.report.results_table import results_table
 from vqvae.tensors import images_from_pixels, pixels_from_images
@@ -115,6 +119,24 @@ def test_an_evaluation_is_kept_in_the_run_with_what_defines_it(prior_run: Run) -
     table = results_table(results)
     for name in ("nmse", "psnr", "ssim", "perplexity", "bits_per_dim_prior"):
         assert f"\n{name} " in f"\n{table}"
+
+
+def test_lpips_is_measured_where_a_network_and_its_factors_are_given(
+    tokenizer_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = f"alexnet:{random_weights(AlexNet(), tmp_path / 'alexnet.pth')}"
+    lin = str(factors("alexnet", tmp_path / "lin.pth"))
+    options = ["--data", "shapes", "--data.limit", "6", "--json", "--lpips", network, lin]
+    main(["evaluate", str(tokenizer_run.path), *options])
+    found = json.loads(capsys.readouterr().out)
+    tokenizer = load_tokenizer(tokenizer_run.path)
+    pixels = load("shapes", "test", limit=6).pixels
+    decoded = pixels_from_images(tokenizer.decode(tokenizer.encode(images_from_pixels(pixels), exact=True)))
+    distances = lpips(lpips_network(network_named(network), lin, (3, 32, 32)), pixels, decoded)
+    assert found["lpips"] == pytest.approx(distances.mean().item(), rel=1e-4)
+    assert found["protocol"]["lpips"]["network"] == "alexnet"
+    same = vqvae.evaluate(tokenizer, "shapes", lpips=(network, lin), data__limit=6)
+    assert same["lpips"] == pytest.approx(found["lpips"], rel=1e-4)
 
 
 def test_progress_counts_the_images(tokenizer_run: Run) -> None:

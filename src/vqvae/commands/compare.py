@@ -113,8 +113,9 @@ def compare(
     network = _network(features, "--features", sides, options)
     distance = None
     if lpips is not None:
-        shape = sides[0].pixels.shape[1:]
-        distance = lpips_network(_network(lpips[0], "--lpips", sides, options), lpips[1], shape)
+        channels, height, width = sides[0].pixels.shape[1:]
+        network_of_pairs = _network(lpips[0], "--lpips", sides, options)
+        distance = lpips_network(network_of_pairs, lpips[1], (channels, height, width))
     side_a, side_b, pairs = _in_order(*sides, pair)
     advance = advancing(progress, len(side_a.pixels) + len(side_b.pixels))
     features_a, features_b = (

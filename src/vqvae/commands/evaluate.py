@@ -51,9 +51,8 @@ def evaluate(
         models = replace(models, prior=run.prior.model, code_counts=load_counts(directory.code_counts))
     images, fit = load_for(run, data, split)
     if lpips is not None:
-        models = replace(
-            models, lpips=lpips_network(judge_of(run, lpips[0], "--lpips"), lpips[1], images.shape[1:])
-        )
+        network = judge_of(run, lpips[0], "--lpips")
+        models = replace(models, lpips=lpips_network(network, lpips[1], images.shape))
     results = measure(models, _for_prior(images, run), fit=fit, progress=progress)
     protocol = {**results.protocol, "fingerprint": images.fingerprint, "versions": versions()}
     results = replace(results, protocol=protocol)
