@@ -1,9 +1,9 @@
 """Files of weights of feature networks: our own, with a card about the network, and those of others."""
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, TypeVar, cast
 
 import torch
@@ -55,7 +55,9 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
-    """Read tensors by name from a file of others: safetensors, or what ``torch.save`` wrote. No code in it is run.
+    """Read tensors by name from a file of others: safetensors, or what ``torch.save`` wrote.
+
+    No code in the file is run: torch's restricted unpickler makes tensors alone.
 
     Args:
         path: the file.
@@ -70,7 +72,7 @@ def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
         if _is_safetensors(path):
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (SafetensorError, OSError, RuntimeError, UnpicklingError, EOFError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: not {what}, in safetensors or by torch.save: {reason}") from None
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
