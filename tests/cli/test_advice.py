@@ -35,7 +35,7 @@ SAID_BY = {
     "commands/sample.py": ["sample"],
     "commands/evaluate.py: --lpips": ["evaluate"],
     "metrics/lpips.py": ["compare", "evaluate"],
-    "commands/resolve.py: --features": ["compare", "evaluate"],
+    "commands/judges.py": ["compare", "evaluate"],
     "commands/resolve.py: --label": ["sample", "inpaint", "likelihood"],
     "commands/resolve.py: --tokenizer": ["sample", "inpaint", "evaluate", "likelihood", "compare"],
     "config/mistakes.py": OPEN_MODELS,

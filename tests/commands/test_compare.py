@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from scipy.linalg import sqrtm
 
 from vqvae.cli import main
-from vqvae.commands import resolve
 from vqvae.commands.compare import Comparison, compare
 from vqvae.commands.image_sets import Side, SideOptions, pairs_of
+from vqvae.commands.judges import judge_of
 from vqvae.commands.resolve import open_run
 from vqvae.data import load
 from vqvae.errors import UserError
@@ -237,8 +237,8 @@ def test_a_network_that_took_part_in_training_does_not_judge(
     with pytest.raises(UserError, match=says):
         quick(save("png", "png"), str(with_judge))
     with pytest.raises(UserError, match=says):
-        resolve.judge_of(open_run(with_judge), "judge")
-    assert resolve.judge_of(open_run(tokenizer_run.path), "judge").kind == "judge"
+        judge_of(open_run(with_judge), "judge")
+    assert judge_of(open_run(tokenizer_run.path), "judge").kind == "judge"
 
 
 def test_the_page_has_the_figures_and_the_worst_pairs_first(

@@ -108,7 +108,7 @@ class BlockCoder:
                 yield image
 
     def _at_once(self, pixels: int) -> int:
-        """Return how many images of so many pixels are coded side by side."""
+        """Return the number of images that are coded side by side, given the number of pixels of an image."""
         return max(1, _MOST_PIXELS // pixels) if self.exact else 1
 
     def _code_pixels(self, coder: SideBySide, codes: Tensor, pixels: Tensor | None = None) -> Tensor:

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from vqvae.commands.evaluate import versions
 from vqvae.commands.image_sets import Pairing, Side, SideOptions, open_sides, pairs_of
-from vqvae.commands.resolve import judge_of
+from vqvae.commands.judges import judge_of
 from vqvae.errors import UserError
 from vqvae.features import FeatureNetwork, network_named
+from vqvae.losses import Perceptual
 from vqvae.metrics.bootstrap import RESAMPLES
 from vqvae.metrics.comparison import (
     DEFINITIONS,
@@ -23,7 +24,7 @@ from vqvae.metrics.comparison import (
     pair_values,
 )
 from vqvae.metrics.features import described_network
-from vqvae.metrics.lpips import lpips_network, lpips_protocol
+from vqvae.metrics.lpips import lpips_network
 from vqvae.metrics.precision_recall import NEIGHBOURS, Nearest, nearest
 from vqvae.model_io import choose_device
 from vqvae.progress import Progress, advancing, silent
@@ -111,11 +112,7 @@ def compare(
     sides = open_sides(a, b, options)
     _check(*sides, names=(a, b))
     network = _network(features, "--features", sides, options)
-    distance = None
-    if lpips is not None:
-        channels, height, width = sides[0].pixels.shape[1:]
-        network_of_pairs = _network(lpips[0], "--lpips", sides, options)
-        distance = lpips_network(network_of_pairs, lpips[1], (channels, height, width))
+    distance = None if lpips is None else _distance(lpips, sides, options)
     side_a, side_b, pairs = _in_order(*sides, pair)
     advance = advancing(progress, len(side_a.pixels) + len(side_b.pixels))
     features_a, features_b = (
@@ -133,8 +130,7 @@ def compare(
         "pairs": {"by": pair, "count": pairs},
         "features": {**described_network(network), "size": features_a.shape[1]},
         **DEFINITIONS,
-        **pair_protocol(*side_a.pixels.shape[2:]),
-        **({} if distance is None else {"lpips": lpips_protocol(distance)}),
+        **pair_protocol(*side_a.pixels.shape[2:], lpips=distance),
         "intervals": f"95 %, normal, of {resampled} resampled sets",
         "versions": versions(),
     }
@@ -146,6 +142,12 @@ def _network(name: str, option: str, sides: tuple[Side, Side], options: SideOpti
         if run is not None:
             return judge_of(run, name, option)
     return network_named(name).to(choose_device(options.device))
+
+
+def _distance(lpips: tuple[str, str], sides: tuple[Side, Side], options: SideOptions) -> Perceptual:
+    channels, height, width = sides[0].pixels.shape[1:]
+    network = _network(lpips[0], "--lpips", sides, options)
+    return lpips_network(network, lpips[1], (channels, height, width))
 
 
 def _check(a: Side, b: Side, *, names: tuple[str, str]) -> None:

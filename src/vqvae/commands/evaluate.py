@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import torch
 
-from vqvae.commands.resolve import PriorRun, TokenizerRun, judge_of, labels_by_name, load_for
+from vqvae.commands.judges import judge_of
+from vqvae.commands.resolve import PriorRun, TokenizerRun, labels_by_name, load_for
 from vqvae.data import ImageSet, Objects
 from vqvae.errors import what_failed
 from vqvae.files import write_json

@@ -12,7 +12,6 @@ from torch import Tensor
 from vqvae.config import DataConfig, read_otherwise
 from vqvae.data import ImageSet, Objects, describe, is_data_file, load_files, named_classes
 from vqvae.errors import ArgumentError, UserError, did_you_mean
-from vqvae.features import FeatureNetwork, network_named
 from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, read_model
 from vqvae.model_place import model_place
 from vqvae.models import VQVAE
@@ -280,23 +279,3 @@ def image_files(run: TokenizerRun, names: Sequence[str]) -> Tensor:
         UserError: for a file that is no image, or that does not fit.
     """
     return load_files([Path(name) for name in names], **run.reading.options(run.tokenizer.model.factor)).pixels
-
-
-def judge_of(run: TokenizerRun, name: str, option: str = "--features") -> FeatureNetwork:
-    """Make the feature network that judges a run's tokenizer, on the run's device.
-
-    Args:
-        run: the tokenizer.
-        name: as ``vqvae.features.network_named`` takes it.
-        option: the option that named it, for messages.
-
-    Raises:
-        UserError: for an unknown network, and one that took part in the tokenizer's training.
-    """
-    network = network_named(name)
-    if network.digest in run.tokenizer.card.trained_with:
-        raise UserError(
-            f"{option} {name}: it took part in the training of {run.path} and cannot judge it: choose another "
-            "network"
-        )
-    return network.to(run.device)

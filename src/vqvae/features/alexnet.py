@@ -1,12 +1,10 @@
 """AlexNet as torchvision has it (arXiv 1404.5997), trained on ImageNet by others; weights by path."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from torch import Tensor, nn
 
-from vqvae.errors import UserError
 from vqvae.features.base import FeatureNetwork, FeaturesConfig
 from vqvae.features.files import with_weights
 from vqvae.features.imagenet import maps_after, standardised
@@ -30,9 +28,7 @@ class AlexNet(FeatureNetwork):
 
         def build(self) -> "AlexNet":
             """Make the network with its weights, in eval mode."""
-            if self.weights is None:
-                raise UserError("alexnet: its weights are not shipped: pass alexnet:PATH")
-            return with_weights(AlexNet(), Path(self.weights), "AlexNet", prefix="features.")
+            return with_weights(AlexNet(), self.given_weights(), "AlexNet", prefix="features.")
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +42,3 @@ class AlexNet(FeatureNetwork):
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the maps after the five convolutions: 64, 192, 384, 256 and 256 channels."""
         return maps_after(_MAPS, self.children(), standardised(images))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the mean of each channel of the last map, float [B, 256]."""
-        return self.maps(images)[-1].mean((2, 3))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.component import Config
+from vqvae.errors import UserError
 from vqvae.tensors import images_from_pixels
 
 
@@ -39,8 +41,12 @@ class FeatureNetwork(nn.Module):
         raise NotImplementedError(f"{type(self).__qualname__} does not define maps")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the features, float [B, F], of images of the network's size, float [B, 3, H, W] in [-1, 1]."""
-        raise NotImplementedError(f"{type(self).__qualname__} does not define forward")
+        """Return the features, float [B, F]: by default, the mean of each channel of the last map.
+
+        Args:
+            images: float [B, 3, H, W] in [-1, 1], of the network's size.
+        """
+        return self.maps(images)[-1].mean((2, 3))
 
     @property
     def resize(self) -> str:
@@ -97,6 +103,17 @@ class FeaturesConfig(Config):
     def component(cls) -> str:
         """Return the word for the component in messages."""
         return "feature network"
+
+    def given_weights(self) -> Path:
+        """Return the path of the weights, for a network whose weights are not in the package.
+
+        Raises:
+            UserError: when no path is given.
+        """
+        if self.weights is None:
+            kind = getattr(self, "kind", "")
+            raise UserError(f"{kind}: its weights are not shipped: pass {kind}:PATH")
+        return Path(self.weights)
 
     def build(self) -> FeatureNetwork:
         """Make the network, in eval mode, with its weights; none of them requires a gradient.

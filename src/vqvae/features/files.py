@@ -1,4 +1,4 @@
-"""Files of weights of feature networks: our own, with a card about the network, and those of others."""
+"""Files of weights of feature networks: files of this package, with a card, and files of other programs."""
 
 import hashlib
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
-    """Read tensors by name from a file of others: safetensors, or what ``torch.save`` wrote.
+    """Read tensors by name from a file of another program: safetensors, or what ``torch.save`` wrote.
 
     No code in the file is run: torch's restricted unpickler makes tensors alone.
 

@@ -40,9 +40,7 @@ class Inception(FeatureNetwork):
             Raises:
                 UserError: without the extra ``fid``, and for weights that are missing or of another network.
             """
-            if self.weights is None:
-                raise UserError("inception: its weights are not shipped: pass inception:PATH")
-            path = Path(self.weights)
+            path = self.given_weights()
             weights = read_tensors(path, "the weights of InceptionV3")  # first: torch-fidelity would run pickles
             network = Inception(_extractor(path))
             network.digest = weights_digest(weights)

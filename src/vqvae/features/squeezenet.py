@@ -1,14 +1,12 @@
 """SqueezeNet 1.1 (arXiv 1602.07360), trained on ImageNet by others; its weights are given by path."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqvae.errors import UserError
 from vqvae.features.base import FeatureNetwork, FeaturesConfig
 from vqvae.features.files import with_weights
 
@@ -58,9 +56,7 @@ class SqueezeNet(FeatureNetwork):
 
         def build(self) -> "SqueezeNet":
             """Make the network with its weights, in eval mode."""
-            if self.weights is None:
-                raise UserError("squeezenet: its weights are not shipped: pass squeezenet:PATH")
-            return with_weights(SqueezeNet(), Path(self.weights), "SqueezeNet 1.1")
+            return with_weights(SqueezeNet(), self.given_weights(), "SqueezeNet 1.1")
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +76,3 @@ class SqueezeNet(FeatureNetwork):
             if name in _MAPS:
                 found.append(x)
         return found
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the mean of each channel of the last map, float [B, 512]."""
-        return self.maps(images)[-1].mean((2, 3))

@@ -1,12 +1,10 @@
 """VGG16 (arXiv 1409.1556), trained on ImageNet by others; weights by path, with torchvision's names."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from torch import Tensor, nn
 
-from vqvae.errors import UserError
 from vqvae.features.base import FeatureNetwork, FeaturesConfig
 from vqvae.features.files import with_weights
 from vqvae.features.imagenet import maps_after, standardised
@@ -31,9 +29,7 @@ class VGG16(FeatureNetwork):
 
         def build(self) -> "VGG16":
             """Make the network with its weights, in eval mode."""
-            if self.weights is None:
-                raise UserError("vgg16: its weights are not shipped: pass vgg16:PATH")
-            return with_weights(VGG16(), Path(self.weights), "VGG16", prefix="features.")
+            return with_weights(VGG16(), self.given_weights(), "VGG16", prefix="features.")
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +46,3 @@ class VGG16(FeatureNetwork):
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the last maps of the five stages: 64, 128, 256, 512 and 512 channels."""
         return maps_after(_MAPS, self.children(), standardised(images))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the mean of each channel of the last map, float [B, 512]."""
-        return self.maps(images)[-1].mean((2, 3))

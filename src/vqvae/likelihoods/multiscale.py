@@ -50,7 +50,8 @@ class MultiscaleLikelihood(Likelihood):
     network reads the groups before and corrects the decoder's parameters of the group. The pixels of a group are
     independent given all that came before. So a file is decoded in 1 + 3 * levels passes.
 
-    The mean image is that of the decoder's parameters alone; a part of the loss trains it.
+    The mean image comes from the decoder's parameters alone, without corrections. A second term of the loss,
+    weighted by ``alone``, trains these parameters.
 
     Args:
         channels: number of channels C of the images.
@@ -148,7 +149,7 @@ class MultiscaleLikelihood(Likelihood):
         return self.mixture.pixel_nats(self.given(parameters, pixels), pixels)
 
     def loss(self, parameters: Tensor, images: Tensor, *, pixel_variance: Tensor | float) -> Tensor:
-        """Return -log p(x | z_q) in nats per dimension, plus ``alone`` times that of pixels given the codes alone.
+        """Return the nats per dimension of x given z_q, plus ``alone`` times the nats without any correction.
 
         Parameters in bf16 let the networks run in bf16.
         """
@@ -167,15 +168,12 @@ class MultiscaleLikelihood(Likelihood):
         self, parameters: Tensor, pixels: Tensor
     ) -> Iterator[tuple[Place, Callable[[Tensor], Tensor]]]:
         """Yield the coarsest image, then group by group, channel by channel, as ``Likelihood.coding_order``."""
-        step = 2**self.levels
-        coarsest = slice(0, None, step), slice(0, None, step)
-        yield from _channels(self.mixture, parameters[(..., *coarsest)], pixels, coarsest)
-        for group in self.groups():
-            own = parameters[(..., *group.place)]
-            if own.numel():
-                with torch.no_grad():
-                    own = own + self._correction(group, images_from_pixels(pixels), own)
-                yield from _channels(self.mixture, own, pixels, group.place)
+
+        def correction(group: Group, own: Tensor) -> Tensor:
+            with torch.no_grad():
+                return self._correction(group, images_from_pixels(pixels), own)
+
+        return coarse_to_fine(self, self.mixture.cumulative, correction, parameters, pixels)
 
 
 def known_before(group: Group, images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -194,11 +192,31 @@ def known_before(group: Group, images: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat(found, 1)
 
 
-def _channels(
-    mixture: LogisticMixtureLikelihood, parameters: Tensor, pixels: Tensor, place: tuple[slice, slice]
+def coarse_to_fine(
+    likelihood: MultiscaleLikelihood,
+    cumulative: Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]],
+    correction: Callable[[Group, Tensor], Tensor],
+    parameters: Tensor,
+    pixels: Tensor,
 ) -> Iterator[tuple[Place, Callable[[Tensor], Tensor]]]:
-    for channel in range(mixture.channels):
-        yield (slice(None), channel, *place), mixture.cumulative(parameters, pixels[:, :channel, *place])
+    """Yield the coarsest image, then group by group, channel by channel, as ``Likelihood.coding_order``.
+
+    Args:
+        likelihood: the likelihood, whose groups these are.
+        cumulative: of the mixture, as ``Likelihood.cumulative``.
+        correction: from a group and the decoder's parameters of its pixels to what is added to these parameters;
+            called once all pixels before the group are known.
+        parameters: the decoder's output, [B, out_channels, H, W].
+        pixels: uint8 [B, C, H, W].
+    """
+    step = slice(0, None, 2**likelihood.levels)
+    for group in (None, *likelihood.groups()):
+        place = (step, step) if group is None else group.place
+        own = parameters[(..., *place)]
+        if group is not None and own.numel():
+            own = own + correction(group, own)
+        for channel in range(likelihood.channels if own.numel() else 0):
+            yield (slice(None), channel, *place), cumulative(own, pixels[:, :channel, *place])
 
 
 def _name(group: Group) -> str:

@@ -145,7 +145,7 @@ def check_fit(
     where: str = "losses.perceptual",
     path: str | None = None,
 ) -> None:
-    """Check that the network takes images of a size, and that the channel weights are those of its maps.
+    """Check that the network takes images of a size, and that the channel weights fit its maps.
 
     Args:
         network: the feature network.

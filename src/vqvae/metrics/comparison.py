@@ -14,6 +14,7 @@ from vqvae.metrics.frechet import frechet_distance, gaussian_of
 from vqvae.metrics.images import PEAK, psnr, ssim, ssim_window
 from vqvae.metrics.kid import kid
 from vqvae.metrics.lpips import lpips as lpips_of
+from vqvae.metrics.lpips import lpips_protocol
 from vqvae.metrics.precision_recall import NEIGHBOURS, lies_within
 from vqvae.tensors import images_from_pixels
 
@@ -97,10 +98,11 @@ def _with_intervals(found: Mapping[str, Tensor]) -> Figures:
     return Figures(values, of)
 
 
-def pair_protocol(height: int, width: int) -> dict[str, Any]:
-    """Return what defines PSNR and SSIM of images of that size."""
+def pair_protocol(height: int, width: int, *, lpips: Perceptual | None = None) -> dict[str, Any]:
+    """Return what defines PSNR, SSIM and LPIPS of images of a size; ``lpips`` is the network of LPIPS, or None."""
     size, sigma = ssim_window(height, width)
-    return {
+    measured = {} if lpips is None else {"lpips": lpips_protocol(lpips)}
+    return measured | {
         "psnr": {"peak": int(PEAK), "mean": "over images"},
         "ssim": {"window": f"gaussian {size}x{size}", "sigma": sigma, "peak": int(PEAK), "precision": "float64"},
     }

@@ -10,7 +10,7 @@ from vqvae.coding.integer.likelihood import LIKELIHOODS, IntegerLikelihood
 from vqvae.coding.integer.logistic import IntegerLogistics, integer_image
 from vqvae.likelihoods import MultiscaleLikelihood
 from vqvae.likelihoods.base import Place
-from vqvae.likelihoods.multiscale import known_before
+from vqvae.likelihoods.multiscale import Group, coarse_to_fine, known_before
 
 
 @LIKELIHOODS.of(MultiscaleLikelihood)
@@ -22,26 +22,19 @@ class IntegerMultiscale(IntegerLikelihood):
     """
 
     def __init__(self, likelihood: MultiscaleLikelihood) -> None:
-        self.channels, self.levels = likelihood.channels, likelihood.levels
+        self.likelihood, self.channels = likelihood, likelihood.channels
         self.mixture = IntegerLogistics(likelihood.mixture)
-        self.networks = [(group, integer_network(likelihood.network_of(group))) for group in likelihood.groups()]
+        self.networks = {group: integer_network(likelihood.network_of(group)) for group in likelihood.groups()}
 
-    @torch.no_grad()
     def coding_order(
         self, parameters: Tensor, pixels: Tensor
     ) -> Iterator[tuple[Place, Callable[[Tensor], Tensor]]]:
         """Yield the coarsest image, then group by group, channel by channel, as ``Likelihood.coding_order``."""
-        step = slice(0, None, 2**self.levels)
-        yield from self._channels(parameters[..., step, step], pixels, (step, step))
-        for group, network in self.networks:
-            own = parameters[(..., *group.place)]
-            if own.numel():
-                images = integer_image(pixels.long()).double()
-                known = known_before(group, images, (own.shape[2], own.shape[3]))
-                yield from self._channels(own + network(torch.cat([known, own], 1)), pixels, group.place)
 
-    def _channels(
-        self, parameters: Tensor, pixels: Tensor, place: tuple[slice, slice]
-    ) -> Iterator[tuple[Place, Callable[[Tensor], Tensor]]]:
-        for channel in range(self.channels):
-            yield (slice(None), channel, *place), self.mixture.cumulative(parameters, pixels[:, :channel, *place])
+        def correction(group: Group, own: Tensor) -> Tensor:
+            images = integer_image(pixels.long()).double()
+            known = known_before(group, images, (own.shape[2], own.shape[3]))
+            with torch.no_grad():
+                return self.networks[group](torch.cat([known, own], 1))
+
+        return coarse_to_fine(self.likelihood, self.mixture.cumulative, correction, parameters, pixels)
