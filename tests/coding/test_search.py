@@ -42,10 +42,11 @@ def test_the_bound_never_rises_and_the_gain_is_its_fall(with_prior, quantizer):
     codes = tokenizer.encode(pixels, exact=True)
     found, gain = search_codes(tokenizer, prior, codes, pixels, candidates=3)
     before, after = (nats_of(tokenizer, prior, each, pixels) for each in (codes, found))
-    assert (after <= before + 1e-6).all() and not torch.equal(found, codes)
+    rounding = 1e-6 * before  # of the networks, in float32, at another batch size
+    assert (after <= before + rounding).all() and not torch.equal(found, codes)
     assert gain == pytest.approx(float((before - after).sum()), rel=1e-4) and gain > 0
     alone, _ = search_codes(tokenizer, prior, codes[:1], pixels[:1], candidates=1)
-    assert nats_of(tokenizer, prior, alone, pixels[:1]) <= before[:1] + 1e-6
+    assert nats_of(tokenizer, prior, alone, pixels[:1]) <= (before + rounding)[:1]
 
 
 def test_with_all_codes_as_candidates_one_code_is_the_best():
