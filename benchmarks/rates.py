@@ -1,13 +1,15 @@
 """Compare rate and distortion of lossy compression: JPEG, WebP, AVIF and JPEG XL beside models of this project.
 
-Each image is one file of each format; the models write one archive. Rates are bits per pixel, with headers (whole
-files; the model itself is not counted) and without (the coded payload alone: a JPEG without its tables, the codes
-of an archive). PSNR and SSIM are means over images. JPEG XL needs ``pip install pillow-jxl-plugin``.
+Each format writes one file for each image, or with ``--tall N`` one for N images below each other, which have one
+header; the models write one archive. Rates are bits per pixel, with headers (whole files; the model itself is not
+counted) and without (the coded payload alone: a JPEG without its tables, the codes of an archive). PSNR and SSIM
+are means over images. JPEG XL needs ``pip install pillow-jxl-plugin``; its headers cannot be told from the rest.
 
-    python benchmarks/rates.py --data SPEC [--split test] [--count N] [--models RUN RUN ...] [--out rates.png]
+    python benchmarks/rates.py --data SPEC [--split test] [--count N] [--models RUN RUN ...] [--tall N]
+        [--out rates.png]
 
 A model is the run of a prior, or of a tokenizer for the uniform prior. A residual tokenizer has a point for each
-depth.
+depth; the rate of its first codes is the share of all codes' bits that they have under the prior.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import importlib.util
 import io
 import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +27,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqvae import load_tokenizer
+from vqvae.commands.coding_models import models_of_run
 from vqvae.commands.compress import compress
 from vqvae.data import load
 from vqvae.metrics.images import psnr, ssim
@@ -54,47 +57,69 @@ def payload(kind: str, content: bytes) -> int:
     return len(content)
 
 
-def codec_points(kind: str, images: Sequence[Tensor]) -> Iterator[Point]:
+def batches(images: Sequence[Tensor], most: int) -> Iterator[Tensor]:
+    """Yield neighbouring images of one size as uint8 [B, C, H, W], at most ``most`` together."""
+    for _, alike in groupby(images, lambda image: image.shape):
+        yield from torch.stack(list(alike)).split(most)
+
+
+def codec_points(kind: str, images: Sequence[Tensor], tall: int) -> Iterator[Point]:
     for quality in QUALITIES[kind]:
-        sizes, payloads, measures = 0, 0, list[tuple[float, float]]()
-        for pixels in images:
+        point = Sums(f"{kind} {quality}" + (" tall" if tall > 1 else ""))
+        for batch in batches(images, tall):
+            count, _, height, width = batch.shape
             content = io.BytesIO()
-            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(content, kind, quality=quality)
-            sizes += len(content.getvalue())
-            payloads += payload(kind, content.getvalue())
-            restored = torch.from_numpy(np.array(Image.open(content).convert("RGB"))).permute(2, 0, 1)
-            measures.append(measured(pixels, restored))
-        yield point(f"{kind} {quality}", sizes, payloads, measures, images)
+            rows = batch.permute(0, 2, 3, 1).reshape(count * height, width, 3)
+            Image.fromarray(rows.numpy()).save(content, kind, quality=quality)
+            restored = np.array(Image.open(content).convert("RGB")).reshape(count, height, width, 3)
+            point.size += len(content.getvalue())
+            point.payload += payload(kind, content.getvalue())
+            point.measure(batch, torch.from_numpy(restored).permute(0, 3, 1, 2))
+        yield point.result()
 
 
+@torch.no_grad()
 def model_points(run: str, images: Sequence[Tensor]) -> Iterator[Point]:
-    tokenizer = load_tokenizer(run)
+    models = models_of_run(run)
+    tokenizer, prior = models.tokenizer.model, models.prior and models.prior.model
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for row, pixels in enumerate(images):
             Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"{row:06d}.png")
         done = compress(sorted(map(str, folder.glob("*.png"))), run, folder / "archive.vqi")
-    codes = [tokenizer.encode(images_from_pixels(pixels[None]), exact=True) for pixels in images]
-    depths = codes[0].shape[3]
-    for depth in range(1, depths + 1):
-        decoded = [pixels_from_images(tokenizer.decode(own[..., :depth]))[0] for own in codes]
-        measures = [measured(a, b) for a, b in zip(images, decoded, strict=True)]
-        share = depth / depths  # of a prefix; exact for one code per position
-        title = f"vqvae {Path(run).name}" + (f" depth {depth}" if depths > 1 else "")
-        yield point(title, int(share * done.size), int(share * done.code_bytes), measures, images)
+    depths = tokenizer.depths
+    points = [Sums(f"vqvae {Path(run).name}" + (f" depth {d}" if len(depths) > 1 else "")) for d in depths]
+    nats = torch.zeros(tokenizer.codes_per_position, dtype=torch.float64)
+    for batch in batches(images, 50):
+        codes = tokenizer.encode(batch, exact=True)
+        nats += (prior.code_nats(codes) if prior else torch.ones(codes.shape)).double().sum((0, 1, 2))
+        for depth, point in zip(depths, points, strict=True):
+            point.measure(batch, pixels_from_images(tokenizer.decode(codes[..., :depth])))
+    for depth, point in zip(depths, points, strict=True):
+        point.payload = done.code_bytes * (nats[:depth].sum() / nats.sum()).item()
+        point.size = done.size - done.code_bytes + point.payload
+        yield point.result()
 
 
-def measured(a: Tensor, b: Tensor) -> tuple[float, float]:
-    other = images_from_pixels(b[None])
-    return psnr(a[None], other).item(), ssim(a[None], other).item()
+class Sums:
+    """Adds up the bytes and the measures of one point."""
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.size, self.payload, self.pixels = 0.0, 0.0, 0
+        self.psnr, self.ssim = list[Tensor](), list[Tensor]()
 
-def point(
-    name: str, size: int, payloads: int, measures: Sequence[tuple[float, float]], images: Sequence[Tensor]
-) -> Point:
-    pixels = sum(image[0].numel() for image in images)
-    decibels, alike = (float(np.mean(values)) for values in zip(*measures, strict=True))
-    return Point(name, 8 * size / pixels, 8 * payloads / pixels, decibels, alike)
+    def measure(self, batch: Tensor, restored: Tensor) -> None:
+        """Add images and their restored ones, uint8 [B, C, H, W]."""
+        images = images_from_pixels(restored)
+        self.pixels += batch[:, 0].numel()
+        self.psnr.append(psnr(batch, images))
+        self.ssim.append(ssim(batch, images))
+
+    def result(self) -> Point:
+        """Return the rates and the means."""
+        rates = (8 * self.size / self.pixels, 8 * self.payload / self.pixels)
+        return Point(self.name, *rates, *(torch.cat(each).mean().item() for each in (self.psnr, self.ssim)))
 
 
 def draw(points: Sequence[Point], out: Path) -> None:
@@ -117,6 +142,7 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--count", type=int)
     parser.add_argument("--models", nargs="*", default=[])
+    parser.add_argument("--tall", type=int, default=1, help="images of one file of a format")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if importlib.util.find_spec("pillow_jxl") is not None:
@@ -127,11 +153,12 @@ def main() -> None:
         arrays = [np.array(Image.open(file).convert("RGB")) for file in files[: arguments.count]]
         images = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
     else:
-        images = list(load(arguments.data, arguments.split, limit=arguments.count).pixels)
+        held = {"validation": "auto"} if arguments.split == "validation" else {}
+        images = list(load(arguments.data, arguments.split, limit=arguments.count, **held).pixels)
     print(f"{len(images):,} images\n{'':24}{'bits/pixel':>12}{'no headers':>12}{'PSNR, dB':>10}{'SSIM':>8}")
     points: list[Point] = []
     sources = [
-        *(codec_points(kind, images) for kind in QUALITIES),
+        *(codec_points(kind, images, arguments.tall) for kind in QUALITIES),
         *(model_points(r, images) for r in arguments.models),
     ]
     for source in sources:
