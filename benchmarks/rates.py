@@ -122,6 +122,20 @@ class Sums:
         return Point(self.name, *rates, *(torch.cat(each).mean().item() for each in (self.psnr, self.ssim)))
 
 
+def at_equal_bytes(points: Sequence[Point]) -> Iterator[str]:
+    """Yield PSNR and SSIM of each model, and of each format at the same bytes, between its nearest points."""
+    yield f"{'PSNR / SSIM':24}" + "".join(f"{kind:>15}" for kind in ("model", *QUALITIES))
+    for own in (each for each in points if each.name.startswith("vqvae")):
+        found = [(own.psnr, own.ssim)]
+        for kind in QUALITIES:
+            curve = sorted((e for e in points if e.name.startswith(f"{kind} ")), key=lambda e: e.with_headers)
+            rates = np.log([each.with_headers for each in curve])
+            values = ([each.psnr for each in curve], [each.ssim for each in curve])
+            place = np.log(own.with_headers)
+            found.append(tuple(np.interp(place, rates, each, left=np.nan, right=np.nan) for each in values))
+        yield f"{own.name:24}" + "".join(f"{decibels:8.2f} {alike:6.3f}" for decibels, alike in found)
+
+
 def draw(points: Sequence[Point], out: Path) -> None:
     """Draw PSNR and SSIM over the rate without headers, one line for each format."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
@@ -131,6 +145,8 @@ def draw(points: Sequence[Point], out: Path) -> None:
             axis.plot([each.without for each in own], values, "o-" if name != "vqvae" else "s", label=name)
     for axis, title in zip(axes, ("PSNR, dB", "SSIM"), strict=True):
         axis.set(xlabel="bits per pixel, without headers", ylabel=title, xscale="log")
+        axis.set_xticks(ticks := [0.1, 0.2, 0.5, 1, 2], list(map(str, ticks)))
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].legend(frameon=False)
     figure.savefig(out, dpi=100)
@@ -168,6 +184,7 @@ def main() -> None:
                 f"{each.name:24}{each.with_headers:12.3f}{each.without:12.3f}{each.psnr:10.2f}{each.ssim:8.3f}",
                 flush=True,
             )
+    print("at the same bytes, with headers", *at_equal_bytes(points), sep="\n")
     if arguments.out:
         draw(points, arguments.out)
 
