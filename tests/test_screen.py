@@ -20,6 +20,8 @@ from vqvae.screen import SafeStream, say
 from vqvae.training import Run
 
 VQVAE = [sys.executable, "-m", "vqvae"]
+# buffered, as Python is by default: what a stream has not written is tried again at exit
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
 class _Gone(StringIO):
@@ -90,7 +92,7 @@ def test_a_training_whose_screen_is_gone_goes_on_to_its_end(
             [*VQVAE, "train", recipes["tokenizer"], "--out", str(run.path)],
             stdout=screen,
             stderr=screen,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**BUFFERED, "OMP_NUM_THREADS": "1"},
             timeout=120,
         )
     assert done.returncode == 0
@@ -104,7 +106,11 @@ def test_a_training_whose_screen_is_gone_goes_on_to_its_end(
 def test_a_result_that_cannot_be_printed_is_no_success(gone, code: int, tokenizer_run: Run) -> None:
     with gone() as stdout:
         done = subprocess.run(
-            [*VQVAE, "info", str(tokenizer_run.path)], stdout=stdout, stderr=subprocess.PIPE, text=True
+            [*VQVAE, "info", str(tokenizer_run.path)],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=BUFFERED,
         )
     assert done.returncode == code
     assert done.stderr == ("vqvae: No space left on device\n" if code == 2 else "")
@@ -112,7 +118,7 @@ def test_a_result_that_cannot_be_printed_is_no_success(gone, code: int, tokenize
 
 def test_a_mistake_said_on_a_screen_that_is_gone_has_its_exit_code(tmp_path: Path) -> None:
     with _full_disk() as stderr:
-        done = subprocess.run([*VQVAE, "info", str(tmp_path / "none")], stderr=stderr)
+        done = subprocess.run([*VQVAE, "info", str(tmp_path / "none")], stderr=stderr, env=BUFFERED)
     assert done.returncode == 2
 
 
@@ -130,7 +136,7 @@ def test_a_closed_terminal_ends_a_training_with_everything_saved(recipes: dict[s
     if child == 0:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         command = [*VQVAE, "train", recipes["tokenizer"], "--out", str(run.path), "--steps", "100000"]
-        os.execve(sys.executable, command, {**os.environ, "OMP_NUM_THREADS": "1"})
+        os.execve(sys.executable, command, {**BUFFERED, "OMP_NUM_THREADS": "1"})
     said = b""
     while b"step 6  validation" not in said:
         said += os.read(terminal, 4096)

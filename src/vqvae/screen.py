@@ -70,13 +70,14 @@ def say(text: str, *, to: TextIO | None = None) -> None:
 
 
 def drop_output() -> None:
-    """Discard output that cannot be written to standard output; otherwise Python would fail on it at exit."""
-    with suppress(OSError, ValueError, AttributeError):
-        try:
-            sys.stdout.flush()
-            return
-        except OSError:
-            pass
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+    """Discard what standard output and standard error cannot write; otherwise Python would fail on it at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            try:
+                stream.flush()
+                continue
+            except OSError:
+                pass
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
