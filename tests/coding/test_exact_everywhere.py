@@ -8,7 +8,12 @@ from tests.torture.exact import compare, processors
 from torch import nn
 
 from vqvae.config import load_config
-from vqvae.likelihoods import GaussianLikelihood, LogisticMixtureLikelihood, MultiscaleLikelihood
+from vqvae.likelihoods import (
+    AutoregressiveLikelihood,
+    GaussianLikelihood,
+    LogisticMixtureLikelihood,
+    MultiscaleLikelihood,
+)
 from vqvae.model_card import prior_card, tokenizer_card
 from vqvae.model_io import build_prior, build_tokenizer, read_model, save_model
 from vqvae.networks import PaperNetwork, ResNet
@@ -30,6 +35,11 @@ MODELS = {
         ResNet.Config(width=8, outer_width=8, encoder_blocks=1, decoder_blocks=1),
         MultiscaleLikelihood.Config(components=2, width=8, blocks=1),
         PixelCNN.Config(width=8, layers=3, head_width=8),
+    ),
+    "pixel by pixel": (
+        ResNet.Config(width=8, outer_width=8, encoder_blocks=1, decoder_blocks=1),
+        AutoregressiveLikelihood.Config(components=2, width=8, blocks=2),
+        CodeTransformer.Config(width=16, layers=2, heads=2, head_width=8),
     ),
 }
 

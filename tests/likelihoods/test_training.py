@@ -41,10 +41,10 @@ def test_the_gaussians_variance_is_estimated_when_the_model_is_saved(tokenizer_r
     assert abs(tokenizer.likelihood.noise_variance / expected - 1) < 0.2
 
 
-@pytest.mark.parametrize("kind", ["logistic", "logistic-mixture", "multiscale", "categorical"])
+@pytest.mark.parametrize("kind", ["logistic", "logistic-mixture", "multiscale", "autoregressive", "categorical"])
 def test_training_on_shapes_lowers_the_bits_and_records_them(kind, train_tokenizer, tmp_path):
     few = {"training__batch_size": "4", "data__limit": "48"} if kind == "categorical" else {}
-    few |= {"model__likelihood__width": "16"} if kind == "multiscale" else {}
+    few |= {"model__likelihood__width": "16"} if kind in ("multiscale", "autoregressive") else {}
     run = train_tokenizer(
         tmp_path / "run", model__likelihood__kind=kind, training__steps="24", training__learning_rate="1e-2", **few
     )

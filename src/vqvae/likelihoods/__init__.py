@@ -1,5 +1,6 @@
 """Likelihoods: distributions of pixels given the decoder's output, one file each."""
 
+from vqvae.likelihoods.autoregressive import AutoregressiveLikelihood as AutoregressiveLikelihood
 from vqvae.likelihoods.base import Likelihood as Likelihood
 from vqvae.likelihoods.base import LikelihoodConfig as LikelihoodConfig
 from vqvae.likelihoods.categorical import CategoricalLikelihood as CategoricalLikelihood

@@ -12,6 +12,7 @@ A class has an integer form once a class or function is registered for it, in on
 """
 
 from vqvae.coding.integer import resnet as resnet
+from vqvae.coding.integer.autoregressive import IntegerAutoregressive as IntegerAutoregressive
 from vqvae.coding.integer.categorical import IntegerCategorical as IntegerCategorical
 from vqvae.coding.integer.gaussian import IntegerGaussian as IntegerGaussian
 from vqvae.coding.integer.layers import LAYERS as LAYERS
