@@ -205,21 +205,17 @@ class _Positions:
         self.pixels = _Rows(channels, count, width, like)
         self.inputs = [_Rows(features, count, width, like) for _ in network.blocks]
 
-    def correction(self, row: int, column: int, before: Tensor | None) -> Tensor:
-        """Return the correction at a pixel, [B, out_channels, 1, 1].
+    def begin_row(self) -> None:
+        """Move on to the next row."""
+        for each in (self.pixels, *self.inputs):
+            each.begin_row()
 
-        Args:
-            row: the row of the pixel.
-            column: its column.
-            before: the pixel before it in the row, [B, C, 1, 1]; at the start of a row, the last of the row above,
-                and None at the first pixel.
-        """
-        if before is not None:
-            last = self.conditions.shape[3] - 1
-            self.pixels.put(column - 1 if column else last, _images_as_rows(before))
-        if column == 0 and row:
-            for each in (self.pixels, *self.inputs):
-                each.begin_row()
+    def put(self, column: int, pixel: Tensor) -> None:
+        """Take the pixel of a column of the present row, [B, C, 1, 1], which later pixels read."""
+        self.pixels.put(column, _images_as_rows(pixel))
+
+    def correction(self, row: int, column: int) -> Tensor:
+        """Return the correction at a pixel, [B, out_channels, 1, 1], once all pixels before it were put."""
         x = self.network.first(self.pixels.beside(column, itself=False))
         x = x + _images_as_rows(self.conditions[:, :, row : row + 1, column : column + 1])
         for block, inputs in zip(self.network.blocks, self.inputs, strict=True):
@@ -252,13 +248,13 @@ def in_raster_order(
     channels, height, width = pixels.shape[1:]
     with torch.no_grad():
         positions = _Positions(network, parameters, channels)
-    before = None
     for row in range(height):
+        positions.begin_row()
         for column in range(width):
             here = slice(row, row + 1), slice(column, column + 1)
             with torch.no_grad():
                 own = parameters[..., *here]
-                own = own + positions.correction(row, column, before).to(own.dtype)
+                own = own + positions.correction(row, column).to(own.dtype)
             for channel in range(channels):
                 yield (slice(None), channel, *here), cumulative(own, pixels[:, :channel, *here])
-            before = image_of(pixels[..., *here])
+            positions.put(column, image_of(pixels[..., *here]))
