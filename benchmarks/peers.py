@@ -86,8 +86,8 @@ def train_vqvae(data: str, pixels: Tensor, minutes: float, seed: int, out: Path)
         return time.process_time() - started
 
     run(10, "compile")  # fills the cache of compiled networks
-    short, longer = run(20, "short"), run(120, "longer")
-    steps = int(20 + 100 * (60 * minutes - short) / (longer - short))
+    short, longer = run(20, "short"), run(320, "longer")
+    steps = int(20 + 300 * (60 * minutes - short) / (longer - short))
     run(steps, "vqvae")
     model = vqvae.load_tokenizer(out / "vqvae")
     return Trained(64 * steps, lambda x: model.encode(x)[..., 0], lambda codes: model.decode(codes[..., None]))
