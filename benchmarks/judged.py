@@ -46,6 +46,7 @@ class Measures:
 
     def __init__(self, real: Tensor, train: Tensor) -> None:
         self.judge = load_judge()
+        print(f"judge {self.judge.digest[:12]}")
         self.real, self.train = features_of(self.judge, real), features_of(self.judge, train)
         print(f"{'images':16}" + "".join(f"{head:>12}" for head in HEADS))
 

@@ -1,34 +1,11 @@
-"""The multiscale likelihood: what each group of pixels may see, and that files hold what it predicts."""
-
-from math import log
+"""The multiscale likelihood: what each group of pixels may see."""
 
 import pytest
 import torch
-from tests.likelihoods.test_base import every_image, random_parameters
-
-from vqvae.coding.integer import LIKELIHOODS
-from vqvae.coding.integer.tables import ONE
-from vqvae.coding.pixels import code_pixels, pixel_bits
-from vqvae.coding.range_coder import RangeReader, RangeWriter
-from vqvae.likelihoods import LogisticMixtureLikelihood, MultiscaleLikelihood
+from tests.likelihoods.test_base import random_parameters
+from tests.likelihoods.test_corrected import some_pixels, trained
 
 SIZES = [(8, 8), (6, 10), (5, 7), (1, 3), (2, 1)]
-FORMS = {"float": lambda each: each, "integer": LIKELIHOODS.make}
-
-
-def trained(levels=2, channels=3, scale=0.3):
-    """A likelihood whose networks are no longer the zero that they start as."""
-    torch.manual_seed(0)
-    likelihood = MultiscaleLikelihood(channels, components=2, levels=levels, width=8, blocks=1)
-    with torch.no_grad():
-        for parameter in likelihood.parameters():
-            parameter.add_(scale * torch.randn_like(parameter))
-    return likelihood
-
-
-def some_pixels(count, channels, height, width):
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (count, channels, height, width), generator=generator, dtype=torch.uint8)
 
 
 def order_of(likelihood, height, width):
@@ -46,7 +23,7 @@ def order_of(likelihood, height, width):
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("size", SIZES)
 def test_every_pixel_is_coded_once_and_sees_only_pixels_before_it(levels, size):
-    likelihood = trained(levels)
+    likelihood = trained("multiscale", levels=levels)
     order = order_of(likelihood, *size)
     assert (order >= 0).all()
     parameters, pixels = random_parameters(likelihood, 1, *size).double(), some_pixels(1, 3, *size)
@@ -61,89 +38,10 @@ def test_every_pixel_is_coded_once_and_sees_only_pixels_before_it(levels, size):
 
 
 def test_fine_pixels_do_see_coarse_ones():
-    likelihood = trained()
+    likelihood = trained("multiscale")
     parameters, pixels = random_parameters(likelihood, 1, 8, 8), some_pixels(1, 3, 8, 8)
     changed = pixels.clone()
     changed[..., 4, 4] = 255 - changed[..., 4, 4]
     with torch.no_grad():
         moved = (likelihood.given(parameters, changed) != likelihood.given(parameters, pixels)).any(1)[0]
     assert moved[3, 3] and moved[3, 4] and moved[4, 3] and moved[2, 2] and not moved[4, 4] and not moved[0, 0]
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 2), (1, 2, 1), (2, 1, 1)])
-def test_the_probabilities_of_all_images_sum_to_one_once_trained(shape):
-    likelihood = trained(channels=shape[0])
-    parameters, images = random_parameters(likelihood, 1, *shape[1:]), every_image(*shape)
-    with torch.no_grad():
-        nats = [likelihood.nats(parameters.expand(len(x), -1, -1, -1), x) for x in images.split(4096)]
-    assert abs(torch.cat(nats).neg().exp().sum() - 1) < 1e-6
-
-
-def test_it_starts_as_the_mixture_and_its_mean_stays_the_mixtures():
-    likelihood, mixture = MultiscaleLikelihood(3, components=4), LogisticMixtureLikelihood(3, components=4)
-    parameters, pixels = random_parameters(likelihood, 2, 6, 4), some_pixels(2, 3, 6, 4)
-    with torch.no_grad():
-        torch.testing.assert_close(likelihood.nats(parameters, pixels), mixture.nats(parameters, pixels))
-    assert torch.equal(
-        trained().mean(parameters[:, :20]), LogisticMixtureLikelihood(3, components=2).mean(parameters[:, :20])
-    )
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_a_sample_has_the_nats_of_its_own_distribution(size):
-    likelihood = trained()
-    parameters = random_parameters(likelihood, 64, *size).double()
-    u = torch.rand(64, 3, *size, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    with torch.no_grad():
-        drawn = likelihood.sample(parameters, u)
-        nats = likelihood.nats(parameters, drawn)
-        bits = pixel_bits(likelihood, parameters, drawn)
-    assert bits == pytest.approx(float(nats.sum()) / log(2), rel=2e-3)
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("size", SIZES)
-def test_files_restore_every_pixel_at_the_length_of_the_nats(form, size):
-    likelihood = trained()
-    parameters = random_parameters(likelihood, 3, *size).double()
-    u = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    with torch.no_grad():
-        pixels = likelihood.sample(parameters, u)
-        bits = float(likelihood.nats(parameters, pixels).sum()) / log(2)
-    coder, given = FORMS[form](likelihood), (parameters * ONE).round() if form == "integer" else parameters
-    writer = RangeWriter()
-    code_pixels(writer, coder, given, pixels)
-    content = writer.finish()
-    assert 8 * len(content) <= 1.01 * bits + 40
-    assert torch.equal(code_pixels(RangeReader(content, where="x"), coder, given), pixels)
-
-
-def test_the_integer_form_does_not_depend_on_the_batch():
-    likelihood = LIKELIHOODS.make(trained())
-    parameters = (random_parameters(trained(), 7, 8, 8).double() * ONE).round()
-    pixels = some_pixels(7, 3, 8, 8)
-
-    def tables(rows):
-        own = pixels[rows]
-        order = likelihood.coding_order(parameters[rows], own)
-        return [below(own[place].long()) for place, below in order]
-
-    whole = tables(slice(None))
-    for row in range(7):
-        assert all(
-            torch.equal(a[row : row + 1], b) for a, b in zip(whole, tables(slice(row, row + 1)), strict=True)
-        )
-
-
-def test_the_gradient_of_the_loss_reaches_every_weight_and_alone_trains_the_mean():
-    likelihood = trained()
-    parameters = random_parameters(likelihood, 2, 8, 8).requires_grad_()
-    images = torch.rand(2, 3, 8, 8) * 2 - 1
-    likelihood.loss(parameters, images, pixel_variance=0.3).backward()
-    assert all(each.grad.any() for each in likelihood.parameters()) and parameters.grad.any()
-    without = MultiscaleLikelihood(3, alone=0.0)
-    given = random_parameters(without, 2, 8, 8)
-    with_mean = MultiscaleLikelihood(3, alone=0.5)
-    with torch.no_grad():
-        loss, other = (each.loss(given, images, pixel_variance=0.3) for each in (without, with_mean))
-        torch.testing.assert_close(other, 1.5 * loss)  # at the start both terms are the mixture's

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.component import Advice, Count, NotNegative
-from vqvae.likelihoods.base import Likelihood, LikelihoodConfig, Place
-from vqvae.likelihoods.mixture import LogisticMixtureLikelihood
+from vqvae.likelihoods.base import LikelihoodConfig, Place
+from vqvae.likelihoods.corrected import CorrectedMixtureLikelihood
 from vqvae.tensors import images_from_pixels
 
 _LEFT, _RIGHT = 3, 1  # columns of zeros beside a row: what the first layer and the row above read beyond it
 
 
-class AutoregressiveLikelihood(Likelihood):
+class AutoregressiveLikelihood(CorrectedMixtureLikelihood):
     """A PixelCNN over the pixels, given the codes (arXiv 1606.05328, section 2.3; the mixture is of 1701.05517).
 
     The decoder makes the parameters of a mixture of logistics for each pixel. A causal network reads these
@@ -63,49 +63,14 @@ class AutoregressiveLikelihood(Likelihood):
         alone: float = Config.alone,
     ) -> None:
         self.Config.check(components=components, width=width, blocks=blocks, alone=alone)
-        super().__init__(channels)
-        self.alone = alone
-        self.mixture = LogisticMixtureLikelihood(channels, components=components)
+        super().__init__(channels, components=components, alone=alone)
         self.network = CausalNetwork(channels, self.out_channels, width, blocks)
 
-    @property
-    def out_channels(self) -> int:
-        """The parameters of a mixture: 10 M for RGB."""
-        return self.mixture.out_channels
-
     def given(self, parameters: Tensor, pixels: Tensor) -> Tensor:
-        """Return the parameters of each pixel given the codes and the pixels before it.
-
-        Args:
-            parameters: the decoder's output, float [B, out_channels, H, W].
-            pixels: uint8 [B, C, H, W].
-
-        Returns:
-            Float, the shape of the parameters.
-        """
+        """Return the parameters of each pixel given the codes and the pixels before it, as the base class."""
         weight = self.network.first.weight
         inputs = (each.to(weight.dtype) for each in (images_from_pixels(pixels), parameters))
         return parameters + self.network(*inputs).to(parameters.dtype)
-
-    def pixel_nats(self, parameters: Tensor, pixels: Tensor) -> Tensor:
-        """Return -log p of each pixel given the pixels before it, as ``Likelihood.pixel_nats``."""
-        return self.mixture.pixel_nats(self.given(parameters, pixels), pixels)
-
-    def loss(self, parameters: Tensor, images: Tensor, *, pixel_variance: Tensor | float) -> Tensor:
-        """Return the nats per dimension of x given z_q, plus ``alone`` times the nats without any correction.
-
-        Parameters in bf16 let the causal network run in bf16.
-        """
-        device, half = parameters.device.type, parameters.dtype == torch.bfloat16
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
-            whole = super().loss(parameters, images, pixel_variance=pixel_variance)
-        if self.alone == 0:
-            return whole
-        return whole + self.alone * self.mixture.loss(parameters, images, pixel_variance=pixel_variance)
-
-    def mean(self, parameters: Tensor) -> Tensor:
-        """Return the mean image given the codes alone."""
-        return self.mixture.mean(parameters)
 
     def coding_order(
         self, parameters: Tensor, pixels: Tensor

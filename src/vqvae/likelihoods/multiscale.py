@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.component import Advice, Count, CountOrZero, NotNegative
-from vqvae.likelihoods.base import Likelihood, LikelihoodConfig, Place
-from vqvae.likelihoods.mixture import LogisticMixtureLikelihood
+from vqvae.likelihoods.base import LikelihoodConfig, Place
+from vqvae.likelihoods.corrected import CorrectedMixtureLikelihood
 from vqvae.tensors import images_from_pixels
 
 _ORDER = (
@@ -41,7 +41,7 @@ class Group(NamedTuple):
         return slice(row * step, None, 2 * step), slice(column * step, None, 2 * step)
 
 
-class MultiscaleLikelihood(Likelihood):
+class MultiscaleLikelihood(CorrectedMixtureLikelihood):
     """A mixture of logistics for each pixel, given the codes and the pixels before it (arXiv 1703.03664).
 
     The pixels of even rows and columns form an image of half the size. The coarsest such image comes first; its
@@ -94,20 +94,14 @@ class MultiscaleLikelihood(Likelihood):
         alone: float = Config.alone,
     ) -> None:
         self.Config.check(components=components, levels=levels, width=width, blocks=blocks, alone=alone)
-        super().__init__(channels)
-        self.levels, self.alone = levels, alone
-        self.mixture = LogisticMixtureLikelihood(channels, components=components)
+        super().__init__(channels, components=components, alone=alone)
+        self.levels = levels
         self.networks = nn.ModuleDict(
             {
                 _name(group): _network(group.number * channels, self.out_channels, width, blocks)
                 for group in self.groups()
             }
         )
-
-    @property
-    def out_channels(self) -> int:
-        """The parameters of a mixture: 10 M for RGB."""
-        return self.mixture.out_channels
 
     def groups(self) -> Iterator[Group]:
         """Yield the groups in their order; the coarsest image comes before them."""
@@ -119,15 +113,7 @@ class MultiscaleLikelihood(Likelihood):
         return self.networks[_name(group)]
 
     def given(self, parameters: Tensor, pixels: Tensor) -> Tensor:
-        """Return the parameters of each pixel given the codes and the pixels before it.
-
-        Args:
-            parameters: the decoder's output, float [B, out_channels, H, W].
-            pixels: uint8 [B, C, H, W].
-
-        Returns:
-            Float, the shape of the parameters.
-        """
+        """Return the parameters of each pixel given the codes and the pixels before it, as the base class."""
         corrected = parameters.clone()
         images = images_from_pixels(pixels)
         for group in self.groups():
@@ -143,26 +129,6 @@ class MultiscaleLikelihood(Likelihood):
         known = known_before(group, images, (own.shape[2], own.shape[3]))
         inputs = torch.cat([known.to(weight.dtype), own.to(weight.dtype)], 1)
         return network(inputs.contiguous(memory_format=torch.channels_last)).to(own.dtype)
-
-    def pixel_nats(self, parameters: Tensor, pixels: Tensor) -> Tensor:
-        """Return -log p of each pixel given the pixels before it, as ``Likelihood.pixel_nats``."""
-        return self.mixture.pixel_nats(self.given(parameters, pixels), pixels)
-
-    def loss(self, parameters: Tensor, images: Tensor, *, pixel_variance: Tensor | float) -> Tensor:
-        """Return the nats per dimension of x given z_q, plus ``alone`` times the nats without any correction.
-
-        Parameters in bf16 let the networks run in bf16.
-        """
-        device, half = parameters.device.type, parameters.dtype == torch.bfloat16
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
-            whole = super().loss(parameters, images, pixel_variance=pixel_variance)
-        if self.alone == 0:
-            return whole
-        return whole + self.alone * self.mixture.loss(parameters, images, pixel_variance=pixel_variance)
-
-    def mean(self, parameters: Tensor) -> Tensor:
-        """Return the mean image given the codes alone."""
-        return self.mixture.mean(parameters)
 
     def coding_order(
         self, parameters: Tensor, pixels: Tensor
