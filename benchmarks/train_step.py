@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from vector_quantize_pytorch import VectorQuantize
 
+from vqvae.memory import keep_freed_memory
 from vqvae.model_io import build_tokenizer
 from vqvae.models import VQVAE, objective
 from vqvae.networks import NetworkConfig, PaperNetwork, ResNet
@@ -127,6 +128,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--network", choices=sorted(NETWORKS), default="paper")
     arguments = parser.parse_args()
+    keep_freed_memory()  # of all implementations alike: they share a process
     warnings.filterwarnings("ignore", module="vector_quantize_pytorch")
     torch.manual_seed(0)
     # smooth pictures, as photographs are: noise alone would keep every latent apart

@@ -5,7 +5,8 @@ it, the batch size is 1, 7 or 64, the number of threads 1 or 2, mkldnn is on or 
 pass or one by one. All give the same SHA-256 of all frequencies of the codes, of all parameters of the pixels and
 of their distribution functions. All write the same file, and each decodes it; so every pair of them round-trips.
 
-``python -m tests.torture.exact [--model RUN] [--data SPEC] [--split NAME] [--count N]`` checks other images.
+``python -m tests.torture.exact [--model RUN] [--data SPEC] [--split NAME] [--count N]`` checks other images;
+``--whole`` takes all 24 combinations in each process instead of six.
 """
 
 import argparse
@@ -146,9 +147,9 @@ def check(count: int, seed: int) -> str:
     return line(MODEL, load("shapes", "test", limit=count).pixels)
 
 
-def line(model: str, pixels: torch.Tensor) -> str:
+def line(model: str, pixels: torch.Tensor, *, whole: bool = False) -> str:
     names = processors()
-    facts, number = compare(model, pixels, names, whole=False)
+    facts, number = compare(model, pixels, names, whole=whole)
     digests = next(iter(facts["tables"].values()))
     return (
         f"{len(pixels):,} images, {', '.join(names)}, {number} ways each: equal tables ({digests[:12]}), "
@@ -179,7 +180,8 @@ def main() -> None:
         _one(arguments.one, arguments.model, whole=arguments.whole)
         return
     held = {"validation": "auto"} if arguments.split == "validation" else {}
-    print(line(arguments.model, load(arguments.data, arguments.split, limit=arguments.count, **held).pixels))
+    pixels = load(arguments.data, arguments.split, limit=arguments.count, **held).pixels
+    print(line(arguments.model, pixels, whole=arguments.whole))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ Search = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """From (points [N, D], centres [K, D], half of the centres' squares [K]) to the least score in each tile of _CODES
 centres, or in one tile of all centres, [N, T]; the second least score of all, [N]; the index of the least, [N]."""
 
-_ROWS, _CODES = 1024, 2048  # a tile of scores stays in the cache of one core
+_ROWS, _CODES = 4096, 2048
+_SCORES = 1 << 21  # in a tile: few enough for the cache, and enough for all threads
 _LANES = 64
 _RESOLVED_AT_ONCE = 1 << 21  # scores held at once while near-ties are resolved
 
@@ -187,9 +188,11 @@ def _tiled_search(points: Tensor, centres: Tensor, half_squares: Tensor) -> tupl
     codes = torch.zeros(len(points), dtype=torch.int64, device=points.device)
     missing = -len(centres) % _LANES if len(centres) > _LANES else 0
     centres, half_squares = F.pad(centres, (0, 0, 0, missing)), F.pad(half_squares, (0, missing), value=torch.inf)
-    buffer = points.new_empty(min(_ROWS, len(points)) * min(_CODES, len(centres)))
-    for first_row in range(0, len(points), _ROWS):
-        rows = slice(first_row, first_row + _ROWS)
+    width = min(_CODES, len(centres))
+    height = min(_ROWS, _SCORES // width, len(points))
+    buffer = points.new_empty(height * width)
+    for first_row in range(0, len(points), max(1, height)):
+        rows = slice(first_row, first_row + height)
         for first in range(0, len(centres), _CODES):
             tile = slice(first, first + _CODES)
             scores = buffer[: len(points[rows]) * len(centres[tile])].view(-1, len(centres[tile]))

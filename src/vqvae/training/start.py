@@ -11,6 +11,7 @@ from vqvae.data import OBJECT, Objects, quiet_pil
 from vqvae.distributed import barrier, broadcast, process_group, rank, world_size
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
+from vqvae.memory import keep_freed_memory
 from vqvae.model_io import ModelFile, Opened, open_tokenizer, read_model, read_tokenizer
 from vqvae.models import VQVAE
 from vqvae.paths import whole_spec
@@ -178,6 +179,7 @@ def _train(
     changes: Sequence[Change] = (),
 ) -> None:
     """Make the stage and run the loop."""
+    keep_freed_memory()
     record_run_data(run, data)
     if rank() == 0:
         run.write_environment(
