@@ -11,7 +11,7 @@ from vqvae.data import OBJECT, Objects, quiet_pil
 from vqvae.distributed import barrier, broadcast, process_group, rank, world_size
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
-from vqvae.memory import keep_freed_memory
+from vqvae.memory import freed_memory_kept
 from vqvae.model_io import ModelFile, Opened, open_tokenizer, read_model, read_tokenizer
 from vqvae.models import VQVAE
 from vqvae.paths import whole_spec
@@ -179,7 +179,6 @@ def _train(
     changes: Sequence[Change] = (),
 ) -> None:
     """Make the stage and run the loop."""
-    keep_freed_memory()
     record_run_data(run, data)
     if rank() == 0:
         run.write_environment(
@@ -197,7 +196,7 @@ def _train(
         stage = prior_stage(config, data, engine, run=run, tokenizer=tokenizer, init=init)
     if rank() == 0:
         say(_headline(run, config, engine, stage, data))
-    with quiet_pil(), closing(data.train):  # a stream decodes while it is read, and ahead
+    with freed_memory_kept(), quiet_pil(), closing(data.train):  # a stream decodes while it is read, and ahead
         trainer = Trainer(stage, config.training, engine, run)
         if trainer.step > config.training.steps:
             raise UserError(f"training.steps {config.training.steps}: the run is at step {trainer.step} already")
