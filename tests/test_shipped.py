@@ -1,5 +1,6 @@
 """Models in the package: found by name wherever a model is taken, offline, and never in place of a path."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -154,6 +155,19 @@ def test_a_published_folder_serves_as_a_run_and_tells_no_path(prior_run: Run, tm
     assert "Not measured yet" in told
     with pytest.raises(vqvae.UserError, match="exists and is not overwritten"):
         publish(prior_run, out, name="small")
+
+
+def test_a_published_folder_tells_no_path_of_a_command_or_a_measurement(prior_run: Run, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(prior_run.path, run.path)
+    command = f"vqvae prior {tmp_path}/t --data={tmp_path}/photos --out={tmp_path}/run"
+    run.environment.write_text(json.dumps({"command": command}))
+    results = {"images": 9, "nmse": 0.1, "protocol": {"data": f"{tmp_path}/photos", "split": "test"}}
+    run.evaluation.write_text(json.dumps({"results": results, "counts": []}))
+    out = publish(run.path, tmp_path / "small", name="small")
+    told = RunDirectory(out).published.read_text() + RunDirectory(out).card.read_text()
+    assert str(tmp_path) not in told
+    assert "vqvae prior t --data=photos" in told and "9 images of photos" in told
 
 
 def test_a_smaller_copy_has_the_same_codes(prior_run: Run, tmp_path: Path) -> None:

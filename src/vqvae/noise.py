@@ -41,9 +41,9 @@ def random_bits(*keys: int | Tensor, device: torch.device | str | None = None) -
     return state
 
 
-def uniform(*keys: int | Tensor, device: torch.device | str | None = None) -> Tensor:
+def uniform(*keys: int | Tensor) -> Tensor:
     """Hash integer keys to float64 uniform on the open interval (0, 1): 52 random bits, never 0 or 1."""
-    return (_logical_shift(random_bits(*keys, device=device), 12).double() + 0.5) * 2.0**-52
+    return (_logical_shift(random_bits(*keys), 12).double() + 0.5) * 2.0**-52
 
 
 def permutation(n: int, *keys: int) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 
 from vqvae.config import DataConfig, config_from, read_yaml, to_mapping
 from vqvae.errors import UserError
+from vqvae.evaluation import read_evaluation
 from vqvae.files import read_json
 from vqvae.model_card import ModelCard
 from vqvae.model_place import shipped_models
@@ -58,15 +59,17 @@ def data_around(file: Path) -> DataConfig | None:
 
 
 def figures_of(path: Path) -> Figures | None:
-    """Return what was measured of the model of a run, or what a published model says; None if there is nothing."""
+    """Return what was measured of the model of a run, or what a published model says; None if there is nothing.
+
+    Of a folder or file that was measured, the protocol has the name alone.
+    """
     run = RunDirectory(path)
-    if run.evaluation.is_file():
-        found = read_json(run.evaluation).get("results")
+    if found := read_evaluation(run).get("results"):
         values: dict[str, Any] = found if isinstance(found, dict) else {}
-        return Figures({key: value for key, value in values.items() if key != "protocol"}, _mapping(values))
+        return Figures(_without_protocol(values), _public(_mapping(values)))
     if run.published.is_file() and isinstance(found := read_json(run.published).get("figures"), dict):
         values = cast(dict[str, Any], found)
-        return Figures({key: value for key, value in values.items() if key != "protocol"}, _mapping(values))
+        return Figures(_without_protocol(values), _mapping(values))
     return None
 
 
@@ -101,9 +104,19 @@ def measured(figures: Figures) -> dict[str, float]:
     return {name: value for name, value in figures.values.items() if isinstance(value, int | float)}
 
 
+def _public(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a protocol with the last part of a path that the images were read from."""
+    data = str(protocol.get("data", ""))
+    return dict(protocol) if not data or is_data_name(data) else {**protocol, "data": Path(data).name}
+
+
 def _reading(data: DataConfig) -> dict[str, Any]:
     plain = to_mapping(data)
     return {"spec": data.spec if is_data_name(data.spec) else "", **{key: plain[key] for key in _READING}}
+
+
+def _without_protocol(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "protocol"}
 
 
 def _mapping(values: Mapping[str, Any]) -> Mapping[str, Any]:

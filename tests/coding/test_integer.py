@@ -18,6 +18,7 @@ from vqvae.likelihoods import (
     LogisticLikelihood,
     LogisticMixtureLikelihood,
 )
+from vqvae.model_io import build_tokenizer
 from vqvae.models import VQVAE
 from vqvae.networks import PaperNetwork, ResNet
 from vqvae.priors import CodeTransformer, PixelCNN, PriorModelConfig
@@ -196,6 +197,19 @@ class Louder(LogisticLikelihood):
     """A subclass may compute something else than its base class."""
 
 
+class Halved(nn.Sequential):
+    """A decoder that does more than its layers say."""
+
+    def forward(self, input):
+        return super().forward(input) * 0.3
+
+
+def halved():
+    tokenizer = build_tokenizer(VQVAE.Config(network=PaperNetwork.Config(width=8, outer_width=8)), channels=3)
+    tokenizer.decoder = Halved(*tokenizer.decoder)
+    return tokenizer.eval()
+
+
 class Deeper(PixelCNN):
     """The same, of a prior."""
 
@@ -207,6 +221,7 @@ class Deeper(PixelCNN):
         (lambda: integer_network(nn.Sequential(nn.Conv2d(3, 3, 1), nn.GELU())), "GELU"),
         (lambda: LIKELIHOODS.make(Louder(3)), "Louder"),
         (lambda: PRIORS.make(Deeper(16, width=8, layers=1)), "Deeper"),
+        (lambda: IntegerPixels(halved()), "the decoder"),
         (lambda: LAYERS.make(nn.RMSNorm((2, 3), eps=1e-6)), "a norm over several dimensions"),
     ],
 )

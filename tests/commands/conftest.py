@@ -1,5 +1,6 @@
-"""Models and images of the tests of compressed files."""
+"""Models and images of the tests of compressed files and of comparisons."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +32,21 @@ def images(tmp_path: Path) -> list[str]:
     for path, image in zip(paths, pixels, strict=True):
         Image.fromarray(image[:, :24] if path.stem == "wide" else image).save(path)
     return [str(path) for path in paths]
+
+
+@pytest.fixture(scope="session")
+def save(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Write the first 40 test images of shapes to a folder and return its path."""
+    pixels = load("shapes", "test", limit=40).pixels.permute(0, 2, 3, 1).numpy()
+    made: dict[str, str] = {}
+
+    def write(name: str, ending: str, *, called: Callable[[int], str] = "{:04d}".format, **options) -> str:
+        if name not in made:
+            folder = tmp_path_factory.mktemp("sets") / name
+            folder.mkdir()
+            for row, image in enumerate(pixels):
+                Image.fromarray(image).save(folder / f"{called(row)}.{ending}", **options)
+            made[name] = str(folder)
+        return made[name]
+
+    return write

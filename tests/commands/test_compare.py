@@ -15,39 +15,22 @@ from scipy.linalg import sqrtm
 
 from vqvae.cli import main
 from vqvae.commands.compare import Comparison, compare
-from vqvae.commands.image_sets import Side, SideOptions, pairs_of
+from vqvae.commands.image_sets import SideOptions
 from vqvae.commands.judges import judge_of
 from vqvae.commands.resolve import open_run
 from vqvae.data import load
-from vqvae.errors import UserError
+from vqvae.errors import ArgumentError, UserError
 from vqvae.features import SqueezeNet, network_named
 from vqvae.features.files import weights_digest
 from vqvae.metrics.images import psnr, ssim
 from vqvae.model_io import load_tokenizer, read_model, save_model
+from vqvae.report import compare_page
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.training import Run
 
-COUNT = 40
+COUNT = 40  # images of a set that ``save`` writes
 FIGURES = ("psnr", "ssim", "frechet", "kid", "precision", "recall")
 Save = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def save(tmp_path_factory: pytest.TempPathFactory) -> Save:
-    """Write the first test images of shapes to a folder and return its path."""
-    pixels = load("shapes", "test", limit=COUNT).pixels.permute(0, 2, 3, 1).numpy()
-    made: dict[str, str] = {}
-
-    def write(name: str, ending: str, *, called: Callable[[int], str] = "{:04d}".format, **options) -> str:
-        if name not in made:
-            folder = tmp_path_factory.mktemp("sets") / name
-            folder.mkdir()
-            for row, image in enumerate(pixels):
-                Image.fromarray(image).save(folder / f"{called(row)}.{ending}", **options)
-            made[name] = str(folder)
-        return made[name]
-
-    return write
 
 
 def jpeg(save: Save, quality: int) -> str:
@@ -116,21 +99,6 @@ def test_the_sides_have_their_parts(save: Save) -> None:
     assert quick("shapes", jpeg(save, 10), options=few).to_dict()["images"] == COUNT
 
 
-def test_names_pair_by_stem_or_by_number_or_not() -> None:
-    def side(*names: str) -> Side:
-        return Side(torch.zeros(len(names), 3, 1, 1, dtype=torch.uint8), names, {})
-
-    a = side("cat/1.png", "dog/1.png", "cat/2.png")
-    assert pairs_of(a, side("dog/1.webp", "cat/2.jpeg", "cat/9.png"), "name") == [(1, 0), (2, 1)]
-    assert pairs_of(a, side("1.png"), "name") == [] == pairs_of(a, a, "none")
-    both = side("a.png", "a.jpg")  # of one stem: they are told apart by their endings
-    assert pairs_of(both, both, "name") == [(0, 0), (1, 1)]
-    rows = side("test.parquet row 0", "test.parquet row 17")
-    assert pairs_of(rows, side("00000017.png", "cat/00000000.png"), "number") == [(0, 1), (1, 0)]
-    with pytest.raises(UserError, match="--pair number: 2 images of one side have the number 1"):
-        pairs_of(a, rows, "number")
-
-
 def test_images_without_a_partner_count_in_the_sets_alone(save: Save, tmp_path: Path) -> None:
     for path in sorted(Path(save("png", "png")).iterdir())[: COUNT // 2]:
         Image.open(path).save(tmp_path / path.name)
@@ -141,18 +109,20 @@ def test_images_without_a_partner_count_in_the_sets_alone(save: Save, tmp_path: 
     )
 
 
-def test_sizes_that_differ_are_refused_with_the_option_that_mends_it(
-    save: Save, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_infinity_is_null_in_json_and_the_figures_are_printed_before_the_page(
+    save: Save, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for path in Path(save("png", "png")).iterdir():
-        Image.open(path).resize((48, 48), Image.Resampling.BICUBIC).save(tmp_path / path.name)
+    def full(path: Path, *_: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(compare_page, "write_comparison", full)
+    png, page = save("png", "png"), tmp_path / "page.html"
     with pytest.raises(SystemExit) as stop:
-        main(["compare", save("png", "png"), str(tmp_path)])
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert stop.value.code == 2 and "3x32x32" in line and "--data.size 32x32 --data.fit crop" in line
-    main(["compare", save("png", "png"), str(tmp_path), "--data.size", "32x32", "--data.fit", "crop", "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert 20 < found["psnr"] < math.inf and found["protocol"]["b"]["crop"] == "crop"
+        main(["compare", png, png, "--json", "--page", str(page)])
+    printed = capsys.readouterr()
+    found = json.loads(printed.out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert found["psnr"] is None and found["ssim"] == pytest.approx(1)
+    assert stop.value.code == 2 and printed.err.endswith(f"{page}: No space left on device\n")
 
 
 def test_too_few_images_are_refused(tmp_path: Path, save: Save) -> None:
@@ -199,6 +169,8 @@ def test_a_priors_run_stands_for_samples(save: Save, prior_run: Run) -> None:
     assert figures(quick(png, run, options=options)) == figures(found)
     assert figures(quick(png, run, options=replace(options, seed=4))) != figures(found)
     assert len(quick(save("png", "png"), run).b.pixels) == COUNT
+    with pytest.raises(ArgumentError, match="num 0: must be 1 or more"):
+        quick(png, run, options=replace(options, num=0))
 
 
 def test_another_network_is_named_with_its_file(

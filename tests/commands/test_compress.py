@@ -216,3 +216,12 @@ def test_the_extra_is_named_where_it_is_missing(
     monkeypatch.setitem(__import__("sys").modules, "constriction", None)
     with pytest.raises(UserError, match=r"pip install 'vqvae-toolkit\[codec\]'"):
         compress(images[:1], str(prior_run.path), tmp_path / "x.vqi")
+
+
+def test_numbers_after_a_dot_tell_images_apart(prior_run: Run, images: list[str], tmp_path: Path) -> None:
+    names = [tmp_path / f"scan.{number}" for number in ("001", "002")]
+    for name in names:
+        name.write_bytes(Path(images[0]).read_bytes())
+    compress([str(name) for name in names], str(prior_run.path), tmp_path / "x.vqi")
+    decompress(tmp_path / "x.vqi", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scan.001.png", "scan.002.png"]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from vqvae.commands.evaluate import evaluate
 from vqvae.commands.image_sets import SideOptions
 from vqvae.commands.resolve import open_run
 from vqvae.data import load
+from vqvae.evaluation import read_evaluation
 from vqvae.features import AlexNet, SqueezeNet, network_named
 from vqvae.losses import Perceptual
 from vqvae.metrics import Models, measure
@@ -24,6 +26,7 @@ from vqvae.metrics.images import psnr, ssim
 from vqvae.metrics.lpips import lpips, lpips_network
 from vqvae.model_io import load_prior, load_tokenizer
 from vqvae.report.results_table import results_table
+from vqvae.run_directory import RunDirectory
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.training import Run
 
@@ -106,6 +109,30 @@ def test_counts_of_another_grid_are_ignored(prior_run: Run) -> None:
     counts = torch.ones(3, 5, 1, 16, dtype=torch.int64)
     results = measure(Models(models.tokenizer, models.prior, counts), load("shapes", "test", limit=4))
     assert results["bits_per_code_unigram"] is None and results["bits_per_code_prior"] is not None
+
+
+def test_figures_belong_to_the_weights_that_were_measured(
+    prior_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(prior_run.path, run.path)
+    run.evaluation.unlink(missing_ok=True)
+    evaluate(open_run(run.path), "shapes")
+    assert read_evaluation(run)["results"]["images"] == 2000
+    run.tokenizer.write_bytes(run.tokenizer.read_bytes() + b"other weights")
+    assert read_evaluation(run) == {}
+    assert "left out, since the run's models changed after it was written" in capsys.readouterr().err
+
+
+def test_figures_of_another_tokenizer_are_not_kept(
+    tokenizer_run: Run, prior_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(prior_run.path, run.path)
+    run.evaluation.unlink(missing_ok=True)
+    evaluate(open_run(run.path, tokenizer=tokenizer_run.path), "shapes")
+    assert not run.evaluation.exists()
+    assert "not kept in the run: they are of another tokenizer" in capsys.readouterr().err
 
 
 def test_an_evaluation_is_kept_in_the_run_with_what_defines_it(prior_run: Run) -> None:

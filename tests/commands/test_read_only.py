@@ -6,11 +6,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from vqvae.cli import main
-from vqvae.commands import reconstruct, sample
+from vqvae.commands import compare, compress, judge, reconstruct, sample
 from vqvae.training import Run
 
 
@@ -78,3 +79,25 @@ def test_a_prior_is_sampled_and_its_codes_are_stored_elsewhere(read_only: Path, 
     main(["sample", str(read_only / "p"), "--num", "4", "--store", str(tmp_path / "codes")])
     main(["decode", str(tmp_path / "codes"), str(read_only / "p"), "--out", str(tmp_path / "images")])
     assert len([*(tmp_path / "images").rglob("*.png")]) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "work"),
+    [
+        (["compare", "shapes", "shapes"], "--page", (compare, "compare")),
+        (["judge", "--data", "cifar10"], "--out", (judge, "make_judge")),
+        (["compress", "x.png", "--model", "shapes"], "--out", (compress, "compress")),
+    ],
+)
+def test_a_file_into_a_folder_that_is_not_there_is_refused_before_the_work(
+    words: list[str],
+    option: str,
+    work: tuple[ModuleType, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(*work, lambda *_, **__: pytest.fail("worked first"))
+    out = tmp_path / "missing" / "x"
+    says = f"vqvae: {option} {out}: there is no folder {out.parent}: make it first"
+    assert _fails(capsys, *words, option, str(out)).splitlines() == [says]

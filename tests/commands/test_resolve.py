@@ -1,17 +1,21 @@
 """Use cases take opened models, and their errors name arguments; the command line makes options of the names."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from vqvae import model_io
 from vqvae.cli import main
 from vqvae.commands.encode import encode_to_store
+from vqvae.commands.export import certificate_images
 from vqvae.commands.inpaint import inpaint_picture
-from vqvae.commands.resolve import PriorRun, open_prior_run, open_run, open_tokenizer_run
+from vqvae.commands.likelihood import likelihood_picture
+from vqvae.commands.resolve import PriorRun, open_prior_run, open_run, open_tokenizer_run, without_ending
 from vqvae.commands.sample import sample_picture
 from vqvae.commands.sample_to_store import sample_to_store
 from vqvae.errors import ArgumentError, UserError
@@ -108,3 +112,51 @@ def test_the_command_line_writes_the_argument_as_its_option(
     with pytest.raises(SystemExit) as stop:
         main(["sample", str(prior_run.path), "--out", str(tmp_path / "x.png"), *flags])
     assert stop.value.code == 2 and capsys.readouterr().err.startswith(f"vqvae: {says}")
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "likelihood", "compress --model"])
+def test_images_are_files_or_one_data_set_and_never_both(
+    command: str, prior_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, data = str(tmp_path / "photo.png"), str(tmp_path / "data.npz")
+    Image.new("RGB", (32, 32)).save(photo)
+    np.savez(data, np.zeros((40, 32, 32, 3), np.uint8))
+    for other, says in (
+        (data, "not an image file: give image files, or one data set alone"),
+        (str(tmp_path), "not an image file: give image files, or one data set alone"),
+        (str(tmp_path / "no.png"), "no such image file: give image files, or one data set alone"),
+    ):
+        for names in ((photo, other), (other, photo)):
+            with pytest.raises(SystemExit) as stop:
+                main([*command.split(), str(prior_run.path), *names, "--out", str(tmp_path / "out.x")])
+            assert stop.value.code == 2 and capsys.readouterr().err == f"vqvae: {other}: {says}\n"
+
+
+def test_a_run_that_was_trained_on_an_object_asks_for_data(prior_run: Run) -> None:
+    run = open_prior_run(prior_run.path)
+    assert run.data is not None
+    run = replace(run, data=replace(run.data, spec="object: array of 40 images, SHA-256 0123456789abcdef"))
+    for call in (
+        lambda: certificate_images(run, None, "test", 4),
+        lambda: likelihood_picture(run, ["shapes:60"]),
+    ):
+        with pytest.raises(UserError, match=f"^{run.path}: .*: pass --data SPEC$"):
+            call()
+    assert len(certificate_images(run, "shapes:60", "test", 2)[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("cat/1.png", "cat/1"),
+        ("a.b.JPEG", "a.b"),
+        ("x.jp2", "x"),
+        ("scan.001", "scan.001"),
+        ("v1.25", "v1.25"),
+        (".png", ".png"),
+        ("cat/.png", "cat/.png"),
+        ("test.parquet row 17", "test.parquet row 17"),
+    ],
+)
+def test_an_ending_begins_with_a_letter_and_something_stands_before_it(name: str, stem: str) -> None:
+    assert without_ending(name) == stem

@@ -74,3 +74,12 @@ def test_samples_of_another_size(prior_run: Run, tmp_path: Path, capsys: pytest.
     with pytest.raises(SystemExit, match="2"):
         main(["sample", str(prior_run.path), "--size", "30x64", "--out", str(tmp_path / "no.png")])
     assert "--size 30x64: height and width must be multiples of 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["shapes", "shipped:shapes"])
+def test_the_next_command_has_the_name_of_a_shipped_prior(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["sample", name, "--num", "1", "--store", "codes"])
+    assert f"next: vqvae decode {tmp_path}/codes {name} --out DIR" in capsys.readouterr().out

@@ -10,8 +10,10 @@ from torch import nn
 
 from vqvae.cli import main
 from vqvae.commands import tiling
+from vqvae.commands.encode import encode_to_store
 from vqvae.commands.resolve import TokenizerRun, open_tokenizer_run
 from vqvae.commands.tiling import tiling_for
+from vqvae.errors import UserError
 from vqvae.tokens import Store
 from vqvae.training import Run
 
@@ -92,11 +94,17 @@ def test_a_network_that_looks_at_the_whole_image_says_by_how_much_tiles_differ(
     assert "on 48x48 pixels, " in said and " % of the codes differ, and pixels by " in said
     assert "approximate" in _said(capsys, lambda: tiling_for(run, (100, 148), 32, look=None))
     monkeypatch.setattr(tiling, "LARGE", 2**10)
-    from vqvae.commands.encode import encode_to_store
-
     encode_to_store(run, str(photo), str(tmp_path / "codes"), tile=32)
     origin = Store.open(tmp_path / "codes").header.origin
     assert (origin["tile"], origin["overlap"]) == (32, 8), "such codes depend on the tiles: the store says so"
+
+
+def test_images_of_which_none_can_be_decoded_are_one_line(tokenizer_run: Run, photo: Path, tmp_path: Path) -> None:
+    reading = {"data.size": "100x148", "data.fit": "crop"}  # of a known size: no image is read for it
+    run = _global(open_tokenizer_run(tokenizer_run.path, reading=reading))
+    (photo / "a.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=f"^{photo}: none of its 1 images can be decoded: check the files$"):
+        encode_to_store(run, str(photo), str(tmp_path / "codes"), tile=32)
 
 
 def _said(capsys: pytest.CaptureFixture[str], call: object) -> str:

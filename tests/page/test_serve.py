@@ -57,6 +57,38 @@ def test_the_head_of_the_page_is_served_alone():
         thread.join(60)
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),  # of port 80
+        ("localhost", 200),
+        ("localhost:80", 200),
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("[::1]", 200),
+        ("example.com", 403),
+        ("example.com:80", 403),
+        ("localhost.example.com", 403),
+        ("127.0.0.1.example.com:80", 403),
+        ("[2001:db8::1]:80", 403),
+        ("", 403),
+    ],
+)
+def test_requests_by_a_name_of_this_machine_are_answered_with_and_without_a_port(host, status):
+    import threading
+
+    with PageServer(b"<html>") as server:
+        thread = threading.Thread(target=server.serve, daemon=True)
+        thread.start()
+        port = int(server.address.rstrip("/").rpartition(":")[2])
+        asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        asked.request("GET", "/", headers={"Host": host})
+        assert asked.getresponse().status == status
+        asked.close()
+        server.stop()
+        thread.join(60)
+
+
 def test_a_port_without_serve_is_refused(tokenizer_run, capsys):
     with pytest.raises(SystemExit) as end:
         main(["page", str(tokenizer_run.path), "--port", "8000"])

@@ -187,6 +187,8 @@ def told(records: list[dict[str, Any]], **overrides: str) -> list[Finding]:
         ("dead_codes", {}, GOOD | {"usage_1": [1.0], "usage_2": [0.1]}, {}),
         ("collapse", {}, GOOD | {"usage": [0.03], "perplexity": [9.0]}, {}),
         ("unfinished", {"loss": FLAT}, GOOD, {"training__steps": "9000"}),
+        (None, {"loss": [-x for x in FLAT], "reconstruction": FLAT}, GOOD, {}),
+        ("unstable", {"loss": [-1.0] * 40, "reconstruction": [1.0, 400.0, *FLAT]}, GOOD, {}),
         (None, {"loss": FLAT}, GOOD | {"code_gain": [2.5], "kl_bits_per_dim_uniform": [0.19]}, {}),
         ("ignored_codes", {"loss": FLAT}, GOOD | {"code_gain": [0.1], "kl_bits_per_dim_uniform": [0.19]}, {}),
     ],

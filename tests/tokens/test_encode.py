@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -13,11 +14,11 @@ from vqvae.commands.decode import decode_store
 from vqvae.commands.encode import encode_to_store
 from vqvae.commands.resolve import TokenizerRun, open_tokenizer_run
 from vqvae.commands.sample_to_store import sample_to_store
-from vqvae.data import load
+from vqvae.data import ImageStream, load
 from vqvae.errors import UserError
 from vqvae.model_io import load_prior, load_tokenizer, open_prior, read_model
 from vqvae.tensors import images_from_pixels, pixels_from_images
-from vqvae.tokens import write_codes
+from vqvae.tokens import Store, write_codes
 from vqvae.training import Run
 
 
@@ -173,3 +174,26 @@ def test_classes_that_cannot_name_folders_are_decoded_into_numbered_folders_and_
         folders = {path.parent.name for path in (tmp_path / f"{name}-images").glob("*/*.png")}
         assert folders == ({"cat", "dog"} if says is None else {"00000", "00001"})
         assert (says or "") in said and ("called by number" in said) == (says is not None)
+
+
+def test_errors_of_reading_and_of_writing_are_told_apart(
+    tokenizer_run: Run,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["encode", str(tokenizer_run.path), "--data", str(pictures), "--out", str(tmp_path / "store")]
+    for owner, name, error, says in (
+        (ImageStream, "batches", OSError(5, "Input/output error", "set.tar"), "set.tar: Input/output error"),
+        (
+            Store,
+            "write",
+            OSError("no room"),
+            f"{tmp_path}/store: cannot write the store: no room; finished shards are kept",
+        ),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+            patch.setattr(owner, name, Mock(side_effect=error))
+            main(words)
+        assert stop.value.code == 2 and capsys.readouterr().err.splitlines()[-1] == f"vqvae: {says}"

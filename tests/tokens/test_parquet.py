@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -147,7 +148,9 @@ def test_codes_of_another_program_are_decoded_in_one_line(
     np.savez(tmp_path / "named.npz", labels=np.zeros(6), codes=codes)
     np.savez(tmp_path / "only.npz", codes.astype(np.int32))
     pq.write_table(pa.table({"codes": codes.tolist(), "text": ["a"] * 6}), tmp_path / "lists.parquet")
-    names = ("three.npy", "four.npy", "named.npz", "only.npz", "lists.parquet")
+    shutil.copy(tmp_path / "lists.parquet", tmp_path / "UPPER.PARQUET")
+    shutil.copy(tmp_path / "only.npz", tmp_path / "UPPER.NPZ")
+    names = ("three.npy", "four.npy", "named.npz", "only.npz", "lists.parquet", "UPPER.PARQUET", "UPPER.NPZ")
     for name in names:
         out = tmp_path / f"{name}-images"
         main(["decode", str(tmp_path / name), str(tokenizer_run.path), "--out", str(out)])
@@ -165,6 +168,8 @@ def test_one_shard_is_decoded_by_itself(opened: TokenizerRun, pictures: Path, tm
         store = encode_to_store(opened, str(pictures), str(tmp_path / name), shard_rows=16, format=name).store
         assert decode_store(str(store.shard_file(1)), opened, str(tmp_path / f"{name}-images")) == 16
     assert _images(tmp_path / "safetensors-images") == _images(tmp_path / "parquet-images")
+    upper = shutil.copy(Store.open(tmp_path / "safetensors").shard_file(1), tmp_path / "ONE.SAFETENSORS")
+    assert decode_store(str(upper), opened, str(tmp_path / "upper-images")) == 16
     assert (tmp_path / "parquet-images" / "dogs" / "00000020.png").is_file()
 
 

@@ -135,7 +135,11 @@ def compare(model: str, pixels: torch.Tensor, names: list[str], *, whole: bool) 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "images.npy", pixels.numpy())
-        found = {each: in_processor(each, model, folder, whole=whole) for each in names}
+        found = dict[str, dict[str, Any]]()
+        for each in names:
+            found[each] = in_processor(each, model, folder, whole=whole)
+            tables = ", ".join(sorted({value[:12] for value in found[each]["tables"].values()}))
+            print(f"{each}: {len(found[each]['tables'])} ways, tables {tables}", file=sys.stderr, flush=True)
     assert all(one["restored"] for one in found.values()), "an image is not restored"
     tables = {(each, way): value for each, one in found.items() for way, value in one["tables"].items()}
     assert len(set(tables.values())) == 1, f"the tables differ: {tables}"

@@ -105,3 +105,5 @@ def test_data_without_labels_and_a_taken_name_are_refused(
     assert "is not overwritten" in capsys.readouterr().err
     with pytest.raises(UserError, match="epochs 0: must be 1 or more"):
         make_judge("shapes", tmp_path / "x", recipe=JudgeRecipe(epochs=0))
+    with pytest.raises(UserError, match="images for training: a judge needs at least 512, a batch"):
+        make_judge("shapes:100", tmp_path / "x", recipe=JudgeRecipe(epochs=1))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vqvae.cli.options import SPECS, add_json, add_split
 from vqvae.cli.parser import CommandParser, integer, path, spec
-from vqvae.cli.printing import not_there
+from vqvae.cli.printing import check_out
 from vqvae.progress import bar
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _compress(arguments: argparse.Namespace) -> None:
         done = compress(
             arguments.images,
             arguments.model,
-            not_there(arguments.out, "--out"),
+            check_out(arguments.out),
             lossless=arguments.lossless,
             exact=arguments.exact,
             embed_model=arguments.embed_model,

@@ -1,7 +1,6 @@
 """Commands that measure and describe: ``evaluate``, ``compare``, ``judge``, ``likelihood``, ``report``, ..."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from vqvae.cli.options import (
     add_tokenizer,
 )
 from vqvae.cli.parser import CommandParser, choice, integer, model, path, spec
-from vqvae.cli.printing import check_out, not_there, written
+from vqvae.cli.printing import as_json, check_out, written
 from vqvae.errors import UserError
 from vqvae.progress import bar
 
@@ -163,7 +162,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             lpips=arguments.lpips and tuple(arguments.lpips),
             progress=progress,
         )
-    print(json.dumps(results.to_dict()) if arguments.json else results_table(results))
+    print(as_json(results.to_dict()) if arguments.json else results_table(results))
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -172,7 +171,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     from vqvae.report.compare_page import write_comparison
     from vqvae.report.results_table import comparison_table
 
-    page = None if arguments.page is None else not_there(arguments.page, "--page")
+    page = None if arguments.page is None else check_out(arguments.page, "--page")
     options = SideOptions(
         splits=arguments.split,
         tokenizer=arguments.tokenizer,
@@ -191,11 +190,11 @@ def _compare(arguments: argparse.Namespace) -> None:
             options=options,
             progress=progress,
         )
+    print(as_json(found.to_dict()) if arguments.json else comparison_table(found.figures, found.protocol))
     if page is not None:
         write_comparison(page, found.shown((arguments.a, arguments.b)))
-    print(json.dumps(found.to_dict()) if arguments.json else comparison_table(found.figures, found.protocol))
-    if page is not None and not arguments.json:
-        print(page)
+        if not arguments.json:
+            print(page)
 
 
 def _judge(arguments: argparse.Namespace) -> None:
@@ -206,7 +205,7 @@ def _judge(arguments: argparse.Namespace) -> None:
     given = {name: value for name in ("epochs", "seed") if (value := getattr(arguments, name)) is not None}
     card = make_judge(
         arguments.data,
-        not_there(arguments.out, "--out"),
+        check_out(arguments.out),
         device=arguments.device,
         recipe=JudgeRecipe(**given),
         log=say,
@@ -238,7 +237,7 @@ def _likelihood(arguments: argparse.Namespace) -> None:
             run, arguments.images, data=arguments.data, label=arguments.label, progress=progress
         )
     path = written(picture, arguments.out)
-    print(json.dumps(found.to_dict()) if arguments.json else f"{found.table()}\n{path}")
+    print(as_json(found.to_dict()) if arguments.json else f"{found.table()}\n{path}")
 
 
 def _code_likelihood(arguments: argparse.Namespace) -> None:
@@ -257,7 +256,7 @@ def _code_likelihood(arguments: argparse.Namespace) -> None:
         found = code_likelihood(
             prior, arguments.images[0], reference=arguments.data, label=arguments.label, progress=progress
         )
-    print(json.dumps(found.to_dict()) if arguments.json else found.table())
+    print(as_json(found.to_dict()) if arguments.json else found.table())
 
 
 def _report(arguments: argparse.Namespace) -> None:

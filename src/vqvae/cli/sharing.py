@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vqvae.cli.options import add_data, add_model, add_split
 from vqvae.cli.parser import CommandParser, choice, integer, path
-from vqvae.cli.printing import not_there
+from vqvae.cli.printing import check_out
 from vqvae.errors import UserError
 from vqvae.progress import bar
 
@@ -110,7 +110,7 @@ def _write_page(run: "TokenizerRun", arguments: argparse.Namespace) -> None:
     own = RunDirectory(run.path)
     if arguments.out is None and not own.exists:
         raise UserError("--out HTML is needed for a model without a run directory; --serve needs no file")
-    out = own.page if arguments.out is None else not_there(arguments.out, "--out")
+    out = own.page if arguments.out is None else check_out(arguments.out)
     for line in page_of_run(run, out, data=arguments.data, split=arguments.split):
         print(line, file=sys.stderr)
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
@@ -125,7 +125,7 @@ def _serve_page(run: "TokenizerRun", arguments: argparse.Namespace) -> None:
     from vqvae.interruption import Interrupted
     from vqvae.page import PageServer
 
-    out = None if arguments.out is None else not_there(arguments.out, "--out")
+    out = None if arguments.out is None else check_out(arguments.out)
     page = build_page_of_run(run, data=arguments.data, split=arguments.split)
     for line in page.left_out:
         print(line, file=sys.stderr)

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from vqvae.cli.options import add_data, add_device, add_model, add_split, add_tile
@@ -89,15 +88,17 @@ def sample_into_store(arguments: argparse.Namespace, controls: dict[str, Any]) -
     """Run ``vqvae sample PRIOR --store DIR``."""
     from vqvae.commands.sample_to_store import sample_to_store
     from vqvae.model_io import choose_device, open_prior
+    from vqvae.model_place import model_place
     from vqvae.run_directory import RunDirectory
 
-    prior = open_prior(arguments.prior, device=choose_device(arguments.device))
+    place = model_place(arguments.prior)
+    prior = open_prior(place, device=choose_device(arguments.device))
     with bar("sample", "image") as progress:
         store = sample_to_store(
             prior, arguments.store, num=arguments.num, label=arguments.label, progress=progress, **controls
         )
     header = store.header
-    tokenizer = arguments.prior if RunDirectory(Path(arguments.prior)).tokenizer.is_file() else "TOKENIZER"
+    tokenizer = arguments.prior if RunDirectory(place).tokenizer.is_file() else "TOKENIZER"
     print(
         f"done: {arguments.store}: {header.rows:,} images in {header.num_shards} shards; "
         f"next: vqvae decode {arguments.store} {tokenizer} --out DIR"

@@ -41,8 +41,7 @@ def code_codes(
         UserError: for more codes than the range coder can tell apart.
         FormatError: when a reader's bytes do not decode.
     """
-    if spec.num_codes > MOST_CODES:
-        raise UserError(f"K = {spec.num_codes:,} codes: files can hold codes of up to K = {MOST_CODES:,}")
+    check_count(spec.num_codes)
     if isinstance(prior, IntegerPrior):
         weights = prior.frequencies(count, spec.grid, codes)
     else:
@@ -55,6 +54,12 @@ def code_codes(
         found[:, place] = coder.symbols(weights(previous), column)
         previous = torch.from_numpy(found[:, place].astype(np.int64))
     return torch.from_numpy(found.astype(np.int64)).view(count, *spec.shape)
+
+
+def check_count(num_codes: int) -> None:
+    """Raise UserError for more codes K than the range coder can tell apart."""
+    if num_codes > MOST_CODES:
+        raise UserError(f"K = {num_codes:,} codes: files can hold codes of up to K = {MOST_CODES:,}")
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from vqvae.coding.codes import check_count
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
 from vqvae.tensors import images_from_pixels
@@ -35,7 +36,11 @@ def search_codes(
 
     Returns:
         The codes, and by how many nats the sum of the bounds is lower.
+
+    Raises:
+        UserError: for more codes than a file can hold.
     """
+    check_count(tokenizer.num_codes)
     many = max(1, _MOST_PIXELS // (candidates * pixels[0, 0].numel()))
     found, gain = list[Tensor](), 0.0
     for own, given in zip(codes.split(many), pixels.split(many), strict=True):

@@ -155,14 +155,19 @@ def _check(a: Side, b: Side, *, names: tuple[str, str]) -> None:
     size_a, size_b = (tuple(side.pixels.shape[1:]) for side in (a, b))
     if size_a != size_b:
         words = ["x".join(map(str, size)) for size in (size_a, size_b)]
-        raise UserError(
-            f"{names[0]} has images of {words[0]} and {names[1]} of {words[1]}: pass "
-            f"--data.size {min(size_a[1], size_b[1])}x{min(size_a[2], size_b[2])} --data.fit crop, which scales "
-            "(Lanczos, antialiased)"
-        )
+        raise UserError(f"{names[0]} has images of {words[0]} and {names[1]} of {words[1]}: {_mend(a, b)}")
     for side, name in zip((a, b), names, strict=True):
         if len(side.pixels) <= NEIGHBOURS:
             raise UserError(f"{name}: {len(side.pixels)} images; a comparison needs {NEIGHBOURS + 1} or more")
+
+
+def _mend(a: Side, b: Side) -> str:
+    """Return what makes the sizes of two sides equal; only images that are read can be scaled."""
+    sizes = [tuple(side.pixels.shape[2:]) for side in (a, b) if not side.is_read]
+    if len(sizes) == 2 or a.pixels.shape[1] != b.pixels.shape[1]:
+        return "neither can be scaled: compare sets of one size"
+    height, width = sizes[0] if sizes else map(min, a.pixels.shape[2:], b.pixels.shape[2:])
+    return f"pass --data.size {height}x{width} --data.fit crop, which scales (Lanczos, antialiased)"
 
 
 def _in_order(a: Side, b: Side, how: Pairing) -> tuple[Side, Side, int]:

@@ -14,9 +14,9 @@ from torch import Tensor
 from vqvae.coding import Block, BlockCoder, ContainerReader, Header, is_name, pack, search_codes
 from vqvae.commands.coding_models import CodingModels, keep_models, models_of_run
 from vqvae.commands.decompress import decoded
-from vqvae.commands.resolve import check_at_least_1
+from vqvae.commands.resolve import are_image_files, check_at_least_1, without_ending
 from vqvae.config import DataConfig
-from vqvae.data import describe, is_data_file, load_files
+from vqvae.data import describe, load_files
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
 from vqvae.metrics.bits import bits
@@ -177,13 +177,10 @@ def _images(
     names: Sequence[str], tokenizer: VQVAE, *, lossless: bool, split: str
 ) -> tuple[list[str], list[Tensor]]:
     """Read image files, or a split of one data set; return the names and the pixels, uint8 [C, H, W], of each."""
-    files = [Path(name) for name in names]
-    if all(file.is_file() and not is_data_file(file) for file in files):
+    if are_image_files(names):
+        files = [Path(name) for name in names]
         images = [_read(file, tokenizer, lossless=lossless) for file in files]
         return _distinct([file.name for file in files]), images
-    if len(names) > 1:
-        missing = next(file for file in files if not file.is_file() or is_data_file(file))
-        raise UserError(f"{missing}: no such image file")
     loaded = DataConfig(spec=names[0]).load(split, multiple_of=tokenizer.factor)
     say(describe(loaded))
     if loaded.shape[0] != tokenizer.channels:
@@ -223,8 +220,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
     """Return names without endings such as ``.png``, with a number where another image has the name."""
     found = dict[str, None]()
     for row, name in enumerate(names):
-        stem, dot, ending = name.rpartition(".")
-        title = stem if dot and stem and len(ending) <= 5 and ending.isalnum() else name
+        title = without_ending(name)
         title = title if is_name(title) else f"{row:08d}"
         free, number = title, 2
         while free in found:

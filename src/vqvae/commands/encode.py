@@ -10,6 +10,7 @@ from torch import Tensor
 from vqvae.commands.resolve import TokenizerRun, check_at_least_1
 from vqvae.commands.tiling import Tiling, encoded_exactly, tiling_for
 from vqvae.data import ImageStream, describe, open_stream, quiet_pil
+from vqvae.errors import UserError
 from vqvae.files import write_json
 from vqvae.model_io import Opened
 from vqvae.models import VQVAE
@@ -80,12 +81,14 @@ def encode_to_store(
     def make(shard: int) -> None:
         nonlocal made, near_ties
         content, ties = _encoded(run.tokenizer.model, stream, store.header.rows_of(shard), tiling)
-        store.write(shard, content)
+        with report_write_errors("the store", out):
+            store.write(shard, content)
         made, near_ties = made + 1, near_ties + ties
 
-    with quiet_pil(), report_write_errors("the store", out):
+    with quiet_pil():
         each_shard(store.header, store.path / LOCK_FILE, done=store.is_whole, make=make, progress=progress)
-        bad = tuple(_bad(store))
+    bad = tuple(_bad(store))
+    with report_write_errors("the store", out):
         write_json(store.path / BAD_FILE, [{"path": name, "reason": reason} for name, reason in bad])
     return Encoded(store, made, near_ties, bad)
 
@@ -96,10 +99,17 @@ def _stream_for(run: TokenizerRun, spec: str, split: str) -> ImageStream:
 
 
 def _first(stream: ImageStream) -> Tensor:
-    """Return the first image that can be decoded, uint8 [1, C, H, W]."""
+    """Return the first image that can be decoded, uint8 [1, C, H, W].
+
+    Raises:
+        UserError: when there is none.
+    """
     with quiet_pil():
         found = (batch.pixels[:1] for batch in stream.batches(range(len(stream))) if batch.rows)
-        return torch.tensor(next(found))
+        first = next(found, None)
+    if first is None:
+        raise UserError(f"{stream.spec}: none of its {len(stream):,} images can be decoded: check the files")
+    return torch.tensor(first)
 
 
 def _header(

@@ -55,15 +55,19 @@ def evaluate(
         network = judge_of(run, lpips[0], "--lpips")
         models = replace(models, lpips=lpips_network(network, lpips[1], images.shape))
     results = measure(models, _for_prior(images, run), fit=fit, progress=progress)
-    protocol = {**results.protocol, "fingerprint": images.fingerprint, "versions": versions()}
-    results = replace(results, protocol=protocol)
+    hashes = {"tokenizer": run.tokenizer.hash} | ({"prior": run.prior.hash} if isinstance(run, PriorRun) else {})
+    more = {"fingerprint": images.fingerprint, "models": hashes, "versions": versions()}
+    results = replace(results, protocol={**results.protocol, **more})
     if directory.path.is_dir() and not directory.published.exists():  # a published model is not changed
-        _keep(results, directory)
+        _keep(results, run, directory)
     return results
 
 
-def _keep(results: Results, directory: RunDirectory) -> None:
+def _keep(results: Results, run: TokenizerRun, directory: RunDirectory) -> None:
     """Write ``evaluation.json``; where the run cannot be written to, say so, and the results are still printed."""
+    if isinstance(run, PriorRun) and run.tokenizer.path.resolve() != directory.tokenizer.resolve():
+        say(f"the results are not kept in the run: they are of another tokenizer, {run.tokenizer.path}")
+        return
     try:
         write_json(directory.evaluation, {"results": results.to_dict(), "counts": results.code_counts.tolist()})
     except OSError as error:

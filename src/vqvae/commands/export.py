@@ -95,7 +95,7 @@ def certificate_images(run: TokenizerRun, data: str | None, split: str, num: int
         UserError: for data that cannot be read, and a run that does not say which data it had.
     """
     spec = data or (run.data.spec if run.data is not None else "")
-    if not spec or spec == OBJECT:
+    if not spec or spec.startswith(OBJECT):
         raise UserError(f"{run.path}: it does not say where images are: pass --data SPEC")
     images, _ = load_for(run, spec, split)
     return spec, images.pixels[:num]

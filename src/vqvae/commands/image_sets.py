@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from vqvae.commands.resolve import PriorRun, TokenizerRun, open_run, open_tokenizer_run
+from vqvae.commands.resolve import PriorRun, TokenizerRun, open_run, open_tokenizer_run, without_ending
 from vqvae.commands.sample import sample_pixels
 from vqvae.config import DataConfig, read_otherwise
 from vqvae.data import ImageSet, load_all
@@ -22,7 +22,7 @@ from vqvae.run_directory import RunDirectory
 from vqvae.screen import say
 from vqvae.tensors import images_from_pixels, pixels_from_images
 from vqvae.tokens import Store
-from vqvae.tokens.store import STORE_FILE
+from vqvae.training.store_data import is_store
 
 Pairing = Literal["name", "number", "none"]
 _BATCH = 64  # the same for all rows: at another batch size the last bit of a pixel may differ
@@ -43,6 +43,11 @@ class Side:
     names: tuple[str, ...]
     facts: Mapping[str, Any]
     run: TokenizerRun | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether images were read, so that keys such as ``data.size`` change them; else a model made them."""
+        return "data" in self.facts
 
     def rows(self, rows: list[int]) -> "Side":
         """Return the side with some rows, in this order."""
@@ -97,10 +102,14 @@ def open_sides(a: str, b: str, options: SideOptions, *, progress: Progress = sil
     if (run := runs[0]) is not None:
         images = _read(b, options.splits[1], run, options)
         return _made(run, images, options, progress), images
-    images = _read(a, options.splits[0], runs[1], options)
     if (run := runs[1]) is not None:
+        images = _read(a, options.splits[0], run, options)
         return images, _made(run, images, options, progress)
-    return images, _read(b, options.splits[1], None, options)
+    if is_store(b):  # a store's channels are fixed, and images are read with the same
+        store = _read(b, options.splits[1], None, options)
+        return _read(a, options.splits[0], None, options, beside=store), store
+    images = _read(a, options.splits[0], None, options)
+    return images, _read(b, options.splits[1], None, options, beside=images)
 
 
 def _is_run(spec: str) -> bool:
@@ -112,10 +121,13 @@ def _is_run(spec: str) -> bool:
     return is_model_name(spec) or RunDirectory(path).exists or (path.is_file() and path.suffix == ".safetensors")
 
 
-def _read(spec: str, split: str, run: TokenizerRun | None, options: SideOptions) -> Side:
-    if (Path(spec) / STORE_FILE).is_file():
+def _read(
+    spec: str, split: str, run: TokenizerRun | None, options: SideOptions, *, beside: Side | None = None
+) -> Side:
+    if is_store(spec):
         return _decoded(spec, options)
-    own = DataConfig(channels=3) if run is None else run.reading
+    grey = beside is not None and beside.pixels.shape[1] == 1
+    own = DataConfig(channels=1 if grey else 3) if run is None else run.reading
     how = read_otherwise(own, options.reading or {})
     images = load_all(spec, split, **how.options(1 if run is None else run.tokenizer.model.factor))
     return Side(images.pixels, images.names, _facts(images, how.fit))
@@ -137,7 +149,7 @@ def _decoded(path: str, options: SideOptions) -> Side:
     """Decode a store of codes."""
     if options.tokenizer is None:
         raise UserError(f"{path}: a store of codes: pass --tokenizer RUN to decode it")
-    store, run = Store.open(path), open_tokenizer_run(options.tokenizer, device=options.device)
+    store, run = Store.open(Path(path).expanduser()), open_tokenizer_run(options.tokenizer, device=options.device)
     if run.tokenizer.card.identity != store.header.tokenizer:
         raise UserError(
             f"{run.path}: not the tokenizer whose codes {path} holds, {store.header.tokenizer[:16]}..."
@@ -156,7 +168,7 @@ def _made(run: TokenizerRun, other: Side, options: SideOptions, progress: Progre
     """Return what a run makes: samples of a prior, a tokenizer's reconstructions of the other side."""
     facts: dict[str, Any] = {"run": str(run.path), "tokenizer": run.tokenizer.hash}
     if isinstance(run, PriorRun):
-        num = options.num or len(other.pixels)
+        num = len(other.pixels) if options.num is None else options.num
         pixels = sample_pixels(run, num=num, seed=options.seed, progress=progress)
         facts |= {"images": "samples", "prior": run.prior.hash, "seed": options.seed}
     else:
@@ -184,15 +196,22 @@ def pairs_of(a: Side, b: Side, how: Pairing) -> list[tuple[int, int]]:
     """
     if how == "none" or not a.names or not b.names:
         return []
-    keys = [_keys(side, how) for side in (a, b)]
+    keys = _without_endings(a, b) if how == "name" else [_numbers(side) for side in (a, b)]
     where = {key: row for row, key in enumerate(keys[1])}
     return [(row, where[key]) for row, key in enumerate(keys[0]) if key in where]
 
 
-def _keys(side: Side, how: Pairing) -> list[str]:
-    if how == "name":
-        stems = [re.sub(r"\.[A-Za-z]{2,5}$", "", name) for name in side.names]
-        return stems if len(set(stems)) == len(stems) else list(side.names)
+def _without_endings(a: Side, b: Side) -> list[list[str]]:
+    """Return the names of both sides without endings, or with them if two names of a side differ in them alone."""
+    stems = [[without_ending(name) for name in side.names] for side in (a, b)]
+    same = next((stem for side in stems for stem, times in Counter(side).items() if times > 1), None)
+    if same is None:
+        return stems
+    say(f"several images of one side are called {same}: names form pairs with their endings")
+    return [list(side.names) for side in (a, b)]
+
+
+def _numbers(side: Side) -> list[str]:
     found = [re.findall(r"\d+", name) for name in side.names]
     numbers = [str(int(digits[-1])) if digits else name for digits, name in zip(found, side.names, strict=True)]
     number, times = Counter(numbers).most_common(1)[0]

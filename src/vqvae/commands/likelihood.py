@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqvae.commands.resolve import PriorRun, images_named, labels_by_name, load_for, same_label
+from vqvae.data import OBJECT
 from vqvae.errors import ArgumentError, UserError
 from vqvae.metrics.bits import bits
 from vqvae.metrics.typicality import code_bits, typicality
@@ -109,6 +110,8 @@ def likelihood_picture(
 def _own_data(run: PriorRun) -> str:
     if run.data is None or not run.data.spec:
         raise ArgumentError("data", f"is needed: {run.path} has no config.yaml that says what it was trained on")
+    if run.data.spec.startswith(OBJECT):
+        raise UserError(f"{run.path}: it was trained on an object in Python: pass --data SPEC")
     if is_store(run.data.spec):
         raise ArgumentError("data", f"is needed: {run.path} was trained on a store of codes, not on images")
     return run.data.spec

@@ -149,4 +149,10 @@ def _command(place: Path) -> str:
     if "--out" in words:
         at = words.index("--out")
         del words[at : at + 2]
-    return " ".join(word if word.startswith(("hf:", "-")) else Path(word).name for word in words)
+    return " ".join(_without_folders(word) for word in words if not word.startswith("--out="))
+
+
+def _without_folders(word: str) -> str:
+    """Return a word of a command with the last part of its path, also of ``--NAME=PATH``."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return option + equals + (value if value.startswith("hf:") else Path(value).name)

@@ -1,5 +1,6 @@
 """Resolve what a user names (runs, classes, images) to models and tensors. A command opens each model once."""
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -264,12 +265,27 @@ def images_named(run: TokenizerRun, names: Sequence[str]) -> Tensor:
     Raises:
         UserError: for names of neither, and images that do not fit.
     """
-    if all(Path(name).is_file() and not is_data_file(Path(name)) for name in names):
+    if are_image_files(names):
         return image_files(run, names)
-    if len(names) == 1:
-        return load_for(run, names[0], "test")[0].pixels[:MOST_SHOWN]
-    missing = next(name for name in names if not Path(name).is_file())
-    raise UserError(f"{missing}: no such image file")
+    return load_for(run, names[0], "test")[0].pixels[:MOST_SHOWN]
+
+
+def are_image_files(names: Sequence[str]) -> bool:
+    """Tell image files from the name of one data set.
+
+    Raises:
+        UserError: for several names of which one is not an image file.
+    """
+    other = next((name for name in names if not Path(name).is_file() or is_data_file(Path(name))), None)
+    if other is not None and len(names) > 1:
+        problem = "not an image file" if Path(other).exists() else "no such image file"
+        raise UserError(f"{other}: {problem}: give image files, or one data set alone")
+    return other is None
+
+
+def without_ending(name: str) -> str:
+    """Return a file's name without its ending: a dot, a letter, and up to four letters or digits."""
+    return re.sub(r"(?<=[^/])\.[A-Za-z][A-Za-z0-9]{1,4}\Z", "", name)
 
 
 def image_files(run: TokenizerRun, names: Sequence[str]) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqvae.component import Advice, Count, NotNegative
-from vqvae.likelihoods.base import LikelihoodConfig, Place
-from vqvae.likelihoods.corrected import CorrectedMixtureLikelihood
+from vqvae.component import Count
+from vqvae.likelihoods.base import Place
+from vqvae.likelihoods.corrected import CorrectedMixtureConfig, CorrectedMixtureLikelihood
 from vqvae.tensors import images_from_pixels
 
 _LEFT, _RIGHT = 3, 1  # columns of zeros beside a row: what the first layer and the row above read beyond it
@@ -35,23 +35,16 @@ class AutoregressiveLikelihood(CorrectedMixtureLikelihood):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(LikelihoodConfig):
+    class Config(CorrectedMixtureConfig):
         """Settings of the class."""
 
         kind: Literal["autoregressive"] = "autoregressive"
-        components: Count = 5
         width: Count = 64
         blocks: Count = 8
-        alone: NotNegative = 0.1
 
         def build(self, *, channels: int) -> "AutoregressiveLikelihood":
             """Make the likelihood for images of C channels."""
             return AutoregressiveLikelihood(channels, **self.settings())
-
-        def advice(self, key: str) -> Advice:
-            """Return what helps if the decoder ignores the codes."""
-            more = f"{2 * self.alone or 0.1}"
-            return Advice("train the pixels given the codes alone more", {f"{key}.alone": more})
 
     def __init__(
         self,

@@ -50,11 +50,11 @@ class Likelihood(nn.Module):
         channels: number of channels C of the images.
 
     Attributes:
-        loss_is_nats: whether ``loss`` is -log p(x | z_q). If not, the likelihood is whole only in a saved model,
-            and training measures no bits per dimension.
+        whole_in_training: whether the likelihood is whole while it trains. If not, it is whole only in a saved
+            model, and training measures no bits per dimension.
     """
 
-    loss_is_nats: ClassVar[bool] = True
+    whole_in_training: ClassVar[bool] = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,10 +1,26 @@
 """What likelihoods share that correct the decoder's mixture for each pixel, given pixels before it."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from vqvae.likelihoods.base import Likelihood
+from vqvae.component import Advice, Count, NotNegative
+from vqvae.likelihoods.base import Likelihood, LikelihoodConfig
 from vqvae.likelihoods.mixture import LogisticMixtureLikelihood
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectedMixtureConfig(LikelihoodConfig):
+    """Settings that these likelihoods share."""
+
+    components: Count = 5
+    alone: NotNegative = 0.1
+
+    def advice(self, key: str) -> Advice:
+        """Return what helps if the decoder ignores the codes."""
+        more = f"{2 * self.alone or 0.1}"
+        return Advice("train the pixels given the codes alone more", {f"{key}.alone": more})
 
 
 class CorrectedMixtureLikelihood(Likelihood):

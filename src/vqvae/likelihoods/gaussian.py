@@ -38,7 +38,7 @@ class GaussianLikelihood(Likelihood):
             """Make the likelihood for images of C channels."""
             return GaussianLikelihood(channels)
 
-    loss_is_nats: ClassVar[bool] = False
+    whole_in_training: ClassVar[bool] = False
     noise_variance: Tensor
 
     def __init__(self, channels: int = 3) -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqvae.component import Advice, Count, CountOrZero, NotNegative
-from vqvae.likelihoods.base import LikelihoodConfig, Place
-from vqvae.likelihoods.corrected import CorrectedMixtureLikelihood
+from vqvae.component import Count, CountOrZero
+from vqvae.likelihoods.base import Place
+from vqvae.likelihoods.corrected import CorrectedMixtureConfig, CorrectedMixtureLikelihood
 from vqvae.tensors import images_from_pixels
 
 _ORDER = (
@@ -63,25 +63,17 @@ class MultiscaleLikelihood(CorrectedMixtureLikelihood):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(LikelihoodConfig):
+    class Config(CorrectedMixtureConfig):
         """Settings of the class."""
 
         kind: Literal["multiscale"] = "multiscale"
-        components: Count = 5
         levels: Count = 2
         width: Count = 64
         blocks: CountOrZero = 2
-        alone: NotNegative = 0.1
 
         def build(self, *, channels: int) -> "MultiscaleLikelihood":
             """Make the likelihood for images of C channels."""
             return MultiscaleLikelihood(channels, **self.settings())
-
-        def advice(self, key: str) -> Advice:
-            """Return what helps if the decoder ignores the codes."""
-            return Advice(
-                "train the pixels given the codes alone more", {f"{key}.alone": f"{2 * self.alone or 0.1}"}
-            )
 
     def __init__(
         self,

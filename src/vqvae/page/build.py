@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqvae.models import VQVAE
-from vqvae.page.codebook import code_colours, code_facts
+from vqvae.page.codebook import MOST_CODES, code_colours, code_places
 from vqvae.page.graph_json import Blob
 from vqvae.page.models import page_models
 from vqvae.priors import Prior
@@ -152,14 +152,14 @@ def _images(tokenizer: VQVAE, pixels: Tensor | None, words: str) -> dict[str, An
     with torch.no_grad():
         codes = torch.cat([tokenizer.encode(part) for part in pixels.split(64)])
     held = pixels[:MOST_IMAGES]
-    facts = code_facts(tokenizer, held, codes[:MOST_IMAGES])
-    counts = torch.bincount(codes.flatten(), minlength=tokenizer.num_codes).tolist() if facts["counts"] else None
+    counted = tokenizer.num_codes <= MOST_CODES
+    counts = torch.bincount(codes.flatten(), minlength=tokenizer.num_codes).tolist() if counted else None
     return {
         "sprite": _sprite(held),
         "counts": counts,
         "counted": len(pixels),
         "countedWords": words,
-        "places": facts["places"],
+        "places": code_places(tokenizer, codes[:MOST_IMAGES]),
     }
 
 

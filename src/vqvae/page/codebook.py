@@ -1,7 +1,5 @@
 """What a page shows about codes: colours, use, patches of real images."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -33,16 +31,14 @@ def code_colours(tokenizer: VQVAE) -> list[list[int]] | None:
 
 
 @torch.no_grad()
-def code_facts(tokenizer: VQVAE, pixels: Tensor, codes: Tensor) -> dict[str, Any]:
-    """Return how often each code occurs and where: ``counts`` [K] and ``places``, by code [image, row, column].
+def code_places(tokenizer: VQVAE, codes: Tensor) -> dict[int, list[list[int]]]:
+    """Return where each code occurs, by code: [image, row, column]; of many codes, the first ``MOST_CODES``.
 
     Args:
         tokenizer: the tokenizer.
-        pixels: uint8 [N, C, H, W], the images that the places refer to.
         codes: int64 [N, h, w, n].
     """
     k = tokenizer.num_codes
-    counts = torch.bincount(codes.flatten(), minlength=k)
     places: dict[int, list[list[int]]] = {}
     order = codes[..., 0].flatten().argsort(stable=True)
     sorted_codes = codes[..., 0].flatten()[order]
@@ -52,4 +48,4 @@ def code_facts(tokenizer: VQVAE, pixels: Tensor, codes: Tensor) -> dict[str, Any
         own = order[starts[code] : starts[code + 1]]
         chosen = own[torch.linspace(0, len(own) - 1, min(_PATCHES, len(own))).long()].tolist() if len(own) else []
         places[code] = [[at // (h * w), at // w % h, at % w] for at in chosen]
-    return {"counts": counts.tolist() if k <= MOST_CODES else None, "places": places}
+    return places

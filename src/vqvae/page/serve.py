@@ -1,5 +1,6 @@
 """Serve a page on the loopback interface, for programs on this machine alone."""
 
+import re
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -7,6 +8,7 @@ from typing import Self
 from vqvae.errors import UserError
 
 _HOST = "127.0.0.1"
+_OWN = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")  # browsers leave out port 80
 
 
 class PageServer:
@@ -63,8 +65,8 @@ def _handler(html: bytes) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self) -> bool:
             """Send the head of the answer; return whether the page follows."""
-            host = self.headers.get("Host", "").rpartition(":")[0]
-            if host not in (_HOST, "localhost"):  # a page of the web that names this machine by a name of its own
+            host = self.headers.get("Host", "")
+            if not _OWN.fullmatch(host):  # a page of the web that names this machine by a name of its own
                 self.send_error(403)
             elif self.path.partition("?")[0] != "/":
                 self.send_error(404)

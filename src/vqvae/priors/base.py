@@ -191,6 +191,7 @@ class Prior(nn.Module):
 
     def _checked(self, codes: Tensor) -> Tensor:
         n, num_codes = self.spec.codes_per_position, self.spec.num_codes
+        codes = codes.to(self._device)
         return checked_codes(codes, codes_per_position=n, num_codes=num_codes, check_range=self._may_look)
 
     def _rows(self, labels: Labels | None, count: int) -> Tensor:

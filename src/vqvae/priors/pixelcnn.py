@@ -25,9 +25,9 @@ from vqvae.priors.steps import PriorSteps
 from vqvae.tensors import CodeSpec
 
 
-def gate(x: Tensor, dim: int = 1) -> Tensor:
+def gate(x: Tensor) -> Tensor:
     """Return tanh(a) * sigmoid(b) of the two halves of x (arXiv 1606.05328, equation 2)."""
-    a, b = x.chunk(2, dim)
+    a, b = x.chunk(2, 1)
     return torch.tanh(a) * torch.sigmoid(b)
 
 

@@ -54,9 +54,9 @@ class Case:
         values = self.curve("validation", name)[1] or self.curve("evaluation", name)[1]
         return values[-1] if values else None
 
-    def quarters(self, name: str, split: str = "train") -> list[float]:
-        """Return the median of each quarter of a metric's values in time; [] for fewer than eight values."""
-        values = self.curve(split, name)[1]
+    def quarters(self, name: str) -> list[float]:
+        """Return the median of each quarter of a metric's values in training; [] for fewer than eight values."""
+        values = self.curve("train", name)[1]
         bounds = [len(values) * i // 4 for i in range(5)]
         return [median(values[a:b]) for a, b in pairwise(bounds)] if len(values) > 7 else []
 

@@ -28,7 +28,8 @@ class Shown:
         a: uint8 [N, C, H, W].
         b: uint8 [M, C, H, W]; with pairs, image i belongs to image i of A.
         titles: the names of the images of B; empty for samples.
-        pairs: the ``psnr`` and ``ssim`` of the first P images of both; empty where nothing pairs.
+        pairs: ``psnr``, ``ssim`` and, if it was measured, ``lpips`` of the first P images of both, float [P] each;
+            empty where nothing pairs.
         nearest: int64 [M, k], the images of A that are nearest to each image of B.
         distances: float [M], of the nearest.
         values: figures by name.
@@ -85,7 +86,9 @@ def _worst_pairs(shown: Shown) -> str:
     figures = ""
     for row in decibels.argsort(stable=True)[:_PAIRS].tolist():
         picture = picture_element(_in_a_row(shown.a[row], shown.b[row]), alt="A left, B right", widest=_WIDEST * 2)
-        words = f"{decibels[row]:.2f} dB, SSIM {alike[row]:.3f}<br>{escape(shown.titles[row])}"
+        words = f"{decibels[row]:.2f} dB, SSIM {alike[row]:.3f}"
+        words += f", LPIPS {shown.pairs['lpips'][row]:.3f}" if "lpips" in shown.pairs else ""
+        words += f"<br>{escape(shown.titles[row])}"
         figures += f"<figure>{picture}<figcaption>{words}</figcaption></figure>"
     quiet = '<p class="quiet">A on the left, B on the right; lowest PSNR first.</p>'
     return f'{quiet}<div class="pairs">{figures}</div>'

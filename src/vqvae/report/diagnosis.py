@@ -79,14 +79,19 @@ def _vanishing_gradient(case: Case) -> Finding | None:
     return Finding("vanishing_gradient", says, "train again with other initial weights", {"training.seed": "1"})
 
 
+def _positive(case: Case) -> str:
+    """Return the curve that rules about ratios read: the reconstruction, where entropy makes the loss negative."""
+    return "loss" if min(case.curve("train", "loss")[1], default=1.0) > 0 else "reconstruction"
+
+
 def _unstable(case: Case) -> Finding | None:
-    values = case.curve("train", "loss")[1]
+    values = case.curve("train", _positive(case))[1]
     after = values[len(values) // 4 :]
     if len(after) < 8:
         return None
     windows = [after[max(0, i - 4) : i + 5] for i in range(len(after))]
     spikes = sum(value > 2 * median(window) for value, window in zip(after, windows, strict=True))
-    quarters = case.quarters("loss")
+    quarters = case.quarters(_positive(case))
     if max(values) > max(10 * values[0], 20 * quarters[3]) or max(values) > 1000 * quarters[3]:
         says = f"the loss jumped to {max(values):.3g}; it was {values[0]:.3g} first and {values[-1]:.3g} last"
     elif quarters[3] > 1.2 * min(quarters[:3]):
@@ -100,7 +105,7 @@ def _unstable(case: Case) -> Finding | None:
 
 
 def _undertrained(case: Case) -> Finding | None:
-    losses = case.quarters("loss")
+    losses = case.quarters(_positive(case))
     if not losses or case.step < case.config.training.steps or losses[3] > 0.9 * losses[2]:
         return None
     says = f"the loss was still falling at the end, from {losses[2]:.3g} in the third quarter to {losses[3]:.3g}"

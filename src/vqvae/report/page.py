@@ -151,7 +151,7 @@ def _usage(run: RunRecords, name: str) -> str:
 def _rates(run: RunRecords, name: str) -> str:
     """Return PSNR against rate by depth; empty for a tokenizer whose codes have no depth."""
     found = run.results
-    prior = found.get("bits_per_dim_codes_prior_1") is not None
+    prior = any(re.fullmatch(r"bits_per_dim_codes_prior_\d+", key) and found[key] is not None for key in found)
     rate = "bits_per_dim_codes_prior" if prior else "kl_bits_per_dim_uniform"
     depths = sorted(int(key.rpartition("_")[2]) for key in found if re.fullmatch(rf"{rate}_\d+", key))
     points = [(depth, found[f"{rate}_{depth}"], found[f"psnr_{depth}"]) for depth in depths]

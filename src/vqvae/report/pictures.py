@@ -18,6 +18,7 @@ GAP_GREY = 235  # light enough beside white, dark enough between two white image
 _SMALLEST_HEIGHT = 64
 _SCALE_WIDTH = 18
 _STRIP = 5  # pictures over time
+_WIDEST = 960  # CSS pixels
 _BETWEEN_PAIRS = 8  # wider than the gap inside a pair, so that one sees which images are a pair
 
 
@@ -106,7 +107,7 @@ def save_png(image: Image.Image, path: Path | str) -> None:
     write_atomically(Path(path), encoded.getvalue())
 
 
-def img_element(path: Path, *, alt: str, widest: int = 960) -> str:
+def img_element(path: Path, *, alt: str) -> str:
     """Write a PNG file as an HTML ``<img>`` that holds the picture itself; see ``picture_element``.
 
     Raises:
@@ -117,10 +118,10 @@ def img_element(path: Path, *, alt: str, widest: int = 960) -> str:
             size = image.size
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: not a PNG; delete it and run again") from error
-    return _element(path.read_bytes(), size, alt, widest)
+    return _element(path.read_bytes(), size, alt, _WIDEST)
 
 
-def picture_element(image: Image.Image, *, alt: str, widest: int = 960) -> str:
+def picture_element(image: Image.Image, *, alt: str, widest: int = _WIDEST) -> str:
     """Write a picture as an HTML ``<img>`` that holds it as PNG.
 
     Args:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from vqvae.config import RunConfig, config_from, read_yaml
+from vqvae.evaluation import read_evaluation
 from vqvae.files import read_json, read_records
 from vqvae.run_directory import RunDirectory
 
@@ -20,7 +21,7 @@ class RunRecords:
         config: the values in ``config.yaml``, unchecked.
         environment: the contents of ``environment.json``.
         data: the contents of ``data.json``.
-        evaluation: the contents of ``evaluation.json``.
+        evaluation: the contents of ``evaluation.json``; empty if it is of other weights.
         metrics: the records of ``metrics.jsonl``, each with ``step`` and ``split``.
     """
 
@@ -88,8 +89,8 @@ def read_run(path: Path) -> RunRecords:
     run = RunDirectory(path).check()
     config = read_yaml(run.config)
     text = run.config.read_text(encoding="utf-8")
-    records = [_read_json(file) for file in (run.environment, run.data, run.evaluation)]
-    return RunRecords(run, text, config, *records, metrics=read_records(run.metrics))
+    environment, data = _read_json(run.environment), _read_json(run.data)
+    return RunRecords(run, text, config, environment, data, read_evaluation(run), read_records(run.metrics))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vqvae.errors import UserError
+from vqvae.errors import UserError, what_failed
 from vqvae.progress import Progress, advancing
 from vqvae.tokens.store import StoreHeader
 from vqvae.tokens.work_queue import work_through
@@ -39,4 +39,4 @@ def report_write_errors(what: str, out: str) -> Generator[None, None, None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{out}: cannot write {what}: {error.strerror}; finished shards are kept") from None
+        raise UserError(f"{out}: cannot write {what}: {what_failed(error)}; finished shards are kept") from None

@@ -76,9 +76,10 @@ def open_codes(path: Path, spec: CodeSpec, image_shape: tuple[int, int, int]) ->
     Raises:
         UserError: when there are no codes at the path, they are damaged, or their shape or numbers do not fit.
     """
-    if path.suffix.lower() not in _ENDINGS or path.is_dir():
+    ending = path.suffix.lower()
+    if ending not in _ENDINGS or path.is_dir():
         return Store.open(path)
-    if path.suffix == ".safetensors" or (path.suffix == ".parquet" and _is_shard(path)):
+    if ending == ".safetensors" or (ending == ".parquet" and _is_shard(path)):
         header, shard = read_headed_shard(path)
         return CodesInMemory(_of_one_file(header, len(shard.rows), path), shard)
     codes = _array(path)
@@ -122,7 +123,7 @@ def _is_shard(path: Path) -> bool:
 
 def _array(path: Path) -> Tensor:
     try:
-        found = _column(path) if path.suffix == ".parquet" else _numpy_array(path)
+        found = _column(path) if path.suffix.lower() == ".parquet" else _numpy_array(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error, pa.ArrowException) as error:

@@ -124,7 +124,7 @@ def read_headed_shard(file: Path, *, of: tuple[StoreHeader, int] | None = None) 
     Raises:
         UserError: as ``read_shard``.
     """
-    read = parquet_shards.read if file.suffix == ".parquet" else safetensors_shards.read
+    read = parquet_shards.read if file.suffix.lower() == ".parquet" else safetensors_shards.read
     said, shard = read(file)
     store, number = header_from(said.get("store"), file), said.get("shard")
     if of is not None and (store, number) != of:

@@ -10,11 +10,13 @@ from torch.nn import functional as F
 
 from vqvae import noise
 from vqvae.data import ImageSet, rows_at_step
+from vqvae.errors import UserError
 from vqvae.features import Judge
 from vqvae.tensors import images_from_pixels
 
 _SHIFT, _FLIP = 0x73686674, 0x666C6970  # keep the two draws of a row apart
 _WHITENED_ON = 5_000  # images
+_MEASURED_AT_ONCE = 500  # images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,13 @@ def train_judge(
         device: where.
         log: takes one line per epoch.
         widths: see ``Judge``.
+
+    Raises:
+        UserError: for fewer training images than a batch has.
     """
+    if len(train) < recipe.batch_size:
+        needed = f"a judge needs at least {recipe.batch_size}, a batch"
+        raise UserError(f"{train.spec}: {len(train)} images for training: {needed}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         judge = Judge(widths, classes=len(train.classes))
@@ -155,12 +163,12 @@ def augmented(pixels: Tensor, rows: Tensor, epochs: Tensor, *, shift: int, seed:
 
 
 @torch.no_grad()
-def accuracy(judge: Judge, images: ImageSet, batch_size: int = 500) -> float:
+def accuracy(judge: Judge, images: ImageSet) -> float:
     """Return the share of images, in 0..1, whose likeliest class is their label; in float32, in eval mode."""
     assert images.labels is not None
     judge.eval()
     device, right = judge.head.weight.device, 0
-    for rows in torch.arange(len(images)).split(batch_size):
+    for rows in torch.arange(len(images)).split(_MEASURED_AT_ONCE):
         batch = images_from_pixels(images.pixels[rows]).to(device, memory_format=torch.channels_last)
         right += int((judge.logits(batch).argmax(1).cpu() == images.labels[rows]).sum())
     return right / len(images)

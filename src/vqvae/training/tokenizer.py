@@ -161,7 +161,7 @@ class TokenizerStage:
     def evaluate(self) -> dict[str, float]:
         """Measure the first validation images; gradients are measured on the first batch."""
         models = Models(self.tokenizer)
-        whole = self.tokenizer.likelihood.loss_is_nats  # else its buffers are estimated when the model is saved
+        whole = self.tokenizer.likelihood.whole_in_training  # else saving estimates its buffers
         rows = [row for row in measured_in("validation") if whole or not row.reads_likelihood]
         measurement = Measurement(models, rows)
         pixels = self.validation.pixels[:MEASURED_ROWS]

@@ -17,7 +17,8 @@ class IntegerPixels(nn.Module):
         tokenizer: the tokenizer, on the CPU.
 
     Raises:
-        UserError: for a quantizer, a network or a likelihood without an integer form.
+        UserError: for a quantizer, a network or a likelihood without an integer form, and for a decoder that does
+            more than its layers say.
     """
 
     def __init__(self, tokenizer: VQVAE) -> None:
@@ -27,6 +28,7 @@ class IntegerPixels(nn.Module):
         self.quantizer = tokenizer.quantizer
         self.decoder = integer_network(tokenizer.decoder)
         self.likelihood = LIKELIHOODS.make(tokenizer.likelihood)
+        self.parameters_of(torch.zeros(1, 1, 1, tokenizer.codes_per_position, dtype=torch.int64))
 
     @torch.no_grad()
     def parameters_of(self, codes: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from vqvae.tensors import CodeSpec
 
 Frequencies = Callable[[Tensor | None], NDArray[np.float64]]
 
+_MOST_LOGITS = 1 << 27  # held at once in float64: 1 GiB
+
 
 class IntegerPrior(nn.Module):
     """A prior without a class, with whole numbers: the embedding of codes, a network and the head.
@@ -71,7 +73,7 @@ class IntegerPrior(nn.Module):
                 memory suffices. The frequencies are the same.
         """
         many = self.at_once(grid)
-        if codes is None or not many:
+        if codes is None or not many or codes.numel() * self.spec.num_codes > _MOST_LOGITS:
             return _Steps(self, self.positions(count, grid)).next
         logits = torch.cat([self._whole(part) for part in codes.split(many)])
         places = iter(logits.flatten(1, 3).unbind(1))
