@@ -23,7 +23,7 @@ from vqvae.data.listing import (
     no_images,
 )
 from vqvae.data.source import Item, Source, file_line, printable
-from vqvae.data.splits import DataSet
+from vqvae.data.splits import DataSet, open_split
 from vqvae.data.table import table_labels
 from vqvae.errors import UserError
 
@@ -45,6 +45,11 @@ class _Place:
     given: Path
     split: str
     label: str | None
+
+
+def folder_source(folder: Path, split: str) -> Source:
+    """Return one split of an image folder; without split folders, some images are held out for testing."""
+    return open_split(find_folder(folder), split)
 
 
 def find_folder(folder: Path, columns: Columns = BY_RULE) -> DataSet:
