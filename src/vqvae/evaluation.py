@@ -1,4 +1,4 @@
-"""The file ``evaluation.json`` of a run: what ``vqvae evaluate`` measured, and of which model files."""
+"""The file ``evaluation.json`` of a run: the figures of ``vqvae evaluate``, and hashes of the measured models."""
 
 import hashlib
 from typing import Any

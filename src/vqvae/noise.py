@@ -24,18 +24,17 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _logical_shift(x, 31)
 
 
-def random_bits(*keys: int | Tensor, device: torch.device | str | None = None) -> Tensor:
+def random_bits(*keys: int | Tensor) -> Tensor:
     """Hash integer keys to 64 random bits.
 
     Args:
         *keys: integers or int64 tensors that broadcast together. Their order matters: (1, 2) is not (2, 1).
-        device: where to compute when no key is a tensor.
 
     Returns:
         int64, the keys' broadcast shape; every bit pattern is equally likely.
     """
     tensors = [key for key in keys if isinstance(key, Tensor)]
-    state = torch.zeros((), dtype=torch.int64, device=tensors[0].device if tensors else device)
+    state = torch.zeros((), dtype=torch.int64, device=tensors[0].device if tensors else None)
     for key in keys:
         state = _mix((state ^ _mix(torch.as_tensor(key, dtype=torch.int64, device=state.device))) + _GOLDEN)
     return state

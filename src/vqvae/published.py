@@ -64,13 +64,17 @@ def figures_of(path: Path) -> Figures | None:
     Of a folder or file that was measured, the protocol has the name alone.
     """
     run = RunDirectory(path)
-    if found := read_evaluation(run).get("results"):
-        values: dict[str, Any] = found if isinstance(found, dict) else {}
-        return Figures(_without_protocol(values), _public(_mapping(values)))
-    if run.published.is_file() and isinstance(found := read_json(run.published).get("figures"), dict):
-        values = cast(dict[str, Any], found)
-        return Figures(_without_protocol(values), _mapping(values))
-    return None
+    found = read_evaluation(run).get("results")
+    if not found and run.published.is_file():
+        found = read_json(run.published).get("figures")
+    if not isinstance(found, dict):
+        return None
+    values = cast(dict[str, Any], found)
+    protocol = values.get("protocol")
+    return Figures(
+        {key: value for key, value in values.items() if key != "protocol"},
+        _public(cast(dict[str, Any], protocol) if isinstance(protocol, dict) else {}),
+    )
 
 
 def description(
@@ -113,15 +117,6 @@ def _public(protocol: Mapping[str, Any]) -> dict[str, Any]:
 def _reading(data: DataConfig) -> dict[str, Any]:
     plain = to_mapping(data)
     return {"spec": data.spec if is_data_name(data.spec) else "", **{key: plain[key] for key in _READING}}
-
-
-def _without_protocol(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key != "protocol"}
-
-
-def _mapping(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    protocol = values.get("protocol")
-    return cast(dict[str, Any], protocol) if isinstance(protocol, dict) else {}
 
 
 def shipped_table() -> str:

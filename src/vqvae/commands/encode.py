@@ -102,7 +102,7 @@ def _first(stream: ImageStream) -> Tensor:
     """Return the first image that can be decoded, uint8 [1, C, H, W].
 
     Raises:
-        UserError: when there is none.
+        UserError: when no image can be decoded.
     """
     with quiet_pil():
         found = (batch.pixels[:1] for batch in stream.batches(range(len(stream))) if batch.rows)

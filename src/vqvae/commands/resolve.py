@@ -274,7 +274,7 @@ def are_image_files(names: Sequence[str]) -> bool:
     """Tell image files from the name of one data set.
 
     Raises:
-        UserError: for several names of which one is not an image file.
+        UserError: for several names, if one of the names is not an image file.
     """
     other = next((name for name in names if not Path(name).is_file() or is_data_file(Path(name))), None)
     if other is not None and len(names) > 1:
