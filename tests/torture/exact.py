@@ -1,10 +1,10 @@
-"""The integer form on other processors: equal tables, equal files, and round trips of all pairs.
+"""The integer form on other processors: equal tables, equal files, and round trips between them.
 
 Each processor is a process with ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA and MKL_ENABLE_INSTRUCTIONS of its own. In
 it, the batch size is 1, 7 or 64, the number of threads 1 or 2, mkldnn is on or off, and codes are computed in one
 pass or one by one. All give the same SHA-256 of all frequencies of the codes, of all parameters of the pixels and
-of their distribution functions. A file depends on the codes, the pixels and these tables alone. Each process writes
-the same file, and decodes the file of the first process.
+of their distribution functions. A file depends on the codes, the pixels and these tables alone. Each process
+writes the same file, and decodes the file of the first process.
 
 ``python -m tests.torture.exact [--model RUN] [--data SPEC] [--split NAME] [--count N]`` checks other images;
 ``--whole`` takes all 24 combinations in each process instead of six.
