@@ -144,8 +144,8 @@ def test_a_command_opens_each_model_file_once(
     opened: Callable[[], Counter[Path]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for run in (tokenizer_run, prior_run):  # whose files stay as they are
-        shutil.copytree(run.path, tmp_path / run.path.name)
+    for run in (tokenizer_run, prior_run):  # whose files stay as they are; another test may have measured them
+        shutil.copytree(run.path, tmp_path / run.path.name, ignore=shutil.ignore_patterns("evaluation.json"))
     tokenizer, prior = RunDirectory(tmp_path / "tokenizer"), RunDirectory(tmp_path / "prior")
     save_png(Image.new("RGB", (32, 32)), tmp_path / "image.png")
     _OPENED.clear()
@@ -153,6 +153,18 @@ def test_a_command_opens_each_model_file_once(
         main(command.format(tokenizer=tokenizer.path, prior=prior.path, tmp=tmp_path).split())
     known = {"model": prior.model, "tokenizer": prior.tokenizer, "own": tokenizer.model}
     assert opened() == {known[name]: 1 for name in files}
+
+
+def test_the_doctor_of_a_measured_prior_opens_each_file_once(
+    prior_run: Run, tmp_path: Path, opened: Callable[[], Counter[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDirectory(shutil.copytree(prior_run.path, tmp_path / "run"))
+    main(["evaluate", str(run.path), "--data", "shapes:40"])
+    _OPENED.clear()
+    with suppress(SystemExit):
+        main(["doctor", str(run.path)])
+    assert "left out" not in capsys.readouterr().err
+    assert opened() == {run.model: 1, run.tokenizer: 1}  # the tokenizer's for its hash
 
 
 def test_what_was_read_is_what_is_hashed_and_built(tokenizer_run: Run, tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import torch
 
 from vqvae.errors import UserError
 from vqvae.metrics import HEADLINES, described
-from vqvae.model_io import read_model
+from vqvae.model_io import ModelFile, read_model
 from vqvae.report.diagnosis import Case as Case
 from vqvae.report.diagnosis import Finding as Finding
 from vqvae.report.diagnosis import diagnose as diagnose
 from vqvae.report.run_reader import RunRecords, read_run
+from vqvae.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,24 @@ def examine(path: str) -> Examination:
     Raises:
         UserError: when there is no run at the path, or the run has no records yet.
     """
-    run = read_run(Path(path))
+    place = RunDirectory(Path(path)).check()
+    model = read_model(place.model) if place.model.is_file() else None
+    run = read_run(place.path, {} if model is None else {model.path: model.hash})
     config = run.checked_config()
     if not run.metrics:
         raise UserError(f"{path}: no records in its metrics.jsonl yet; training writes one every log_every steps")
-    case = Case(
-        [*run.metrics, *_later_records(run, max(record["step"] for record in run.metrics))], config, run.data
-    )
+    later = _later_records(run, model, max(record["step"] for record in run.metrics))
+    case = Case([*run.metrics, *later], config, run.data)
     numbers = {name: value for name in HEADLINES[config.stage] if (value := case.last(name)) is not None}
     return Examination(path, case.step, numbers, diagnose(case))
 
 
-def _later_records(run: RunRecords, step: int) -> list[dict[str, Any]]:
+def _later_records(run: RunRecords, model: ModelFile | None, step: int) -> list[dict[str, Any]]:
     """Return the contents of the model file and of the evaluation as records."""
     found: list[dict[str, Any]] = []
-    if run.directory.model.is_file():
-        state = read_model(run.directory.model).state
-        bad = [name for name, t in state.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
+    if model is not None:
+        values = {name: tensor for name, tensor in model.state.items() if tensor.is_floating_point()}
+        bad = [name for name, tensor in values.items() if not bool(torch.isfinite(tensor).all())]
         found.append({"step": step, "split": "model", "not_finite": bad})
     if run.results:
         counted = run.protocol["count"] * prod(run.protocol["codes"])

@@ -1,5 +1,6 @@
 """Read the records of a run directory, for the report and for the doctor."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log2
 from pathlib import Path
@@ -80,8 +81,12 @@ class RunRecords:
         return config_from(self.config, str(self.directory.config))
 
 
-def read_run(path: Path) -> RunRecords:
+def read_run(path: Path, hashes: Mapping[Path, str] | None = None) -> RunRecords:
     """Read the records of a run directory.
+
+    Args:
+        path: the run directory.
+        hashes: of model files that were read already, as ``read_evaluation`` takes them.
 
     Raises:
         UserError: when the directory does not exist or is not a run, or a record is damaged.
@@ -90,7 +95,8 @@ def read_run(path: Path) -> RunRecords:
     config = read_yaml(run.config)
     text = run.config.read_text(encoding="utf-8")
     environment, data = _read_json(run.environment), _read_json(run.data)
-    return RunRecords(run, text, config, environment, data, read_evaluation(run), read_records(run.metrics))
+    evaluation, metrics = read_evaluation(run, hashes), read_records(run.metrics)
+    return RunRecords(run, text, config, environment, data, evaluation, metrics)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
