@@ -113,6 +113,17 @@ def test_a_network_that_cannot_be_compiled_runs_as_it_is(
     assert "run uncompiled" in caplog.text
 
 
+@pytest.mark.parametrize("faster", [True, False])
+def test_bf16_where_it_is_slower_is_said(
+    faster: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqvae.training.engine.bf16_is_faster", lambda _: faster)
+    assert [Engine.of(TrainingConfig(device="cpu", precision=p)).bf16 for p in ("bf16", "auto", "fp32")] == [
+        True, faster, False,
+    ]  # fmt: skip
+    assert caplog.text.count("bf16 is slower than fp32") == (not faster)
+
+
 def test_an_absent_device_is_named() -> None:
     with pytest.raises(UserError, match="device cuda:9: no such device here"):
         choose_device("cuda:9")

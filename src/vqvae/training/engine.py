@@ -67,7 +67,11 @@ class Engine:
         if device.type == "cuda" and config.device in ("auto", "cuda") and world_size() > 1:
             device = choose_device(f"cuda:{local_rank()}")
             torch.cuda.set_device(device)
-        bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_faster(device))
+        measured = config.precision == "auto" or (config.precision == "bf16" and device.type == "cpu")
+        faster = measured and bf16_is_faster(device)
+        bf16 = config.precision == "bf16" or faster
+        if bf16 and measured and not faster:
+            _LOG.warning("training.precision: bf16 is slower than fp32 on this processor")
         bf16 = not max_over_ranks(int(not bf16))  # only if bf16 is faster on all ranks: all must do the same
         long_enough = config.steps >= _WORTH_COMPILING and device.type != "mps"
         compiled = long_enough if config.compile == "auto" else config.compile
