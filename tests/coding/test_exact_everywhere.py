@@ -68,6 +68,7 @@ def made(folder, network, likelihood, prior_model):
 def test_all_processors_batch_sizes_threads_and_directions_give_the_same_file(kind, tmp_path):
     folder = made(tmp_path, *MODELS[kind])
     pixels = torch.randint(0, 256, (9, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    names = processors()
-    facts, ways = compare(str(folder), pixels, [names[0], names[-1]], whole=True)
-    assert ways == 24 and facts["restored"]
+    names, slow = processors(), kind == "pixel by pixel"
+    pixels = pixels[:, :, :4] if slow else pixels
+    _, files = compare(str(folder), pixels, [names[0], names[-1]], whole=not slow)
+    assert sorted(files) == [1, 7, 64]

@@ -1,13 +1,14 @@
 """The integer form on other processors: equal tables, equal files, and round trips between them.
 
 Each processor is a process with ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA and MKL_ENABLE_INSTRUCTIONS of its own. In
-it, the batch size is 1, 7 or 64, the number of threads 1 or 2, mkldnn is on or off, and codes are computed in one
-pass or one by one. All give the same SHA-256 of all frequencies of the codes, of all parameters of the pixels and
-of their distribution functions. A file depends on the codes, the pixels and these tables alone. Each process
-writes the same file, and decodes the file of the first process.
+it, the batch size is 1, 7 or 64, the number of threads 1 or 2, and mkldnn is on or off. Each combination gives the
+same SHA-256 of all frequencies of the codes, of all parameters of the pixels and of their distribution functions,
+whether codes are computed in one pass or one by one. Each writes the images in blocks of its batch size, and
+decodes the file of that batch size which the first process wrote. All files of a batch size are equal, so every
+combination reads what any other wrote.
 
 ``python -m tests.torture.exact [--model RUN] [--data SPEC] [--split NAME] [--count N]`` checks other images;
-``--whole`` takes all 24 combinations in each process instead of six.
+``--whole`` takes all 12 combinations in each process instead of five.
 """
 
 import argparse
@@ -17,8 +18,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from itertools import product, starmap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +31,7 @@ from vqvae.commands.coding_models import CodingModels, models_of_run
 from vqvae.commands.decompress import decoded
 from vqvae.data import load
 
-COUNT = 1000  # images
+COUNT = 250  # images
 MODEL = "cifar10"
 PROCESSORS = {
     "default": ("SSE41", "SSE4_2"),
@@ -44,23 +46,19 @@ def processors() -> list[str]:
     return list(PROCESSORS)[: list(PROCESSORS).index(best) + 1] if best in PROCESSORS else ["default"]
 
 
-def ways(whole: bool) -> list[tuple[int, int, bool, bool]]:
-    """Return batch size, number of threads, whether mkldnn is on, and whether codes are computed in one pass.
+class Way(NamedTuple):
+    """How a process computes: batch size, number of threads, and whether mkldnn is on."""
 
-    Args:
-        whole: all combinations; otherwise one, and each change of it.
-    """
+    size: int
+    threads: int
+    mkldnn: bool
+
+
+def ways(whole: bool) -> list[Way]:
+    """Return all ways to compute; or one, and each change of it."""
     if whole:
-        return [(b, t, m, p) for b in (1, 7, 64) for t in (1, 2) for m in (True, False) for p in (True, False)]
-    first = (64, 1, True, True)
-    return [
-        first,
-        (1, *first[1:]),
-        (7, *first[1:]),
-        (64, 2, True, True),
-        (64, 1, False, True),
-        (64, 2, True, False),
-    ]
+        return list(starmap(Way, product((1, 7, 64), (1, 2), (True, False))))
+    return [Way(64, 1, True), Way(1, 1, True), Way(7, 1, True), Way(64, 2, True), Way(64, 1, False)]
 
 
 @torch.no_grad()
@@ -86,40 +84,49 @@ def digest(models: CodingModels, pixels: torch.Tensor, codes: torch.Tensor, size
     return found.hexdigest()
 
 
-def written(models: CodingModels, pixels: torch.Tensor) -> bytes:
-    """Return the file of images, with every pixel."""
+def written(models: CodingModels, pixels: torch.Tensor, codes: torch.Tensor, size: int) -> bytes:
+    """Return the file of images, with every pixel, in blocks of a size."""
     coder, blocks, chunks = models.coder(exact=True, lossless=True), list[Block](), list[bytes]()
-    for part in pixels.split(64):
-        codes = models.tokenizer.model.encode(part, exact=True)
-        own = coder.write_pixels(codes, part)
-        chunks += [coder.write_codes(codes), *own]
+    for part, given in zip(pixels.split(size), codes.split(size), strict=True):
+        own = coder.write_pixels(given, part)
+        chunks += [coder.write_codes(given), *own]
         blocks.append(Block(len(part), tuple(part.shape[1:]), len(chunks[-1 - len(own)]), tuple(map(len, own))))
     hashes = [bytes.fromhex(file.hash) for file in models.files]
     names = tuple(map(str, range(len(pixels))))
     return pack(Header(True, hashes[0], hashes[1], names, tuple(blocks), exact=True), chunks)
 
 
-def judged(models: CodingModels, pixels: torch.Tensor, file: bytes | None, *, whole: bool) -> dict[str, Any]:
-    """Return the digests of all ways in this process, and of the file; decode a file that another one wrote."""
-    before, digests = torch.get_num_threads(), dict[str, str]()
-    codes = models.tokenizer.model.encode(pixels, exact=True)
+def restored(models: CodingModels, file: bytes) -> torch.Tensor:
+    """Return the images of a file, uint8 [B, C, H, W]."""
+    with ContainerReader(file, path=Path("exact.vqi")) as reader:
+        return torch.cat([image for _, image in decoded(reader, models)])
+
+
+def judged(models: CodingModels, pixels: torch.Tensor, folder: Path, *, whole: bool) -> list[dict[str, Any]]:
+    """Return for each way the digests of its tables and of its file, and whether it restored the images.
+
+    It decodes the file of its batch size in the folder; the first process writes these files.
+    """
+    before, found = torch.get_num_threads(), list[dict[str, Any]]()
+    codes = torch.cat([models.tokenizer.model.encode(part, exact=True) for part in pixels.split(64)])
     try:
         for way in ways(whole):
-            size, threads, mkldnn, one_pass = way
-            torch.set_num_threads(threads)
-            with torch.backends.mkldnn.flags(enabled=mkldnn):
-                digests[str(way)] = digest(models, pixels, codes, size, one_pass)
-        content = written(models, pixels)
-        with ContainerReader(content if file is None else file, path=Path("exact.vqi")) as reader:
-            restored = torch.cat([image for _, image in decoded(reader, models)])
+            torch.set_num_threads(way.threads)
+            with torch.backends.mkldnn.flags(enabled=way.mkldnn):
+                tables = [digest(models, pixels, codes, way.size, one_pass) for one_pass in (True, False)]
+                content, kept = written(models, pixels, codes, way.size), folder / f"{way.size}.vqi"
+                if not kept.exists():
+                    kept.write_bytes(content)
+                same = torch.equal(restored(models, kept.read_bytes()), pixels)
+            own = {"way": way, "tables": tables, "file": hashlib.sha256(content).hexdigest(), "restored": same}
+            found.append(own)
     finally:
         torch.set_num_threads(before)
-    same = torch.equal(restored, pixels)
-    return {"tables": digests, "file": hashlib.sha256(content).hexdigest(), "restored": same}
+    return found
 
 
-def in_processor(name: str, model: str, folder: Path, *, whole: bool) -> dict[str, Any]:
-    """Return what ``judged`` returns in a process of its own; ``folder`` has the images and maybe the file."""
+def in_processor(name: str, model: str, folder: Path, *, whole: bool) -> list[dict[str, Any]]:
+    """Return what ``judged`` returns in a process of its own; ``folder`` has the images and maybe the files."""
     isa, mkl = PROCESSORS[name]
     own = {"ATEN_CPU_CAPABILITY": name, "ONEDNN_MAX_CPU_ISA": isa, "MKL_ENABLE_INSTRUCTIONS": mkl}
     words = [sys.executable, "-m", "tests.torture.exact", "--one", str(folder), "--model", model]
@@ -128,24 +135,25 @@ def in_processor(name: str, model: str, folder: Path, *, whole: bool) -> dict[st
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert found["capability"].lower() == name, found["capability"]
-    return found
+    return found["ways"]
 
 
-def compare(model: str, pixels: torch.Tensor, names: list[str], *, whole: bool) -> tuple[dict[str, Any], int]:
-    """Compare all processors; return the facts of one, which are those of all, and the number of ways of each."""
+def compare(model: str, pixels: torch.Tensor, names: list[str], *, whole: bool) -> tuple[str, dict[int, str]]:
+    """Compare all processors and ways; return the digests of all tables, and of the file of each batch size."""
+    found = list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "images.npy", pixels.numpy())
-        found = dict[str, dict[str, Any]]()
         for each in names:
-            found[each] = in_processor(each, model, folder, whole=whole)
-            tables = ", ".join(sorted({value[:12] for value in found[each]["tables"].values()}))
-            print(f"{each}: {len(found[each]['tables'])} ways, tables {tables}", file=sys.stderr, flush=True)
-    assert all(one["restored"] for one in found.values()), "an image is not restored"
-    tables = {(each, way): value for each, one in found.items() for way, value in one["tables"].items()}
-    assert len(set(tables.values())) == 1, f"the tables differ: {tables}"
-    assert len({one["file"] for one in found.values()}) == 1, "the files differ"
-    return found[names[0]], len(tables) // len(names)
+            own = in_processor(each, model, folder, whole=whole)
+            tables = ", ".join(sorted({value[:12] for one in own for value in one["tables"]}))
+            print(f"{each}: {len(own)} ways, tables {tables}", file=sys.stderr, flush=True)
+            found += [{"processor": each, **one} for one in own]
+    assert all(one["restored"] for one in found), f"an image is not restored: {found}"
+    assert len({value for one in found for value in one["tables"]}) == 1, f"the tables differ: {found}"
+    files = {(one["way"][0], one["file"]) for one in found}
+    assert len(files) == len(dict(files)), f"files of one batch size differ: {found}"
+    return found[0]["tables"][0], dict(files)
 
 
 def check(count: int, seed: int) -> str:
@@ -154,22 +162,19 @@ def check(count: int, seed: int) -> str:
 
 def line(model: str, pixels: torch.Tensor, *, whole: bool = False) -> str:
     names = processors()
-    facts, number = compare(model, pixels, names, whole=whole)
-    digests = next(iter(facts["tables"].values()))
+    tables, files = compare(model, pixels, names, whole=whole)
+    hashes = ", ".join(f"{files[size][:12]} in blocks of {size}" for size in sorted(files))
     return (
-        f"{len(pixels):,} images, {', '.join(names)}, {number} ways each: equal tables ({digests[:12]}), "
-        f"equal files ({facts['file'][:12]}), and every image restored by each"
+        f"{len(pixels):,} images, {', '.join(names)}, {len(ways(whole))} ways each: equal tables ({tables[:12]}), "
+        f"equal files ({hashes}), and every image restored by each"
     )
 
 
 def _one(folder: Path, model: str, *, whole: bool) -> None:
-    """Judge in this process and print the result; the first process leaves its file for the next ones."""
+    """Judge in this process and print the result; the first process leaves its files for the next ones."""
     models, pixels = models_of_run(model), torch.from_numpy(np.load(folder / "images.npy"))
-    place = folder / "exact.vqi"
-    found = judged(models, pixels, place.read_bytes() if place.exists() else None, whole=whole)
-    if not place.exists():
-        place.write_bytes(written(models, pixels))
-    print(json.dumps({**found, "capability": torch.backends.cpu.get_cpu_capability()}))
+    found = judged(models, pixels, folder, whole=whole)
+    print(json.dumps({"ways": found, "capability": torch.backends.cpu.get_cpu_capability()}))
 
 
 def main() -> None:
