@@ -3,10 +3,10 @@
 Sampling keeps the keys and values of all earlier tokens. At a batch size of 1, calling operations takes more time
 than arithmetic. So the cache uses few operations:
 
-- The weights of a norm are folded into the matrix product that follows it; one number per token remains.
-- A rotated query is ``q * cos + (-q_2, q_1) * sin``, where q_1 and q_2 are the halves of q. One matrix product
-  gives q and the swapped halves; its weights include the scale of the attention.
+- The weights of a norm are folded into the matrix product that follows it; a division by the length remains.
+- The scale of the attention is folded into the weights of the queries.
 - addmm adds the residual.
+- Every view is made once, and every result is written where the next operation reads it.
 """
 
 from dataclasses import dataclass
@@ -219,55 +219,88 @@ def _check_width(width: int, heads: int) -> None:
 
 
 def _normed(norm: nn.RMSNorm, linear: nn.Linear) -> Tensor:
-    """Return the weights, [width, outputs], of a norm and the linear map after it, for inputs of _unit."""
+    """Return the weights, [width, outputs], of a norm and the linear map after it, for a token of length 1."""
     return (linear.weight * norm.weight).T * norm.normalized_shape[0] ** 0.5
 
 
-def _unit(x: Tensor, norm: nn.RMSNorm) -> Tensor:
-    """Divide tokens, [B, width], by their length; the norm adds its epsilon to the mean square, not to the sum."""
-    assert norm.eps is not None
-    return x * torch.linalg.vecdot(x, x)[:, None].add_(norm.eps * x.shape[1]).rsqrt_()
+def _turns(rotation: Rotation, heads: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the cosines and sines of each token.
+
+    The cosines, [3, 1, width], are factors of query, key and value; those of a value are 1. The sines,
+    [2, 1, 1, d / 2], are factors of a half of each head of query and key.
+    """
+    cosine, sine = (turn[:, 0, 0].transpose(0, 1) for turn in rotation)
+    of_heads = cosine.repeat(1, 1, 2 * heads)  # both halves of a head turn alike
+    factors = torch.cat([of_heads, torch.ones_like(of_heads[:, :1])], 1)
+    return list(zip(factors[:, :, None], sine[:, :, None, None], strict=True))
 
 
-def _swapped(weights: Tensor, heads: int) -> Tensor:
-    """Return weights, [width, width], that make (-q_2, q_1) of a head where the given weights make (q_1, q_2)."""
-    first, second = weights.unflatten(1, (heads, 2, -1)).unbind(2)
-    return torch.stack([-second, first], 2).flatten(1)
+class _Token:
+    """The token of the present position in each of B grids, [B, width], and what each step writes.
 
+    A norm divides a token by its length. The column beside ``x`` has the square root of the norm's epsilon, which
+    is added to the mean square, so that the length contains it.
+    """
 
-def _columns(turn: Tensor, heads: int) -> Tensor:
-    """Return cosines or sines, [2, 1, 1, T, d / 2], as factors of queries beside keys, [T, 2 * width]."""
-    of_a_head = turn[:, 0, 0].repeat(1, 1, 2)  # both halves of a head turn alike
-    return of_a_head.repeat(1, 1, heads).transpose(0, 1).flatten(1)
+    def __init__(self, block: Block, count: int, head_dim: int) -> None:
+        like, width = block.attention.weight.detach(), block.attention.weight.shape[1]
+        assert block.attention_norm.eps is not None
+        self.with_epsilon = like.new_full((count, width + 1), (block.attention_norm.eps * width) ** 0.5)
+        self.x = self.with_epsilon[:, :width]
+        self.unit = like.new_empty(count, width)
+        self.projected = like.new_empty(count, 3 * width)
+        self.thirds = self.projected.unflatten(1, (3, width)).transpose(0, 1)  # query, key, value: [3, B, width]
+        self.turned = like.new_empty(3, count, width)
+        self.first, self.second = self._halves(self.thirds, head_dim)
+        self.turned_first, self.turned_second = self._halves(self.turned, head_dim)
+        self.query = self.turned[0].view(-1, 1, head_dim)
+        self.key_and_value = self.turned[1:].view(2, -1, head_dim)
+        self.mixed = like.new_empty(count, width)
+        self.mixed_heads = self.mixed.view(-1, 1, head_dim)
+        self.hidden = like.new_empty(count, block.network.weight.shape[0])
+        self.gate, self.value = self.hidden.chunk(2, 1)
+
+    @staticmethod
+    def _halves(thirds: Tensor, head_dim: int) -> tuple[Tensor, ...]:
+        """Return the first and the second halves of the heads of query and key, [2, B, heads, d / 2] each."""
+        return thirds[:2].unflatten(2, (-1, 2, head_dim // 2)).unbind(3)
+
+    def turn(self, cosine: Tensor, sine: Tensor) -> None:
+        """Write query and key, rotated, and the value to ``turned``."""
+        torch.mul(self.thirds, cosine, out=self.turned)
+        self.turned_first.addcmul_(self.second, sine, value=-1)
+        self.turned_second.addcmul_(self.first, sine)
+
+    def normalise(self) -> None:
+        """Write the token, divided by its length, to ``unit``."""
+        torch.div(self.x, torch.linalg.vector_norm(self.with_epsilon, dim=1, keepdim=True), out=self.unit)
 
 
 class _BlockCache:
-    """A block's weights in the form that its steps read, and its keys and values, [count * heads, T, d]."""
+    """A block's weights in the form that its steps read, and its keys and values, [2, count * heads, T, d]."""
 
     def __init__(self, block: Block, count: int, length: int) -> None:
-        self.block, self.heads = block, block.heads
         query, key, value = _normed(block.attention_norm, block.attention).chunk(3, 1)
-        self.width = len(query)
-        query = query * (self.width // self.heads) ** -0.5
-        swapped = [_swapped(weights, self.heads) for weights in (query, key)]
-        self.attention = torch.cat([query, key, *swapped, value], 1)
+        query = query * (len(query) // block.heads) ** -0.5
+        self.attention = torch.cat([query, key, value], 1)
         self.network = _normed(block.network_norm, block.network)
         self.attention_out, self.network_out = block.attention_out.weight.T, block.network_out.weight.T
-        shape = count * self.heads, length, self.width // self.heads
-        self.keys, self.values = query.new_empty(shape), query.new_empty(shape)
+        memory = query.new_empty(2, count * block.heads, length, len(query) // block.heads)
+        self.memory = memory.unbind(2)
+        self.keys, self.values = memory[0].transpose(1, 2), memory[1]
 
-    def run(self, x: Tensor, now: int, cosine: Tensor, sine: Tensor) -> Tensor:
-        """Map the token at a position, [B, width], to features."""
-        width, head = self.width, (-1, 1, self.keys.shape[2])
-        projected = _unit(x, self.block.attention_norm) @ self.attention
-        turned = torch.addcmul(projected[:, : 2 * width] * cosine, projected[:, 2 * width : 4 * width], sine)
-        self.keys[:, now : now + 1] = turned[:, width:].reshape(head)
-        self.values[:, now : now + 1] = projected[:, 4 * width :].reshape(head)
-        scores = turned[:, :width].reshape(head) @ self.keys[:, : now + 1].transpose(1, 2)
-        mixed = scores.softmax(-1) @ self.values[:, : now + 1]
-        x = torch.addmm(x, mixed.view(len(x), width), self.attention_out)
-        gate, value = (_unit(x, self.block.network_norm) @ self.network).chunk(2, 1)
-        return torch.addmm(x, F.silu(gate).mul_(value), self.network_out)
+    def run(self, token: _Token, now: int, cosine: Tensor, sine: Tensor) -> None:
+        """Replace the token at a position by its features."""
+        token.normalise()
+        torch.mm(token.unit, self.attention, out=token.projected)
+        token.turn(cosine, sine)
+        self.memory[now].copy_(token.key_and_value)
+        scores = torch.bmm(token.query, self.keys[:, :, : now + 1])
+        torch.bmm(scores.softmax(2), self.values[:, : now + 1], out=token.mixed_heads)
+        token.x.addmm_(token.mixed, self.attention_out)
+        token.normalise()
+        torch.mm(token.unit, self.network, out=token.hidden)
+        token.x.addmm_(F.silu(token.gate).mul_(token.value), self.network_out)
 
 
 class _TransformerPositions:
@@ -281,15 +314,19 @@ class _TransformerPositions:
         self.model, self.class_features = model, model.class_features(labels)
         blocks: list[Block] = list(model.blocks)  # pyright: ignore[reportAssignmentType]
         self.blocks = [_BlockCache(block, len(labels), grid[0] * grid[1]) for block in blocks]
-        cosine, sine = (_columns(turn, blocks[0].heads) for turn in model.rotation(grid))
-        self.rotations = list(zip(cosine, sine, strict=True))
+        self.turns = _turns(model.rotation(grid), blocks[0].heads)
+        self.token = _Token(blocks[0], len(labels), model.head_dim)
+        self.norm = model.norm.weight * len(model.begin) ** 0.5
         self.position = 0
 
     @torch.no_grad()
     def next_features(self, embedded: Tensor | None) -> Tensor:
         """Return the features of the next position, [B, width], given the embedding of the one before it."""
-        x = (self.model.begin if embedded is None else embedded) + self.class_features
+        token = self.token
+        torch.add(self.model.begin if embedded is None else embedded, self.class_features, out=token.x)
+        cosine, sine = self.turns[self.position]
         for block in self.blocks:
-            x = block.run(x, self.position, *self.rotations[self.position])
+            block.run(token, self.position, cosine, sine)
         self.position += 1
-        return self.model.norm(x)
+        token.normalise()
+        return token.unit * self.norm
