@@ -1,6 +1,7 @@
 """What a published model says of itself in ``config.json``, and how a trained model's images are read."""
 
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -104,8 +105,10 @@ def description(
 
 
 def measured(figures: Figures) -> dict[str, float]:
-    """Return the values that are there, by metric."""
-    return {name: value for name, value in figures.values.items() if isinstance(value, int | float)}
+    """Return the values that are there and finite, by metric; JSON has no infinity."""
+    return {
+        name: value for name, value in figures.values.items() if isinstance(value, int | float) and isfinite(value)
+    }
 
 
 def _public(protocol: Mapping[str, Any]) -> dict[str, Any]:
