@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+from tests.priors.kinds import assert_cached_as_whole
 
 from vqvae.priors import CodeTransformer
 from vqvae.priors.transformer import rotate, rotation_of
@@ -22,6 +23,14 @@ def test_turned_products_depend_on_differences_of_coordinates_alone():
     assert max(float(torch.stack(p).std(correction=0)) for p in by_offset.values()) < 1e-12
     means = torch.stack([p[0] for p in by_offset.values()])
     assert len(means.unique()) == len(means)
+
+
+def test_the_cache_has_the_epsilon_of_every_norm():
+    torch.manual_seed(0)
+    model = CodeTransformer(16, grid=(3, 4), width=16, layers=2, heads=2, head_width=8).double().eval()
+    for tokens in (model.embedding.weight, model.begin):  # so small that epsilon is most of a mean square
+        tokens.data.mul_(1e-4)
+    assert_cached_as_whole(model, (3, 4), 1, None)
 
 
 @pytest.mark.parametrize("make", [lambda **how: CodeTransformer(5, **how), CodeTransformer.Config])
