@@ -31,7 +31,7 @@ from vqvae.commands.coding_models import CodingModels, models_of_run
 from vqvae.commands.decompress import decoded
 from vqvae.data import load
 
-COUNT = 250  # images
+COUNT = 100  # images
 MODEL = "cifar10"
 PROCESSORS = {
     "default": ("SSE41", "SSE4_2"),
