@@ -71,7 +71,8 @@ class LogisticLikelihood(Likelihood):
     def cumulative(self, parameters: Tensor, earlier: Tensor) -> Callable[[Tensor], Tensor]:
         """Return p(value < v) of a channel, as ``Likelihood.cumulative``."""
         mean, log_scale = (each[:, earlier.shape[1]] for each in self._mean_and_log_scale(parameters))
-        return lambda values: at_ends(values, torch.sigmoid(standardised(values, mean, log_scale)))
+        rate = (-log_scale).exp()
+        return lambda values: at_ends(values, torch.sigmoid(standardised(values, mean, rate)))
 
 
 def limited(log_scale: Tensor) -> Tensor:
@@ -79,9 +80,12 @@ def limited(log_scale: Tensor) -> Tensor:
     return log_scale.clamp(_LEAST, _MOST)
 
 
-def standardised(values: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Return (v - 1/2 - mean) / scale, where value v begins; values in 0..256, the others in [-1, 1]."""
-    return ((values.to(mean.dtype) - 0.5) * LEVEL - 1.0 - mean) * (-log_scale).exp()
+def standardised(values: Tensor, mean: Tensor, rate: Tensor) -> Tensor:
+    """Return (v - 1/2 - mean) * rate, where value v begins; values in 0..256, the others in [-1, 1].
+
+    The rate is 1 / scale.
+    """
+    return ((values.to(mean.dtype) - 0.5) * LEVEL - 1.0 - mean) * rate
 
 
 def at_ends(values: Tensor, below: Tensor) -> Tensor:
@@ -101,8 +105,8 @@ def logistic_log_mass(pixels: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor
         mean: float, in the units of images in [-1, 1].
         log_scale: logarithm of the scale, in the same units.
     """
-    low = standardised(pixels, mean, log_scale)
-    width = LEVEL * (-log_scale).exp()
+    rate = (-log_scale).exp()
+    low, width = standardised(pixels, mean, rate), LEVEL * rate
     below, above = F.logsigmoid(low + width), F.logsigmoid(-low)
     inside = below + above + torch.log(-torch.expm1(-width))
     return torch.where(pixels == 0, below, torch.where(pixels == 255, above, inside))

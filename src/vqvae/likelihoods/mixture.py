@@ -129,9 +129,10 @@ class LogisticMixtureLikelihood(Likelihood):
         assert following is not None, f"{earlier.shape[1]} channels are given, all that an image has"
         mean, log_scale = following
         weights = joint.softmax(1)  # of the components, given the channels before
+        rate = (-log_scale).exp()
 
         def below(values: Tensor) -> Tensor:
-            each = torch.sigmoid(standardised(values[:, None], mean, log_scale))
+            each = torch.sigmoid(standardised(values[:, None], mean, rate))
             return at_ends(values, (weights * each).sum(1).clamp(max=1.0))
 
         return below
