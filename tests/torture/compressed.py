@@ -53,7 +53,7 @@ def models_in(folder: Path) -> CodingModels:
 
 
 def original(models: CodingModels, *, lossless: bool) -> tuple[Header, list[bytes]]:
-    """Return header and chunks of three images in two blocks; all that is done for a mutant is bounded by theirs."""
+    """Return header and chunks of three images in two blocks, few, since a mutant may take as long as they do."""
     assert models.prior is not None
     tokenizer, blocks, chunks = models.tokenizer.model, list[Block](), list[bytes]()
     coder = models.coder(exact=False, lossless=lossless)
