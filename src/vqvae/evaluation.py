@@ -11,9 +11,10 @@ from vqvae.screen import say
 
 
 def read_evaluation(run: RunDirectory, hashes: Mapping[Path, str] | None = None) -> dict[str, Any]:
-    """Return the contents of a run's ``evaluation.json``; empty where there is none, or one of other weights.
+    """Return the contents of a run's ``evaluation.json``; empty if the file is absent or measured other weights.
 
-    After a run was trained further, its figures are those of the weights before: one line says so.
+    A run that was trained further after the measurement has other weights: one line says that the figures are
+    left out.
 
     Args:
         run: the run.

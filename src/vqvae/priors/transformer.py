@@ -226,7 +226,7 @@ def _normed(norm: nn.RMSNorm, linear: nn.Linear) -> Tensor:
 def _turns(rotation: Rotation, heads: int) -> list[tuple[Tensor, Tensor]]:
     """Return the cosines and sines of each token.
 
-    The cosines, [3, 1, width], are factors of query, key and value; those of a value are 1. The sines,
+    The cosines, [3, 1, width], are factors of query, key and value; the factors of the value are 1. The sines,
     [2, 1, 1, d / 2], are factors of a half of each head of query and key.
     """
     cosine, sine = (turn[:, 0, 0].transpose(0, 1) for turn in rotation)
