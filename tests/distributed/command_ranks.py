@@ -37,7 +37,8 @@ from vqvae.training.loop import Trainer
 
 def held(trainer: Trainer) -> dict[str, torch.Tensor]:
     group = trainer.groups["model"]
-    moments = [tensor for state in group.optimizer.state.values() for tensor in state.values() if tensor.ndim]
+    states = [state for optimizer in group.optimizers for state in optimizer.state.values()]
+    moments = [tensor for state in states for tensor in state.values() if tensor.ndim]
     held = {
         "model": group.module.parameters(),
         "parameters": group.weights.parameters.values(),

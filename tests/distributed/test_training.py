@@ -25,21 +25,22 @@ model:
   quantizer: {kind: ema, num_codes: 16, dim: 4, revive_every: 3}
 training:
   {steps: 8, batch_size: 18, accumulate: 2, warmup: 2, log_every: 1, evaluate_every: 8, checkpoint_every: 8,
-   compile: false, precision: fp32, learning_rate: 3.0e-3}
+   compile: false, precision: fp32, learning_rate: 3.0e-3, optimizer: OPTIMIZER}
 """
 
 
-DATA = {
-    "memory": "{spec: shapes, limit: 96, flip: true}",
-    "stream": "{spec: shapes, limit: 600, flip: true, stream: true, interleave: 3}",
+CASES = {
+    "memory": ("{spec: shapes, limit: 96, flip: true}", "adamw"),
+    "stream": ("{spec: shapes, limit: 600, flip: true, stream: true, interleave: 3}", "muon"),
 }
 
 
-@pytest.fixture(scope="module", params=DATA)
+@pytest.fixture(scope="module", params=CASES)
 def trials(request, tmp_path_factory):
     """One process, and 2 -> 4 -> 1 ranks stopped by a signal at one of them: folder, exit codes, what was said."""
     folder = tmp_path_factory.mktemp("trials")
-    (folder / "small.yaml").write_text(RECIPE.replace("DATA", DATA[request.param]))
+    data, optimizer = CASES[request.param]
+    (folder / "small.yaml").write_text(RECIPE.replace("DATA", data).replace("OPTIMIZER", optimizer))
 
     def train(out, world, **more):
         argv = ["train", str(folder / "small.yaml"), "--out", str(folder / out)]

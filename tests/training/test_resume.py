@@ -58,15 +58,21 @@ def _interrupted(start: Any, out: Path, patch: pytest.MonkeyPatch) -> Run:
 RESIDUAL = {"depth": "2", "dropout": "1.0", "inner.kind": "ema", "inner.num_codes": "16"}
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize(
     ("kind", "others"),
     [("ema", {}), ("vq", {"estimator": "rotation"}), ("gumbel", {}), ("projected", {}), ("residual", RESIDUAL)],
 )
 def test_a_tokenizer_stopped_at_five_random_steps_ends_bit_identical(
-    kind: str, others: dict[str, str], train_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    others: dict[str, str],
+    optimizer: str,
+    train_tokenizer: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = {f"model__quantizer__{key}": value for key, value in {"kind": kind, **others}.items()}
-    settings["training__accumulate"] = "2"
+    settings |= {"training__accumulate": "2", "training__optimizer": optimizer}
     whole = train_tokenizer(tmp_path / "whole", **settings)
     parts = _interrupted(lambda out: train_tokenizer(out, **settings), tmp_path / "parts", monkeypatch)
     assert _outcome(parts) == _outcome(whole)

@@ -54,6 +54,7 @@ def test_a_changed_key_acts_from_there_on_stays_and_is_noted(train_tokenizer: An
         ("training.seed", "8", "training.seed cannot change in a run that has begun"),
         ("model.width", "8", "model.width cannot change in a run that has begun"),
         ("data.flip", "false", "data.flip cannot change in a run that has begun"),
+        ("training.optimizer", "muon", "training.optimizer cannot change in a run that has begun"),
         ("training.steps", "many", "training.steps: 'many' is not a whole number"),
         ("training.steps", "3", "training.steps 3: the run is at step 12 already"),
         ("class_dropout", "0.5", "unknown key 'class_dropout'"),

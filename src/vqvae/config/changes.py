@@ -9,8 +9,8 @@ from vqvae.config.load import load_config, to_mapping
 from vqvae.config.runs import DataConfig, RunConfig, TrainingConfig
 from vqvae.errors import UserError
 
-# These keys would change the order of rows or the random numbers, and so make another run.
-_FIXED = ("batch_size", "accumulate", "seed")
+# These keys would change the order of rows, the random numbers or the optimizer's state, and so make another run.
+_FIXED = ("batch_size", "accumulate", "seed", "optimizer")
 _OTHERS = ("data.spec", "data.strict", "beta", "revive_until", "class_dropout")
 
 

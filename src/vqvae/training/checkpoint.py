@@ -1,6 +1,6 @@
 """Checkpoints: the state of a run after a step, in one safetensors file.
 
-The state is every group's weights, averaged weights and optimizer.
+The state is every group's weights, averaged weights and optimizers.
 """
 
 import logging
@@ -66,10 +66,10 @@ def _parts(group: Group) -> Iterator[tuple[str, str, Tensor]]:
         )
     for name, tensor in group.weight_ema.weights.items():
         yield f"{group.name}/average/{name}", name, tensor
-    names = list(group.learning)
-    for index, state in group.optimizer.state_dict()["state"].items():
-        for what, value in state.items():
-            yield f"{group.name}/optimizer/{what}/{names[index]}", names[index], torch.as_tensor(value)
+    for name, parameter in group.learning.items():
+        for optimizer in group.optimizers:
+            for what, value in optimizer.state.get(parameter, {}).items():
+                yield f"{group.name}/optimizer/{what}/{name}", name, torch.as_tensor(value)
 
 
 def check_space(folder: Path, groups: Mapping[str, Group], *, keep: int) -> None:
@@ -78,7 +78,7 @@ def check_space(folder: Path, groups: Mapping[str, Group], *, keep: int) -> None
     Raises:
         UserError: when the disk has less room.
     """
-    # beside weights and buffers, a checkpoint holds the average and AdamW's two moments of every parameter
+    # beside weights and buffers, a checkpoint holds the average and up to two moments of every parameter
     one = sum(_nbytes(group) + 3 * group.weights.nbytes for group in groups.values())
     model = _nbytes(next(iter(groups.values())))
     taken = sum(path.stat().st_size for path in checkpoints(folder))
@@ -134,7 +134,7 @@ def load_checkpoint(path: Path, groups: Mapping[str, Group]) -> dict[str, Any]:
             weights.load(_under(tensors, f"{group.name}/weights/"))
             averages = _under(tensors, f"{group.name}/average/")
             group.weight_ema.load({name: weights.part(name, whole) for name, whole in averages.items()})
-            _load_optimizer(group, _under(tensors, f"{group.name}/optimizer/"))
+            _load_optimizers(group, _under(tensors, f"{group.name}/optimizer/"))
         return header
     except (RuntimeError, LookupError, ValueError, TypeError) as error:
         problem = " ".join(str(error).split())[:200]
@@ -145,15 +145,18 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _load_optimizer(group: Group, tensors: dict[str, Tensor]) -> None:
-    indices = {name: index for index, name in enumerate(group.learning)}  # in the optimizer's order
-    state: dict[int, dict[str, Tensor]] = {}
+def _load_optimizers(group: Group, tensors: dict[str, Tensor]) -> None:
+    state: dict[str, dict[str, Tensor]] = {}
     for key, whole in tensors.items():
         what, name = key.split("/")
         like, tensor = group.learning[name], group.weights.part(name, whole)
         if tensor.shape == like.shape:
             # the fused kernels walk memory, not indices: moments need the (channels-last) strides of their weights
             tensor = torch.empty_like(like).copy_(tensor)
-        state.setdefault(indices[name], {})[what] = tensor
-    param_groups = group.optimizer.state_dict()["param_groups"]
-    group.optimizer.load_state_dict({"state": state, "param_groups": param_groups})
+        state.setdefault(name, {})[what] = tensor
+    names = {parameter: name for name, parameter in group.learning.items()}
+    for optimizer in group.optimizers:
+        param_groups = optimizer.state_dict()["param_groups"]
+        own = [names[parameter] for each in optimizer.param_groups for parameter in each["params"]]
+        found = {index: state[name] for index, name in enumerate(own) if name in state}
+        optimizer.load_state_dict({"state": found, "param_groups": param_groups})

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vqvae.config import TrainingConfig
 from vqvae.distributed import local_rank, max_over_ranks, world_size
+from vqvae.errors import UserError
 from vqvae.model_io import choose_device
 
 _LOG = logging.getLogger(__name__)
@@ -62,7 +63,12 @@ class Engine:
 
     @classmethod
     def of(cls, config: TrainingConfig) -> "Engine":
-        """Replace each ``auto`` of the config by a value, which depends on the config and the machine alone."""
+        """Replace each ``auto`` of the config by a value, which depends on the config and the machine alone.
+
+        Raises:
+            UserError: for a device that is not there, and for weights that are sharded for an optimizer that needs
+                whole ones.
+        """
         device = choose_device(config.device)
         if device.type == "cuda" and config.device in ("auto", "cuda") and world_size() > 1:
             device = choose_device(f"cuda:{local_rank()}")
@@ -76,6 +82,8 @@ class Engine:
         long_enough = config.steps >= _WORTH_COMPILING and device.type != "mps"
         compiled = long_enough if config.compile == "auto" else config.compile
         sharded = config.shard and world_size() > 1
+        if sharded and config.optimizer == "muon":
+            raise UserError("training.shard: the optimizer muon needs whole weights: set training.optimizer adamw")
         if sharded and compiled:
             _LOG.warning("training.shard: networks that are sharded over ranks run uncompiled")
         return cls(device, bf16, compiled and not sharded, sharded)

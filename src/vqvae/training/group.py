@@ -1,13 +1,14 @@
 """Parameters that one loss trains: their weights on this rank, their optimizer and their moving average."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from torch import Tensor
-from torch.optim import AdamW
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 from vqvae.config import TrainingConfig
 from vqvae.training.engine import Engine
+from vqvae.training.muon import Muon, matrices
 from vqvae.training.stage import MODEL, Stage, Trainable
 from vqvae.training.weight_ema import WeightEMA
 from vqvae.training.weights import Weights, WholeWeights
@@ -26,6 +27,7 @@ class Group:
     Attributes:
         learning: what this rank holds of each parameter that is not frozen, by name. Only these have moments and
             averages.
+        optimizers: AdamW for all of them, or Muon for the matrices and AdamW for the others.
     """
 
     def __init__(self, name: str, trainable: Trainable, weights: Weights, config: TrainingConfig) -> None:
@@ -33,15 +35,8 @@ class Group:
         self.learning_rate, self.clip = trainable.learning_rate, config.clip
         self.frozen = trainable.frozen
         self.learning = {name: p for name, p in weights.parameters.items() if p.requires_grad}
-        parameters = list(self.learning.values())
-        self.optimizer = AdamW(
-            parameters,
-            lr=config.learning_rate,
-            betas=trainable.betas,
-            weight_decay=config.weight_decay,
-            fused=parameters[0].device.type in ("cpu", "cuda"),
-            eps=1e-8,
-        )
+        muon = config.optimizer == "muon" and name == MODEL
+        self.optimizers = make_optimizers(self.learning, matrices(self.module) if muon else (), trainable, config)
         self.weight_ema = WeightEMA(self.learning, config.weight_ema)
 
     def metric(self, name: str) -> str:
@@ -64,14 +59,16 @@ class Group:
         Args:
             rate: the run's learning rate at this step; the group's own factor multiplies it.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * self.learning_rate
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * self.learning_rate
+            optimizer.step()
         self.forget()
 
     def forget(self) -> None:
         """Drop the gradients."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -84,6 +81,21 @@ class Group:
                 self.module.train()
                 for part in self.frozen:
                     part.eval()
+
+
+def make_optimizers(
+    learning: Mapping[str, nn.Parameter], by_muon: Iterable[str], trainable: Trainable, config: TrainingConfig
+) -> list[Optimizer]:
+    """Return Muon for the parameters with these names, and AdamW for the others; one of them may have none."""
+    own = set(by_muon)
+    matrices = [parameter for name, parameter in learning.items() if name in own]
+    others = [parameter for name, parameter in learning.items() if name not in own]
+    lr, decay = config.learning_rate, config.weight_decay
+    found: list[Optimizer] = [Muon(matrices, lr, weight_decay=decay)] if matrices else []
+    if others:
+        fused = others[0].device.type in ("cpu", "cuda")
+        found.append(AdamW(others, lr, trainable.betas, weight_decay=decay, fused=fused, eps=1e-8))
+    return found
 
 
 def make_groups(stage: Stage, config: TrainingConfig, engine: Engine) -> dict[str, Group]:

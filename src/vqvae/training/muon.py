@@ -1,0 +1,99 @@
+"""Muon: momentum whose steps are equally long in all directions of a weight matrix (arXiv 2502.16982)."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
+from torch.optim import Optimizer
+
+from vqvae.distributed import rank, sum_over_ranks_, world_size
+
+# a X + b (X X^T) X + c (X X^T)^2 X moves the singular values of X towards 1; five times move them to 0.7 to 1.2
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+_TIMES = 5
+_RMS = 0.2  # root mean square of a step of AdamW over the learning rate
+
+
+class Muon(Optimizer):
+    """Steps along the nearest orthogonal matrix to the momentum (arXiv 2502.16982, equations 1 and 4).
+
+    With the gradient G, the momentum M, and O the nearest matrix to G + mu M with orthonormal rows or columns::
+
+        M = mu M + G
+        W = W - lr (0.2 sqrt(max(rows, columns)) O + weight_decay W)
+
+    A step is about as long as a step of AdamW with the same learning rate. A convolution's weight is a matrix with
+    one row for each of its first dimension.
+
+    Args:
+        parameters: weights with two dimensions or more.
+        lr: learning rate.
+        momentum: mu, in [0, 1).
+        weight_decay: weight decay, as AdamW's.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, *, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Take a step; every rank must call. A closure is not called."""
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            matrices = [self._moved(weight, group["momentum"]) for weight in weights]
+            for weight, direction in zip(weights, _directions(matrices), strict=True):
+                length = _RMS * max(direction.shape) ** 0.5
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.add_(direction.view(weight.shape), alpha=-group["lr"] * length)
+
+    def _moved(self, weight: nn.Parameter, mu: float) -> Tensor:
+        """Add the gradient to a weight's momentum; return the matrix G + mu M."""
+        state, gradient = self.state[weight], weight.grad
+        assert gradient is not None
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(weight)
+        momentum = state["momentum"].mul_(mu).add_(gradient)
+        return gradient.add(momentum, alpha=mu).flatten(1)
+
+
+def _directions(matrices: list[Tensor]) -> list[Tensor]:
+    """Return the nearest orthogonal matrices. Each rank computes its share, so all ranks take the same bits."""
+    own = [
+        nearest_orthogonal(matrix) if number % world_size() == rank() else torch.zeros_like(matrix)
+        for number, matrix in enumerate(matrices)
+    ]
+    if world_size() == 1 or not own:
+        return own
+    summed = sum_over_ranks_(torch.cat([each.flatten() for each in own]))
+    parts = summed.split([each.numel() for each in own])
+    return [part.view_as(each) for part, each in zip(parts, own, strict=True)]
+
+
+def nearest_orthogonal(matrix: Tensor) -> Tensor:
+    """Return U V^T of a matrix U S V^T, float [M, N], about: its singular values are 0.7 to 1.2 instead of 1.
+
+    Five steps of a Newton-Schulz iteration. They run on the smaller of X X^T and X^T X, and a product with X ends
+    them: for long matrices this takes a third of the operations. Directions with a singular value far below the
+    others, a thousandth of the largest, keep less than 1.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return nearest_orthogonal(matrix.T).T
+    scaled = matrix / matrix.norm().clamp(min=1e-30)
+    gram = scaled @ scaled.T
+    one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    whole = one
+    for _ in range(_TIMES):
+        factor = _A * one + _B * gram + _C * (gram @ gram)
+        whole, gram = factor @ whole, factor @ gram @ factor
+    return whole @ scaled
+
+
+def matrices(module: nn.Module) -> Iterator[str]:
+    """Yield the names of the parameters that Muon trains: the weights of linear layers and of convolutions."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear | _ConvNd):
+            yield f"{name}.weight" if name else "weight"
