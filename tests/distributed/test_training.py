@@ -122,6 +122,15 @@ def test_torchrun_says_a_mistake_once(tmp_path):
     ]
 
 
+def test_muon_refuses_sharded_weights_once_and_writes_nothing(tmp_path):
+    settings = ["--training.optimizer", "muon", "--training.shard", "true"]
+    done = _torchrun("train", "shapes", *settings, "--out", str(tmp_path / "run"))
+    assert done.returncode != 0 and not (tmp_path / "run").exists()
+    assert [line for line in done.stderr.splitlines() if line.startswith("vqvae: ")] == [
+        "vqvae: training.shard: the optimizer muon needs whole weights: set training.optimizer adamw"
+    ]
+
+
 def test_each_rank_names_the_bad_images_of_its_own_lanes(tmp_path, recipes):
     for row, pixels in enumerate(draw(torch.arange(600), split="train").permute(0, 2, 3, 1).numpy()):
         Image.fromarray(pixels).save(tmp_path / f"{row:03d}.png")

@@ -7,10 +7,8 @@ import torch
 from torch import nn
 
 from vqvae.config import TrainingConfig
-from vqvae.errors import UserError
-from vqvae.training.engine import Engine
 from vqvae.training.group import make_optimizers
-from vqvae.training.muon import Muon, matrices, nearest_orthogonal
+from vqvae.training.muon import Muon, names_of_matrices, nearest_orthogonal
 from vqvae.training.stage import Trainable
 
 
@@ -55,16 +53,11 @@ def test_steps_are_those_of_the_paper(memory: torch.memory_format) -> None:
 
 def test_matrices_and_convolutions_learn_by_muon_and_other_parameters_by_adamw() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Embedding(5, 4), nn.Linear(4, 4), nn.RMSNorm(4))
-    assert list(matrices(module)) == ["0.weight", "2.weight"]
+    assert list(names_of_matrices(module)) == ["0.weight", "2.weight"]
     learning = dict(module.named_parameters())
     trainable, config = Trainable(module), TrainingConfig(optimizer="muon")
-    muon, adamw = make_optimizers(learning, matrices(module), trainable, config)
-    assert {id(p) for p in muon.param_groups[0]["params"]} == {id(learning[name]) for name in matrices(module)}
+    muon, adamw = make_optimizers(learning, names_of_matrices(module), trainable, config)
+    assert {id(p) for p in muon.param_groups[0]["params"]} == {
+        id(learning[name]) for name in names_of_matrices(module)
+    }
     assert len(adamw.param_groups[0]["params"]) == len(learning) - 2
-
-
-def test_weights_that_are_sharded_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vqvae.training.engine.world_size", lambda: 2)
-    config = TrainingConfig(optimizer="muon", shard=True, device="cpu", precision="fp32")
-    with pytest.raises(UserError, match=r"training\.shard: .* set training\.optimizer adamw"):
-        Engine.of(config)

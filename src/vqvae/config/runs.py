@@ -175,10 +175,10 @@ class TrainingConfig:
         warmup: number of optimizer steps in which the learning rate rises linearly to its largest value.
         final_rate: learning rate at the last step, as a fraction of ``learning_rate``. After the warmup, the
             learning rate falls to it along a cosine.
-        optimizer: ``adamw``; or ``muon``, whose steps are equally long in all directions of the weights of linear
-            layers and convolutions (arXiv 2502.16982), with AdamW for the other parameters and for those of
-            ``losses``. Learning rates are alike. ``muon`` needs whole weights: it excludes ``shard``.
-        weight_decay: weight decay of the optimizer.
+        optimizer: ``adamw`` or ``muon``. ``muon`` trains the weights of linear layers and convolutions with Muon
+            (arXiv 2502.16982), and all other parameters with AdamW. The networks of ``losses`` always learn by
+            AdamW. Both optimizers take similar learning rates. ``muon`` does not work with ``shard``.
+        weight_decay: weight decay, of AdamW and of Muon.
         clip: largest norm of the gradient; a longer gradient is scaled down to this norm. 0 means no limit.
         weight_ema: decay per optimizer step of the exponential moving average of the weights. The averaged weights
             are measured and saved; 0 takes the weights themselves.

@@ -66,8 +66,7 @@ class Engine:
         """Replace each ``auto`` of the config by a value, which depends on the config and the machine alone.
 
         Raises:
-            UserError: for a device that is not there, and for weights that are sharded for an optimizer that needs
-                whole ones.
+            UserError: for a device that is not there, and for Muon with sharded weights.
         """
         device = choose_device(config.device)
         if device.type == "cuda" and config.device in ("auto", "cuda") and world_size() > 1:

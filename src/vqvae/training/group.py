@@ -1,4 +1,4 @@
-"""Parameters that one loss trains: their weights on this rank, their optimizer and their moving average."""
+"""Parameters that one loss trains: their weights on this rank, their optimizers and their moving average."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch.optim import AdamW, Optimizer
 
 from vqvae.config import TrainingConfig
 from vqvae.training.engine import Engine
-from vqvae.training.muon import Muon, matrices
+from vqvae.training.muon import Muon, names_of_matrices
 from vqvae.training.stage import MODEL, Stage, Trainable
 from vqvae.training.weight_ema import WeightEMA
 from vqvae.training.weights import Weights, WholeWeights
@@ -35,8 +35,8 @@ class Group:
         self.learning_rate, self.clip = trainable.learning_rate, config.clip
         self.frozen = trainable.frozen
         self.learning = {name: p for name, p in weights.parameters.items() if p.requires_grad}
-        muon = config.optimizer == "muon" and name == MODEL
-        self.optimizers = make_optimizers(self.learning, matrices(self.module) if muon else (), trainable, config)
+        by_muon = names_of_matrices(self.module) if config.optimizer == "muon" and name == MODEL else ()
+        self.optimizers = make_optimizers(self.learning, by_muon, trainable, config)
         self.weight_ema = WeightEMA(self.learning, config.weight_ema)
 
     def metric(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Muon: momentum whose steps are equally long in all directions of a weight matrix (arXiv 2502.16982)."""
+"""Muon: orthogonalized momentum for the weights of linear layers and convolutions (arXiv 2502.16982)."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,9 +17,10 @@ _RMS = 0.2  # root mean square of a step of AdamW over the learning rate
 
 
 class Muon(Optimizer):
-    """Steps along the nearest orthogonal matrix to the momentum (arXiv 2502.16982, equations 1 and 4).
+    """Replace the momentum by the nearest matrix with orthonormal rows or columns (arXiv 2502.16982, eq. 1 and 4).
 
-    With the gradient G, the momentum M, and O the nearest matrix to G + mu M with orthonormal rows or columns::
+    All singular values of a step are about the same. With the gradient G, the momentum M, and O the nearest
+    matrix to G + mu M with orthonormal rows or columns (``nearest_orthogonal``)::
 
         M = mu M + G
         W = W - lr (0.2 sqrt(max(rows, columns)) O + weight_decay W)
@@ -44,14 +45,14 @@ class Muon(Optimizer):
         """Take a step; every rank must call. A closure is not called."""
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            matrices = [self._moved(weight, group["momentum"]) for weight in weights]
-            for weight, direction in zip(weights, _directions(matrices), strict=True):
+            momenta = [self._nesterov(weight, group["momentum"]) for weight in weights]
+            for weight, direction in zip(weights, _orthogonalized(momenta), strict=True):
                 length = _RMS * max(direction.shape) ** 0.5
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(direction.view(weight.shape), alpha=-group["lr"] * length)
 
-    def _moved(self, weight: nn.Parameter, mu: float) -> Tensor:
-        """Add the gradient to a weight's momentum; return the matrix G + mu M."""
+    def _nesterov(self, weight: nn.Parameter, mu: float) -> Tensor:
+        """Add the gradient to a weight's momentum; return the matrix G + mu M (Nesterov's momentum)."""
         state, gradient = self.state[weight], weight.grad
         assert gradient is not None
         if "momentum" not in state:
@@ -60,11 +61,14 @@ class Muon(Optimizer):
         return gradient.add(momentum, alpha=mu).flatten(1)
 
 
-def _directions(matrices: list[Tensor]) -> list[Tensor]:
-    """Return the nearest orthogonal matrices. Each rank computes its share, so all ranks take the same bits."""
+def _orthogonalized(momenta: list[Tensor]) -> list[Tensor]:
+    """Return the nearest orthogonal matrix of each matrix.
+
+    Each rank computes a share of them. The sum over ranks gives all of them, with equal bits on every rank.
+    """
     own = [
         nearest_orthogonal(matrix) if number % world_size() == rank() else torch.zeros_like(matrix)
-        for number, matrix in enumerate(matrices)
+        for number, matrix in enumerate(momenta)
     ]
     if world_size() == 1 or not own:
         return own
@@ -74,11 +78,11 @@ def _directions(matrices: list[Tensor]) -> list[Tensor]:
 
 
 def nearest_orthogonal(matrix: Tensor) -> Tensor:
-    """Return U V^T of a matrix U S V^T, float [M, N], about: its singular values are 0.7 to 1.2 instead of 1.
+    """Return approximately U V^T of a matrix X = U S V^T, float [M, N]: singular values of about 0.7 to 1.2.
 
-    Five steps of a Newton-Schulz iteration. They run on the smaller of X X^T and X^T X, and a product with X ends
-    them: for long matrices this takes a third of the operations. Directions with a singular value far below the
-    others, a thousandth of the largest, keep less than 1.
+    These are five steps of a Newton-Schulz iteration. The steps run on the smaller of X X^T and X^T X, and one
+    product with X follows: for a matrix that is much longer than wide, a third of the operations. A singular value
+    s far below the Frobenius norm |X| becomes 485 s / |X|, which may be below 0.7.
     """
     if matrix.shape[0] > matrix.shape[1]:
         return nearest_orthogonal(matrix.T).T
@@ -92,7 +96,7 @@ def nearest_orthogonal(matrix: Tensor) -> Tensor:
     return whole @ scaled
 
 
-def matrices(module: nn.Module) -> Iterator[str]:
+def names_of_matrices(module: nn.Module) -> Iterator[str]:
     """Yield the names of the parameters that Muon trains: the weights of linear layers and of convolutions."""
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Linear | _ConvNd):
