@@ -51,6 +51,22 @@ def test_steps_are_those_of_the_paper(memory: torch.memory_format) -> None:
     torch.testing.assert_close(layer.weight.detach().flatten(1), weight)
 
 
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (64, 64)])
+def test_steps_are_those_of_torch_but_for_its_bf16(shape: tuple[int, int]) -> None:
+    draw = torch.Generator().manual_seed(3)
+    start = 0.1 * torch.randn(shape, generator=draw)
+    ours, torchs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    optimizers = (
+        Muon([ours], 0.01, momentum=0.9, weight_decay=0.1),
+        torch.optim.Muon([torchs], 0.01, momentum=0.9, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+    )
+    for _ in range(3):
+        ours.grad = torchs.grad = torch.randn(shape, generator=draw)
+        for optimizer in optimizers:
+            optimizer.step()
+    assert (ours - torchs).norm() < 0.03 * (ours - start).norm()
+
+
 def test_matrices_and_convolutions_learn_by_muon_and_other_parameters_by_adamw() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Embedding(5, 4), nn.Linear(4, 4), nn.RMSNorm(4))
     assert list(names_of_matrices(module)) == ["0.weight", "2.weight"]
