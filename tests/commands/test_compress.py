@@ -122,6 +122,16 @@ def test_the_models_are_found_in_the_file_by_path_or_in_the_cache(
     assert not (tmp_path / "none").exists()
 
 
+def test_a_model_of_the_package_is_found_on_every_machine_that_has_the_package(
+    images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = compress(images[:1], "shapes", tmp_path / "x.vqi")
+    assert not done.model_bytes
+    monkeypatch.setenv("VQVAE_CACHE", str(tmp_path / "cache-of-another-machine"))
+    decompress(tmp_path / "x.vqi", tmp_path / "out")
+    assert read(tmp_path / "out" / "a.png").shape == read(images[0]).shape
+
+
 def test_a_tokenizer_without_a_prior_codes_under_the_uniform_prior(
     mixture_runs: tuple[Run, Run], images: list[str], tmp_path: Path
 ) -> None:

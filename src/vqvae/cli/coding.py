@@ -34,7 +34,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     text = "keep every pixel (default: keep the codes alone, from which similar images are decoded)"
     compress.add_argument("--lossless", action="store_true", help=text)
     text = (
-        "compute the probabilities with whole numbers, so that every machine decodes the file; slower (default: "
+        "compute the probabilities with whole numbers, so that every machine with the models decodes the file; slower (default: "
         "floating point, which this machine decodes)"
     )
     compress.add_argument("--exact", action="store_true", help=text)
@@ -61,7 +61,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
         "(default: all that the file holds)"
     )
     decompress.add_argument("--depth", metavar="D", type=integer, help=text)
-    text = "the run that compressed the images (default: the models in the file, or in the cache of this machine)"
+    text = "the run that compressed the images (default: the models in the file, in the cache of this machine, or in this package)"
     decompress.add_argument("--model", metavar="RUN", type=spec, help=text)
 
 
@@ -92,7 +92,9 @@ def _as_json(done: "Compressed") -> str:
 def _as_words(done: "Compressed") -> str:
     kind = "every pixel" if done.lossless else "codes alone"
     models = f", {done.model_bytes:,} of them models" if done.model_bytes else ""
-    machines = "; every machine decodes it" if done.exact else " on this machine"
+    machines = " on this machine"
+    if done.exact:
+        machines = f"; every machine{'' if done.model_bytes else ' with these models'} decodes it"
     if done.saved is not None:
         machines += f"; the search saved {done.saved / done.dimensions:.4f} bits per dimension"
     where = "" if done.kept else "; keep the run: vqvae decompress needs it as --model"

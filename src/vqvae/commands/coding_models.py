@@ -1,4 +1,4 @@
-"""The models of a compressed file, found by their hashes: in the file, named by the user, or in the cache."""
+"""The models of a compressed file, found by their hashes: in the file, named by the user, in the cache or the package."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,6 +9,7 @@ from vqvae.coding import BlockCoder, ContainerReader
 from vqvae.errors import FormatError, UserError
 from vqvae.files import write_atomically
 from vqvae.model_io import ModelFile, Opened, open_prior, open_tokenizer, parse_model, read_model, read_tokenizer
+from vqvae.model_place import shipped_models
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
 from vqvae.training.code_cache import cache_folder
@@ -66,7 +67,7 @@ def models_of_file(reader: ContainerReader, named: str | None) -> CodingModels:
 
     Args:
         reader: the file.
-        named: a run or a model file of the user's; None looks in the file and in the cache.
+        named: a run or a model file of the user's; None looks in the file, in the cache and in the package.
 
     Raises:
         UserError: when a model is not found.
@@ -74,11 +75,15 @@ def models_of_file(reader: ContainerReader, named: str | None) -> CodingModels:
     """
     header = reader.header
     wanted = [digest.hex() for digest in (header.tokenizer, header.prior) if digest is not None]
-    found = {file.hash: file for file in _candidates(reader, named, wanted)}
+    found: dict[str, ModelFile] = {}
+    for file in _candidates(reader, named, wanted):
+        found[file.hash] = file
+        if found.keys() >= set(wanted):
+            break
     stages = zip(("tokenizer", "prior"), wanted, strict=False)
     missing = [f"the {stage} {digest[:12]}..." for stage, digest in stages if digest not in found]
     if missing:
-        where = f"{named} is another" if named else "neither the file nor the cache has it"
+        where = f"{named} is another" if named else "neither the file nor the cache nor this package has it"
         raise UserError(f"{reader.path}: needs {' and '.join(missing)}; {where}: pass --model RUN")
     return _opened(tuple(found[digest] for digest in wanted))
 
@@ -92,11 +97,15 @@ def _candidates(reader: ContainerReader, named: str | None, wanted: list[str]) -
     if named is not None:
         yield read_tokenizer(named)
         yield read_model(named)
+        return
     folder = _folder()
-    if named is None and folder is not None:
+    if folder is not None:
         for digest in wanted:
             with suppress(UserError):  # a damaged copy is no copy
                 yield read_model(folder / f"{digest}.safetensors")
+    for place in shipped_models().values():
+        yield read_tokenizer(place)
+        yield read_model(place)
 
 
 def _opened(files: tuple[ModelFile, ...]) -> CodingModels:
