@@ -50,8 +50,10 @@ def test_every_shipped_model_is_small_whole_and_described() -> None:
         file, run = read_model(folder), RunDirectory(folder)
         assert read_tokenizer(folder).card.identity == (file.card.identity or file.card.tokenizer)
         card = run.card.read_text()
-        for said in ("license: mit", "## Figures", "Measured by", "## Training", "## Use that is intended", name):
+        for said in ("license: mit", "## Figures", "Measured by", "## Training", "## Intended use", name):
             assert said in card, (name, said)
+        bars = {line.replace(r"\|", "").count("|") for line in card.splitlines() if line.startswith("|")}
+        assert bars == {5}, "a table with rows of other numbers of cells"
         assert run.published.is_file() and not run.exists
 
 

@@ -34,8 +34,8 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
     text = "keep every pixel (default: keep the codes alone, from which similar images are decoded)"
     compress.add_argument("--lossless", action="store_true", help=text)
     text = (
-        "compute the probabilities with whole numbers, so that every machine with the models decodes the file; slower (default: "
-        "floating point, which this machine decodes)"
+        "compute the probabilities with whole numbers, so that every machine with the models decodes the file; "
+        "slower (default: floating point, which this machine decodes)"
     )
     compress.add_argument("--exact", action="store_true", help=text)
     text = (
@@ -61,7 +61,10 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
         "(default: all that the file holds)"
     )
     decompress.add_argument("--depth", metavar="D", type=integer, help=text)
-    text = "the run that compressed the images (default: the models in the file, in the cache of this machine, or in this package)"
+    text = (
+        "the run that compressed the images (default: the models in the file, in the cache of this machine, or in "
+        "this package)"
+    )
     decompress.add_argument("--model", metavar="RUN", type=spec, help=text)
 
 

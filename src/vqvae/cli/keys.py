@@ -107,7 +107,8 @@ def keys_page(takes: str) -> str:
         text = f"keys that may change, each as an option such as --training.log_every 10: {', '.join(keys)}. "
         return fill(f"{text}vqvae train --help and vqvae prior --help describe the keys.", width)
     shown = _reading(takes) if "data" in takes else None
-    lines = _wrapped(_ABOUT[takes], width)
+    lines = [] if shown else [*_wrapped(f"shipped recipes: {', '.join(_recipes(takes))}", width), ""]
+    lines += _wrapped(_ABOUT[takes], width)
     for group in groups_of(_STAGES[takes][0]):
         keys = [
             key
@@ -119,6 +120,12 @@ def keys_page(takes: str) -> str:
             entries = (_entry(key, width, with_default=with_default) for key in keys)
             lines += ["", *_title(group, width, takes), *(line for entry in entries for line in entry)]
     return "\n".join(lines)
+
+
+def _recipes(stage: str) -> list[str]:
+    from vqvae.config import read_yaml, recipes
+
+    return [name for name, file in recipes().items() if read_yaml(file).get("stage") == stage]
 
 
 def _title(group: "Group", width: int, takes: str) -> list[str]:

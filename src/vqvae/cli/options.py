@@ -35,10 +35,12 @@ def add_data(sub: CommandParser, text: str, *, required: bool = False) -> None:
 def add_split(sub: CommandParser, default: str, *more: str) -> None:
     """Add ``--split``, which takes the names of splits and the words of ``more``."""
     words = ("train", "validation", "test", *more)
-    meaning = (
-        "; all takes every image of a data set without splits; auto is all for such a data set, otherwise train"
-    )
-    text = f"which split of the data: {', '.join(words)}{meaning if more else ''} (default: {default})"
+    meanings = {
+        "all": "all takes every image of a data set without splits",
+        "auto": "auto is all for such a data set, otherwise train",
+    }
+    text = "; ".join([f"which split of the data: {', '.join(words)}", *(meanings[word] for word in more)])
+    text += f" (default: {default})"
     sub.add_argument("--split", metavar="NAME", type=choice(*words), default=default, help=text)
 
 
@@ -62,7 +64,7 @@ def add_plugin(sub: argparse.ArgumentParser) -> None:
 
 def add_json(sub: CommandParser) -> None:
     """Add ``--json``."""
-    sub.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
 def add_features(sub: CommandParser, text: str, *, default: str | None) -> None:

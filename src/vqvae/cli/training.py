@@ -34,8 +34,8 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
             "continue a run from its newest checkpoint",
             keys="run",
             more="Without options, the run ends bit for bit like an uninterrupted run. An option changes the "
-            "run from here on: the number of steps in all, the device, or any other key that changes neither the "
-            "model nor the order of the data. With --steps, the learning rate from here on is the rate of a run "
+            "run from here on: the number of steps in all, the device, or one of the keys that are listed below. "
+            "With --steps, the learning rate from here on is the rate of a run "
             "planned with this number of steps: the cosine after the warmup is stretched. The run records each "
             "change and its step in changes.jsonl.",
         )
@@ -43,7 +43,7 @@ def add_commands(command: Callable[..., CommandParser]) -> None:
 
 
 def _describe_train(train: CommandParser) -> None:
-    text = "the name of a shipped recipe (shapes, cifar10, ...) or the path of a YAML file"
+    text = "the name of a shipped recipe (listed below) or the path of a YAML file"
     train.add_argument("recipe", metavar="RECIPE", help=text)
     add_data(train, "the images (default: the images of the recipe)")
     text = (
@@ -57,7 +57,7 @@ def _describe_train(train: CommandParser) -> None:
 def _describe_prior(prior: CommandParser) -> None:
     text = f"the tokenizer: {MODELS}; left out with --codes-only"
     prior.add_argument("tokenizer", metavar="TOKENIZER", nargs="?", type=model, help=text)
-    text = "the name of a shipped recipe or the path of a YAML file (default: cifar10-prior)"
+    text = "the name of a shipped recipe (listed below) or the path of a YAML file (default: cifar10-prior)"
     prior.add_argument("recipe", metavar="RECIPE", nargs="?", help=text)
     add_data(prior, "the images, or a store of codes that vqvae encode made (default: the tokenizer's images)")
     text = (

@@ -1,4 +1,4 @@
-"""The models of a compressed file, found by their hashes: in the file, named by the user, in the cache or the package."""
+"""The models of a compressed file, found by hash: in the file, named by the user, in the cache, in the package."""
 
 from collections.abc import Iterator
 from contextlib import suppress

@@ -176,8 +176,9 @@ class TrainingConfig:
         final_rate: learning rate at the last step, as a fraction of ``learning_rate``. After the warmup, the
             learning rate falls to it along a cosine.
         optimizer: ``adamw`` or ``muon``. ``muon`` trains the weights of linear layers and convolutions with Muon
-            (arXiv 2502.16982), and all other parameters with AdamW. The networks of ``losses`` always learn by
-            AdamW. Both optimizers take similar learning rates. ``muon`` does not work with ``shard``.
+            (arXiv 2502.16982), and all other parameters with AdamW. AdamW always trains the networks of
+            ``losses``. A good learning rate for Muon is 1.5 to 2 times AdamW's. ``muon`` does not work with
+            ``shard``.
         weight_decay: weight decay, of AdamW and of Muon.
         clip: largest norm of the gradient; a longer gradient is scaled down to this norm. 0 means no limit.
         weight_ema: decay per optimizer step of the exponential moving average of the weights. The averaged weights

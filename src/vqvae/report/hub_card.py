@@ -110,7 +110,9 @@ def _use(facts: CardFacts) -> str:
         "codes = tokenizer.encode(images)  # float32 [B, C, H, W] in [-1, 1] to int64 [B, h, w, n]",
         "images = tokenizer.decode(codes)",
     ]
-    words = [f"vqvae reconstruct {name} photo.png --out reconstruction.png"]
+    height, width = facts.card.image_shape[1:]
+    size = f"{height}" if height == width else f"{height}x{width}"
+    words = [f"vqvae reconstruct {name} photo.png --data.size {size} --data.fit crop --out reconstruction.png"]
     if _is_prior(facts):
         lines += ["", f'prior = vqvae.load_prior("{name}")', "codes = prior.sample(16, seed=0)"]
         words.append(f"vqvae sample {name} --num 16 --out samples.png")
@@ -125,13 +127,17 @@ def _figures(figures: Figures | None) -> str:
     for name, value in measured(figures).items():
         if name in METRICS and name != "images":
             metric = described(name, figures.protocol)
-            rows.append(f"| `{name}` | {value:.5g} | {metric.unit} | {metric.meaning} |")
+            rows.append(f"| `{name}` | {value:.5g} | {metric.unit} | {_in_cell(metric.meaning)} |")
     protocol = figures.protocol
     of = f"{figures.values.get('images')} images of {protocol.get('data')}, split {protocol.get('split')}"
     versions = ", ".join(f"{name} {version}" for name, version in (protocol.get("versions") or {}).items())
     size = "x".join(map(str, protocol.get("size") or ()))
     how = f"Measured by `vqvae evaluate` on {of}, {size}, fit {protocol.get('crop')}; {versions}."
     return "\n".join([*rows, "", how, ""])
+
+
+def _in_cell(text: str) -> str:
+    return text.replace("|", "\\|")  # a bare bar would begin the next cell of the table
 
 
 def _training(facts: CardFacts) -> str:
@@ -143,8 +149,8 @@ def _training(facts: CardFacts) -> str:
 def _intended(facts: CardFacts) -> str:
     license = f"Licence of the weights: {facts.license}." if facts.license else "No licence was named."
     return (
-        "## Use that is intended\n\n"
+        "## Intended use\n\n"
         "Compressing images to codes, training models of codes, drawing images, teaching, and comparing methods. "
-        "Images that differ from the training's come out worse; measure before use. The model reproduces the "
-        f"biases of its training images. {license}\n"
+        "Images unlike the training images are reconstructed less well: measure on your own images first. The "
+        f"model reproduces the biases of its training images. {license}\n"
     )
