@@ -149,8 +149,8 @@ Made = Callable[[Any], Image.Image]
     [
         (lambda x: Image.fromarray(x[:, :30]), "multiples of 4"),
         (lambda x: Image.fromarray(x[..., 0]), "grey, but the tokenizer is of RGB images"),
-        (lambda x: Image.fromarray(x).convert("RGBA"), "--lossless keeps grey and RGB of 8 bits alone"),
-        (lambda x: Image.fromarray(x).quantize(8), "--lossless keeps grey and RGB of 8 bits alone"),
+        (lambda x: Image.fromarray(x).convert("RGBA"), "only grey and RGB of 8 bits can be kept exactly"),
+        (lambda x: Image.fromarray(x).quantize(8), "only grey and RGB of 8 bits can be kept exactly"),
     ],
     ids=["size", "mode", "alpha", "palette"],
 )  # fmt: skip
@@ -164,6 +164,26 @@ def test_an_image_that_does_not_fit_is_one_line_and_nothing_is_written(
         main([*words, "-o", str(tmp_path / "x.vqi")])
     [line] = capsys.readouterr().err.splitlines()
     assert stop.value.code == 2 and says in line and "odd.png" in line
+    assert not (tmp_path / "x.vqi").exists()
+
+
+def test_pixels_that_would_not_be_kept_are_refused_in_a_folder_too(
+    mixture_runs: tuple[Run, Run], images: list[str], tmp_path: Path
+) -> None:
+    pixels = read(images[0])
+    (tmp_path / "folder").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels).save(tmp_path / "folder" / name)
+    model, odd = str(mixture_runs[1].path), tmp_path / "folder" / "z.ppm"
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    odd.write_bytes(b"P6 32 32 65535\n" + (pixels.astype(">u2") * 257).tobytes())  # 16 bits
+    for file in (odd, odd.with_suffix(".png")):
+        for names in ([str(file)], [str(file.parent)]):
+            with pytest.raises(UserError, match=r"z\.p.*: only grey and RGB of 8 bits can be kept exactly"):
+                compress(names, model, tmp_path / "x.vqi", lossless=True, split="all")
+        odd.unlink(missing_ok=True)
+        Image.fromarray(pixels).save(odd.with_suffix(".png"), exif=turned)
     assert not (tmp_path / "x.vqi").exists()
 
 

@@ -196,6 +196,17 @@ def test_pixels_of_unknown_range_are_refused(tmp_path):
         load(str(tmp_path), "train")
 
 
+def test_a_range_is_refused_where_it_could_not_be_applied(tmp_path):
+    (tmp_path / "wide.ppm").write_bytes(b"P6 4 4 4095\n" + bytes(96))  # 12 bits of colour, of which PIL keeps 8
+    assert load(str(tmp_path), "train").pixels.shape == (1, 3, 4, 4)
+    with pytest.raises(UserError, match=r"colour of 16 bits: --data\.range works on grey alone"):
+        load(str(tmp_path), "train", pixel_range=(0, 4095))
+    (tmp_path / "wide.ppm").unlink()
+    Image.new("F", (4, 4), 0.5).save(tmp_path / "float.tiff")
+    with pytest.raises(UserError, match="auto is for whole numbers, not floating-point pixels"):
+        load(str(tmp_path), "train", pixel_range="auto")
+
+
 def test_links_to_nowhere_are_listed(tmp_path, picture, save):
     save(tmp_path / "train/b.png", picture(0))
     save(tmp_path / "test/b.png", picture(0))

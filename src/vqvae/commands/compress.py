@@ -6,9 +6,7 @@ from itertools import groupby
 from math import prod
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vqvae.coding import Block, BlockCoder, ContainerReader, Header, is_name, pack, search_codes
@@ -16,12 +14,14 @@ from vqvae.commands.coding_models import CodingModels, keep_models, models_of_ru
 from vqvae.commands.decompress import decoded
 from vqvae.commands.resolve import are_image_files, check_at_least_1, without_ending
 from vqvae.config import DataConfig
-from vqvae.data import describe, load_files
+from vqvae.data import LoadOptions, describe, load, load_files
 from vqvae.errors import UserError
 from vqvae.files import write_atomically
 from vqvae.metrics.bits import bits
+from vqvae.model_place import model_place
 from vqvae.models import VQVAE
 from vqvae.progress import Progress, advancing, silent
+from vqvae.published import data_settings
 from vqvae.screen import say
 from vqvae.tensors import images_from_pixels
 
@@ -104,7 +104,8 @@ def compress(
     if lossless and not tokenizer.likelihood.codes_pixels:
         raise UserError(f"--lossless: the likelihood of {models.tokenizer.path} does not define cumulative")
     coder = _coder(models, exact=exact, lossless=lossless)
-    titles, images = _images(names, tokenizer, lossless=lossless, split=split)
+    reading = data_settings(model_place(model)) or DataConfig()
+    titles, images = _images(names, tokenizer, reading, lossless=lossless, split=split)
     advance = advancing(progress, 2 * len(images))
     choose = _Chooser(models, search)
     blocks, chunks = _coded(images, choose, coder, lossless=lossless, advance=advance)
@@ -174,38 +175,30 @@ def _header(
 
 
 def _images(
-    names: Sequence[str], tokenizer: VQVAE, *, lossless: bool, split: str
+    names: Sequence[str], tokenizer: VQVAE, reading: DataConfig, *, lossless: bool, split: str
 ) -> tuple[list[str], list[Tensor]]:
-    """Read image files, or a split of one data set; return the names and the pixels, uint8 [C, H, W], of each."""
+    """Read image files, or a split of one data set; return the names and the pixels, uint8 [C, H, W], of each.
+
+    Pixels of more than 8 bits are read as those of the tokenizer's training images, with the range of ``reading``.
+    """
+    options: LoadOptions = {**DataConfig(range=reading.range).options(tokenizer.factor), "exact": lossless}
     if are_image_files(names):
         files = [Path(name) for name in names]
-        images = [_read(file, tokenizer, lossless=lossless) for file in files]
+        images = [_read(file, tokenizer, options) for file in files]
         return _distinct([file.name for file in files]), images
-    loaded = DataConfig(spec=names[0]).load(split, multiple_of=tokenizer.factor)
+    loaded = load(names[0], split, **options)
     say(describe(loaded))
     if loaded.shape[0] != tokenizer.channels:
         raise UserError(_another_mode(names[0], loaded.shape[0], tokenizer))
-    if lossless and loaded.wide:
-        raise UserError(f"{names[0]}: its pixels have more than 8 bits; --lossless keeps 8 bits alone")
     named = loaded.names or [f"{row:08d}" for row in range(len(loaded))]
     return _distinct([name.replace("/", "-") for name in named]), list(loaded.pixels)
 
 
-def _read(file: Path, tokenizer: VQVAE, *, lossless: bool) -> Tensor:
+def _read(file: Path, tokenizer: VQVAE, options: LoadOptions) -> Tensor:
     """Read one image file, uint8 [C, H, W]."""
-    pixels = load_files([file], multiple_of=tokenizer.factor).pixels[0]
+    pixels = load_files([file], **options).pixels[0]
     if len(pixels) != tokenizer.channels:
         raise UserError(_another_mode(str(file), len(pixels), tokenizer))
-    if lossless:
-        with Image.open(file) as image:
-            stored = np.asarray(image)
-            exact = image.mode in ("L", "RGB") and getattr(image, "n_frames", 1) == 1
-        shown = pixels.permute(1, 2, 0).numpy().reshape(stored.shape if stored.size == pixels.numel() else -1)
-        if not exact or not np.array_equal(stored, shown):
-            raise UserError(
-                f"{file}: --lossless keeps grey and RGB of 8 bits alone: no transparency, palette, further "
-                "frames, other bits, rotation or colour profile; convert it first"
-            )
     return pixels
 
 

@@ -18,9 +18,11 @@ from vqvae.data.decoding import (
     UndecodableError,
     brightest,
     decode,
+    is_float,
     is_grey,
     measure,
     quiet_pil,
+    stores,
     to_grey,
 )
 from vqvae.data.headers import count_in_colour, is_wide
@@ -36,6 +38,10 @@ Fit = Literal["strict", "crop"]
 # What is handed over at once: enough small images to make the hand-over cheap, few enough large ones to hold.
 _BATCH_PIXELS = 2**18
 _SMALL_BYTES = 16 * 1024
+_INEXACT = (
+    "only grey and RGB of 8 bits can be kept exactly: no transparency, palette, further frames, other bits, "
+    "rotation or colour profile; convert it first"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,8 @@ class ImageSpec:
     Attributes:
         all_grey: whether ``channels`` is 1 because every image looked at is grey, so that a colour image is
             refused.
+        column: the column of images that was chosen by name, or None.
+        exact: whether an image is refused whose pixels would not be exactly those that its file stores.
     """
 
     size: Size | None
@@ -54,6 +62,8 @@ class ImageSpec:
     strict: bool
     pixel_range: PixelRange | Literal["auto", "full"] = "full"
     all_grey: bool = False
+    column: str | None = None
+    exact: bool = False
 
     @property
     def levels(self) -> PixelRange | None:
@@ -111,9 +121,9 @@ def with_range(source: Source, wanted: ImageSpec) -> ImageSpec:
     if wanted.pixel_range != "auto":
         return wanted
     first = next(iter(source.items(np.arange(min(source.count, 1)))), None)
-    if first is not None and isinstance(first.content, np.ndarray) and first.content.dtype.kind == "f":
+    if first is not None and is_float(first.content):
         raise UserError(
-            f"{first.name}: --data.range auto is for whole numbers, not {first.content.dtype}: pass --data.range "
+            f"{first.name}: --data.range auto is for whole numbers, not floating-point pixels: pass --data.range "
             "MIN,MAX, the values of black and white"
         )
     values = (brightest(item.content) for item in source.items(all_rows(source)))
@@ -273,6 +283,8 @@ def _decode_batch(batch: list[tuple[int, Item]], frame: Strict | Crop, wanted: I
             if wanted.strict:
                 raise _refuse(bad[0]) from error
             continue
+        if wanted.exact and not stores(item.content, image):
+            raise UserError(f"{item.name}: {_INEXACT}")
         if wanted.channels == 1:
             image, lost = to_grey(image)
             made_grey += lost

@@ -79,6 +79,8 @@ def decode(content: Content, channels: int | None, pixel_range: PixelRange | Non
     # PIL's decoders raise whatever the broken bytes lead them to (OSError, SyntaxError, struct.error, ...).
     try:
         with _opened(content if isinstance(content, Image.Image) else _read(content)) as image:
+            if pixel_range is not None and _is_wide_colour(image):
+                raise UndecodableError("colour of 16 bits: --data.range works on grey alone")
             image.load()
             turn = _TURNS.get(_orientation(image))
             upright = image if turn is None else image.transpose(turn)
@@ -87,6 +89,21 @@ def decode(content: Content, channels: int | None, pixel_range: PixelRange | Non
         raise
     except Exception as error:
         raise UndecodableError(kind_of(content) or _reason(error)) from error
+
+
+def stores(content: Content, image: Image.Image) -> bool:
+    """Say whether an image has exactly the pixels that a content stores: 8 bits of grey or RGB, in one frame.
+
+    Args:
+        content: what ``decode`` made the image of.
+        image: the decoded image; a transparency, a rotation or a colour profile may have changed its pixels.
+    """
+    if isinstance(content, np.ndarray):
+        return content.dtype == np.uint8 and np.array_equal(content, np.asarray(image))
+    with _opened(content) as stored:
+        one = stored.mode in ("L", "RGB") and getattr(stored, "n_frames", 1) == 1
+        whole = one and not stored.has_transparency_data and not _is_wide_colour(stored)
+        return whole and np.array_equal(np.asarray(stored), np.asarray(image))
 
 
 def to_grey(image: Image.Image) -> tuple[Image.Image, bool]:
@@ -121,6 +138,27 @@ def is_grey(content: Content) -> bool | None:
             return image.mode in _GREY or image.mode.startswith("I;16")
     except Exception:
         return None
+
+
+def is_float(content: Content) -> bool:
+    """Tell from the header whether pixels are floating-point numbers. Decodes no pixel."""
+    if isinstance(content, np.ndarray):
+        return content.dtype.kind == "f"
+    try:
+        with _opened(content) as image:
+            return image.mode == "F"
+    except Exception:
+        return False
+
+
+def _is_wide_colour(image: Image.Image) -> bool:
+    """Tell whether a file has colours of more than 8 bits, of which PIL keeps 8; ask before it is loaded."""
+    arguments = [
+        tile[3] for tile in getattr(image, "tile", ())
+    ]  # of the decoder: "RGB;16B", or of PPM ("RGB", 1023)
+    largest = [word for each in arguments if isinstance(each, tuple) for word in each if isinstance(word, int)]
+    wide_ppm = image.format == "PPM" and max(largest, default=0) > 255
+    return image.mode in ("RGB", "RGBA") and (";16" in str(arguments) or wide_ppm)
 
 
 def _orientation(image: Image.Image) -> int:

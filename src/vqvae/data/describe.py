@@ -48,7 +48,7 @@ def _note(images: ImageSet | ImageStream) -> str | None:
     if are_identical(images):
         return "all images are the same" + (f": every pixel is {low} of 255" if low == high else "")
     if high < _DARK:
-        advice = ": pass --data.range auto" if images.wide else ""
+        advice = ": pass --data.range auto" if images.wide and images.pixel_range is None else ""
         return f"dark: the brightest pixel is {high} of 255{advice}"
     return None
 

@@ -33,6 +33,7 @@ class LoadOptions(TypedDict, total=False):
     label: str | None
     image: str | None
     pixel_range: PixelRange | Literal["auto", "full"]
+    exact: bool
 
 
 def load(data: str | Path | Objects, split: str = "train", **options: Unpack[LoadOptions]) -> ImageSet:
@@ -66,6 +67,8 @@ def load(data: str | Path | Objects, split: str = "train", **options: Unpack[Loa
             - ``pixel_range``: (the values that become 0 and 255) for pixels of more than 8 bits; "full", the
               default, is 0 and 65535; "auto" is 0 and the largest value of 8, 10, 12, 14 or 16 bits, the fewest
               that hold every pixel. Pixels of 32 bits and floats need a pair.
+            - ``exact``: raise for the first image whose pixels in 8 bits of grey or RGB would not be exactly those
+              that its file stores.
 
     Raises:
         UserError: for data that cannot be found or read, and images that do not fit.
@@ -150,6 +153,8 @@ def _wanted(split: str, **options: Unpack[LoadOptions]) -> ImageSpec:
         multiple_of=options.get("multiple_of", 1),
         strict=options.get("strict", False),
         pixel_range=options.get("pixel_range", "full"),
+        column=options.get("image"),
+        exact=options.get("exact", False),
     )
     for name, word, known in (("split", split, (*SPLITS, *WHOLE)), ("fit", wanted.fit, ("strict", "crop"))):
         if word not in known:
