@@ -69,6 +69,14 @@ def test_validation_serves_as_test(tmp_path, encoded, picture, name):
     assert np.array_equal(load(str(tmp_path), "test").pixels[0].permute(1, 2, 0).numpy(), picture(2))
 
 
+def test_files_without_a_split_beside_train_are_named(tmp_path, encoded):
+    for name in ("train-0", "extra-1", "extra-2"):
+        _write(tmp_path / f"{name}.parquet", encoded[:10])
+    train = load(str(tmp_path), "train")
+    assert len(train) < 10
+    assert "extra-1.parquet and 1 more: no split in the name, unlike the files named train" in train.left_out
+
+
 def test_without_test_files_rows_are_held_out(tmp_path, encoded):
     _write(tmp_path / "train.parquet", encoded, label=[0, 1] * 20)
     train, test = load(str(tmp_path), "train"), load(str(tmp_path), "test")

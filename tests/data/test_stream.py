@@ -2,6 +2,7 @@ import gc
 import threading
 import weakref
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -36,6 +37,14 @@ def test_a_stream_is_the_set_in_memory_row_for_row(folder):
     assert torch.equal(stream.labels[kept], held.labels)
     mixed = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:100]
     assert torch.equal(stream.pixels_of(kept[mixed]), held.pixels[mixed])
+
+
+def test_the_fingerprint_tells_how_pixels_are_read(tmp_path):
+    images = {name: np.zeros((4, 8, 8), np.uint16) for name in ("left", "right")}
+    np.savez(tmp_path / "images.npz", **images)
+    ways = ({"image": "left"}, {"image": "right"}, {"image": "left", "pixel_range": (0, 4095)})
+    found = {open_stream(str(tmp_path), "train", **way).fingerprint for way in ways}
+    assert len(found) == 3
 
 
 def test_a_row_that_cannot_be_decoded_shows_the_next_and_is_said_once(folder, caplog):

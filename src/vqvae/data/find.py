@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from vqvae.data.archives import Place
@@ -19,7 +20,9 @@ from vqvae.data.shapes import shapes
 from vqvae.data.splits import DataSet
 from vqvae.data.webdataset import find_tars
 from vqvae.errors import UserError, did_you_mean
+from vqvae.screen import say
 
+_NAMES = ("shapes", "cifar10")
 _CIFAR10_REPO = "uoft-cs/cifar10"
 # What a folder or file may hold, in the order in which it is looked for. Each returns None where it is not there.
 Layout = Callable[[Place, Columns], DataSet | None]
@@ -76,6 +79,8 @@ def _named(spec: str, columns: Columns) -> DataSet | None:
     """Return the data set that is not at a path, or None for a path."""
     if spec.startswith(OBJECT):
         raise UserError(f"'{spec}' was an object in Python: pass it again, as in vqvae.resume(path, data=...)")
+    if spec in _NAMES and os.path.exists(spec):
+        _say_which(spec, os.path.abspath(spec))
     if spec == "shapes":
         return shapes()
     if spec.startswith("shapes:"):
@@ -83,6 +88,11 @@ def _named(spec: str, columns: Columns) -> DataSet | None:
     if spec == "cifar10":
         return hub_files(_CIFAR10_REPO, columns)
     return hub_files(spec.removeprefix("hf:"), columns) if spec.startswith("hf:") else None
+
+
+@cache  # once, though each split is found anew
+def _say_which(name: str, path: str) -> None:
+    say(f"{name}: the data set of this name is taken; --data ./{name} is the path {path}")
 
 
 def _at(spec: str, columns: Columns) -> DataSet:
@@ -97,7 +107,7 @@ def _at(spec: str, columns: Columns) -> DataSet:
         return find_folder(path, columns)
     if path.exists():
         raise UserError(f"{spec} is a file: pass the folder it is in, or unpack it and pass that folder")
-    known = ("shapes", "cifar10", "hf:OWNER/NAME")
+    known = (*_NAMES, "hf:OWNER/NAME")
     if "/" in spec or spec.startswith((".", "~")):
         raise UserError(f"no folder {spec}: pass one of {', '.join(known)}, or a path that exists")
     raise UserError(f"no data set '{spec}'{did_you_mean(spec, known)} (or a path that exists)")

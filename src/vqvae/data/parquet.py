@@ -22,7 +22,7 @@ from vqvae.data.dataset_card import classes_in_card
 from vqvae.data.labels import BY_RULE, Columns, column_names, label_column, no_column, numbered
 from vqvae.data.parquet_columns import image_column, kind_of_column, listed_classes, path_inside
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files, printable
-from vqvae.data.splits import DataSet, files_by_split
+from vqvae.data.splits import DataSet, beside_train, files_by_split
 from vqvae.errors import UserError
 
 _ROWS_AT_ONCE = 512
@@ -95,7 +95,8 @@ def parquet_files(
         root: the folder that the paths in a column of images must stay in; None where paths lead nowhere.
         left_out: in words, what was found beside the files and is not read.
     """
-    splits = files_by_split(names)
+    names = tuple(names)
+    splits, left_out = files_by_split(names), left_out + beside_train(names)
     how = partial(_open, fetch=fetch, where=where, columns=columns, root=root, left_out=left_out)
     opened = {split: partial(how, files) for split, files in splits.items()}
     return DataSet(where, opened, "parquet files", "name one train.parquet", takes_label=True, takes_image=True)

@@ -20,7 +20,7 @@ same class in every split.
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -88,6 +88,14 @@ def files_by_split(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     if unnamed:
         found.setdefault("train", unnamed)
     return {split: tuple(files) for split, files in found.items()}
+
+
+def beside_train(names: Sequence[str]) -> tuple[str, ...]:
+    """Say which files ``files_by_split`` leaves out: without a split in the name, beside files named train."""
+    read = {name for files in files_by_split(names).values() for name in files}
+    unread = sorted(set(names) - read)
+    more = f" and {len(unread) - 1} more" if unread[1:] else ""
+    return (f"{unread[0]}{more}: no split in the name, unlike the files named train",) if unread else ()
 
 
 def open_split(data: DataSet, split: str, validation: Validation = 0) -> Source:

@@ -160,9 +160,12 @@ class ImageStream:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, of the names and sizes of the files, the labels and the image size."""
+        """SHA-256, in hexadecimal, of the names and sizes of the files, the labels, and how pixels are read."""
         source = self.source
         digest = hashlib.sha256(repr((self.shape, self.split, len(self), source.classes)).encode())
+        reading = (self.wanted.levels, self.wanted.column)
+        if reading != (None, None):  # so the fingerprints of runs without these settings stay as they were
+            digest.update(repr(reading).encode())
         for line in source.files(all_rows(source)):
             digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
         if source.labels is not None:

@@ -15,7 +15,7 @@ from vqvae.data.archives import Place, damaged, left_beside, one_set, pass_folde
 from vqvae.data.labels import BY_RULE, Columns
 from vqvae.data.samples import Piece, Sample, image_of, samples_of
 from vqvae.data.source import Item, Rows, Source, by_file, lines_of_files, printable
-from vqvae.data.splits import DataSet, files_by_split
+from vqvae.data.splits import DataSet, beside_train, files_by_split
 from vqvae.data.tar_labels import Labels, labels_of
 from vqvae.errors import UserError
 
@@ -53,7 +53,7 @@ def find_tars(place: Place, columns: Columns = BY_RULE) -> DataSet | None:
         _refuse_compressed(place)
         return None
     found = one_set(names, str(path), partial(pass_folder, folder, names))
-    left_out = found.left_out + left_beside(place, names)
+    left_out = found.left_out + left_beside(place, names) + beside_train(found.names)
     splits = files_by_split(found.names)
     opened = {
         split: partial(_open, files, folder, columns, where=str(path), left_out=left_out)
