@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from vqvae.cli import main
-from vqvae.commands.inpaint import kept_positions
+from vqvae.commands.inpaint import inpaint_picture, kept_positions
+from vqvae.commands.resolve import open_prior_run
+from vqvae.errors import UserError
 from vqvae.training import Run
 
 
@@ -56,6 +58,14 @@ def test_a_mask_and_its_box_give_the_same_picture(prior_run: Run, photo: Path, t
     assert one == same != other
     with Image.open(outs[0]) as picture:
         assert picture.size == (5 * 64 + 4 * 2, 64)
+
+
+def test_a_mask_that_is_no_picture_is_one_line(prior_run: Run, photo: Path, tmp_path: Path) -> None:
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "large.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    for name, says in (("large", "more than 64 megapixels"), ("broken", "not an image"), ("none", "no such file")):
+        with pytest.raises(UserError, match=says):
+            inpaint_picture(open_prior_run(prior_run.path), str(photo), mask=str(tmp_path / f"{name}.png"))
 
 
 def test_a_depth_varies_the_details_of_the_whole_image_or_of_a_box(

@@ -1,6 +1,8 @@
 """Whatever happens on the way, the store is the one that is made in one go, and it holds the tokenizer's codes."""
 
+import dataclasses
 import json
+import os
 from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
@@ -147,6 +149,24 @@ def test_a_store_of_another_tokenizer_is_not_decoded(tokenizer_run: Run, picture
     file.write_text(file.read_text().replace(name, "0" * 64))
     with pytest.raises(UserError, match="not the tokenizer whose codes"):
         decode_store(str(tmp_path / "store"), opened(tokenizer_run), str(tmp_path / "images"))
+
+
+def test_a_folder_of_images_has_one_decoder(
+    tokenizer_run: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode_to_store(opened(tokenizer_run), str(pictures), str(tmp_path / "store"))
+    monkeypatch.delattr(os, "sync")  # as on Windows
+    job = partial(decode_store, str(tmp_path / "store"), out=str(tmp_path / "images"))
+    run = opened(tokenizer_run)
+    assert job(run=run) == job(run=run) == 39
+    other = dataclasses.replace(run, tokenizer=dataclasses.replace(run.tokenizer, hash="0" * 64))
+    with pytest.raises(UserError, match="holds images of another store, decoder or --tile"):
+        job(run=other)
+
+
+def test_a_store_of_too_many_shards_is_refused(prior_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="are more than 1,000,000 shards: make fewer images, or larger shards"):
+        sample_to_store(open_prior(prior_run.path), str(tmp_path / "store"), num=5 * 10**9)
 
 
 @pytest.mark.parametrize(("size", "says"), [(0, "shard_rows 0: must be 1 or more")])

@@ -58,14 +58,15 @@ def decode_store(
         )
     height, width = (size * run.tokenizer.model.factor for size in store.header.shape[:2])
     tiling = tiling_for(run, (height, width), tile, look=None)
-    record = _start(store, Path(out))
+    record = _start(store, run.tokenizer.hash, tile, Path(out))
     folders = _folders(store.header.classes) if store.header.labelled else ("",)
     for folder in folders:
         (Path(out) / folder).mkdir(exist_ok=True)
 
     def make(number: int) -> None:
         _write_images(run, store.read(number), Path(out), folders, tiling)
-        os.sync()  # one call for all files, so that they are on the disk before the record is
+        if hasattr(os, "sync"):  # not on Windows
+            os.sync()  # one call for all files, so that they are on the disk before the record is
         write_atomically(record / f"{number:05d}", b"")
 
     def done(number: int) -> bool:
@@ -76,9 +77,13 @@ def decode_store(
     return sum(len(store.read(number).rows) for number in range(store.header.num_shards))
 
 
-def _start(store: CodeSource, out: Path) -> Path:
-    """Make the folder, or continue a folder of the same store; return the folder that records finished shards."""
-    record, header = out / DECODED, json_bytes(store_json(store.header))
+def _start(store: CodeSource, decoder: str, tile: int | None, out: Path) -> Path:
+    """Make the folder, or continue a folder of the same store and decoder.
+
+    Return the folder that records finished shards.
+    """
+    record = out / DECODED
+    header = json_bytes({**store_json(store.header), "decoder": decoder, "tile": tile})
     begun = record / STORE_FILE
     if out.exists() and not (out.is_dir() and (begun.exists() or _is_empty(out))):
         raise UserError(f"{out} exists and is not a folder of decoded images: choose another folder")
@@ -87,7 +92,7 @@ def _start(store: CodeSource, out: Path) -> Path:
         if not begun.exists():
             write_atomically(begun, header)
         if begun.read_bytes() != header:
-            raise UserError(f"{out} holds images of another store: choose another folder")
+            raise UserError(f"{out} holds images of another store, decoder or --tile: choose another folder")
     except OSError as error:
         raise UserError(f"{out}: cannot make the folder: {error.strerror}") from None
     return record

@@ -17,7 +17,7 @@ from vqvae.models import VQVAE
 from vqvae.progress import Progress, silent
 from vqvae.screen import say
 from vqvae.tokens import Shard, Store, StoreHeader
-from vqvae.tokens.header import Format
+from vqvae.tokens.header import Format, check_shards
 from vqvae.tokens.shards import each_shard, report_write_errors
 from vqvae.tokens.store import LOCK_FILE
 
@@ -118,6 +118,7 @@ def _header(
     # only tiles that approximate change the codes
     tiles = {} if tiling is None or tiling.overlap is None else {"tile": tiling.tile, "overlap": tiling.overlap}
     channels, height, width = stream.shape
+    check_shards(len(stream), shard_rows)
     codes = tokenizer.model.code_spec(height, width)
     return StoreHeader(
         tokenizer=tokenizer.card.identity,

@@ -12,6 +12,7 @@ from vqvae.priors import Prior
 from vqvae.progress import Progress, silent
 from vqvae.sampling import PLAIN, Controls, sample
 from vqvae.tokens import Shard, Store, StoreHeader
+from vqvae.tokens.header import check_shards
 from vqvae.tokens.shards import each_shard, report_write_errors
 from vqvae.tokens.store import LOCK_FILE
 
@@ -51,6 +52,7 @@ def sample_to_store(
         UserError: when ``out`` holds something else.
     """
     check_at_least_1(num=num, shard_rows=shard_rows)
+    check_shards(num, shard_rows)
     check_controls(controls, sample_labels(label, range(1), prior), candidates)
     drawing = {"seed": seed, "candidates": candidates, **asdict(controls)}
     origin = {"prior": prior.hash, "label": label, **drawing}

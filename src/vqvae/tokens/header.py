@@ -18,6 +18,19 @@ Side = Annotated[int, Field(gt=0, le=2**20)]
 _MOST_SHARDS = 10**6
 
 
+def check_shards(rows: int, rows_per_shard: int) -> None:
+    """Check that a store would not have more shards than its format allows.
+
+    Raises:
+        UserError: when it would.
+    """
+    if rows > _MOST_SHARDS * rows_per_shard:
+        raise UserError(
+            f"{rows:,} images in shards of {rows_per_shard:,} are more than {_MOST_SHARDS:,} shards: make "
+            "fewer images, or larger shards"
+        )
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class StoreHeader:
     """The header of a store, written to ``store.json`` and to every shard.
