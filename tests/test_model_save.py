@@ -69,6 +69,15 @@ def test_a_loaded_tokenizer_has_equal_codes_and_images(tokenizer: VQVAE, pixels:
     assert torch.equal(loaded.encode(images), codes) and torch.equal(loaded.decode(codes), tokenizer.decode(codes))
 
 
+def test_parts_in_eval_mode_stay_there(tokenizer: VQVAE, pixels: Tensor, tmp_path: Path) -> None:
+    tokenizer.train()
+    tokenizer.encoder.eval()  # frozen, as a loop may do it
+    before = [module.training for module in tokenizer.modules()]
+    vqvae.save(tokenizer, tmp_path / "frozen.safetensors", config=TOKENIZER, images=pixels)
+    assert [module.training for module in tokenizer.modules()] == before
+    tokenizer.train()
+
+
 def test_the_card_and_the_estimates_are_those_of_a_run(tokenizer: VQVAE, pixels: Tensor, tmp_path: Path) -> None:
     path = vqvae.save(tokenizer, tmp_path / "run", config=TOKENIZER, images=pixels, classes=("a", "b"), step=3)
     card = read_model(tmp_path / "run").card

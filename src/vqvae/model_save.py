@@ -160,12 +160,13 @@ def _estimated(model: VQVAE, images: Tensor) -> dict[str, Tensor]:
     variance = model.pixel_variance.cpu()
     if float(variance) == 1:
         variance = images_from_pixels(pixels).double().var(correction=0).clamp(min=1e-12).float()
-    training = model.training
+    training = {module: module.training for module in model.modules()}
     model.eval()
     try:
         estimated = model.likelihood.estimate(_decoded(model, pixels))
     finally:
-        model.train(training)
+        for module, was in training.items():  # some may be frozen in eval mode
+            module.training = was
     return {"pixel_variance": variance} | {f"likelihood.{name}": value for name, value in estimated.items()}
 
 

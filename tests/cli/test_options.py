@@ -56,6 +56,11 @@ def test_two_names_of_one_key_are_refused(capsys: pytest.CaptureFixture[str]) ->
     assert "--steps is given twice: it is short for training.steps" in capsys.readouterr().err
 
 
+def test_the_second_loss_of_a_kind_is_set_by_its_name() -> None:
+    arguments = parse("train two.yaml --losses.l1-2.weight 0.5 --training.batch-size 8".split())
+    assert arguments.overrides == {"losses.l1-2.weight": "0.5", "training.batch_size": "8"}
+
+
 def test_options_and_words_come_in_any_order() -> None:
     lines = ("train shapes --training.seed -3 --steps 5", "train --training.seed=-3 --steps 5 shapes")
     for line in (line.split() for line in lines):

@@ -120,6 +120,16 @@ def test_a_prior_or_store_of_another_encoder_is_refused_in_one_line(
         encode_to_store(open_tokenizer_run(other.path), "shapes:40", str(store))
 
 
+def test_a_run_that_could_not_start_leaves_its_directory_free(
+    train_tokenizer: Any, tokenizer_run: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"set --model\.network\.width 16"):
+        train_tokenizer(tmp_path / "run", init=str(tokenizer_run.path), model__width="40")
+    assert not Run(tmp_path / "run").exists
+    run = train_tokenizer(tmp_path / "run", init=str(tokenizer_run.path), training__steps="2")
+    assert load_tokenizer(run.path)
+
+
 def test_a_store_made_before_is_continued_and_decoded(
     tokenizer_run: Run, decoder_run: Run, tmp_path: Path
 ) -> None:

@@ -49,7 +49,9 @@ def read_keys(sub: CommandParser, found: Sequence[tuple[str, str | None]]) -> di
     """
     keys: dict[str, str] = {}
     for option, value in found:
-        key = option.removeprefix("--").replace("-", "_")
+        key = option.removeprefix("--")
+        if not _is_known(sub, key):  # losses.l1-2 is a key with a dash
+            key = key.replace("-", "_")
         if not _is_known(sub, key):
             raise UserError(f"unknown option {option}{_meant(sub, option, key)}")
         if value is None:

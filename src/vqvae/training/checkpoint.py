@@ -86,7 +86,7 @@ def check_space(folder: Path, groups: Mapping[str, Group], *, keep: int) -> None
     if needed > free:
         raise UserError(
             f"{folder}: its checkpoints need {needed / 1e6:,.0f} MB, and its disk has {free / 1e6:,.0f} MB free: "
-            f"make room, or set --out to another disk or --training.keep below {keep}"
+            "make room, or set --out to another disk" + (f" or --training.keep below {keep}" if keep > 1 else "")
         )
 
 

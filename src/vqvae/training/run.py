@@ -101,6 +101,16 @@ class Run(RunDirectory):
         self.samples.mkdir(exist_ok=True)
         write_atomically(self.config, to_yaml(config).encode())
 
+    @contextmanager
+    def freed_after_error(self) -> "Iterator[None]":
+        """Make the directory free again if the block ends in an error of the user's: nothing was trained yet."""
+        try:
+            yield
+        except UserError:
+            if rank() == 0:
+                self.config.unlink(missing_ok=True)
+            raise
+
     def change(self, config: RunConfig, step: int, changes: Sequence[Change]) -> None:
         """Replace the config from a step on, and record the changes in ``changes.jsonl``."""
         lines = self.changes.read_bytes() if self.changes.exists() else b""

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def train(
                     _keep(init, run.init)
                 run.begin(config)
             barrier()
-            _train(run, config, engine, splits, opened, init=init)
+            _train(run, config, engine, splits, opened, init=init, setup=run.freed_after_error())
     return run
 
 
@@ -177,8 +177,9 @@ def _train(
     *,
     init: ModelFile | None,
     changes: Sequence[Change] = (),
+    setup: AbstractContextManager[None] | None = None,
 ) -> None:
-    """Make the stage and run the loop."""
+    """Make the stage and the trainer, within ``setup`` if it is given, and run the loop."""
     record_run_data(run, data)
     if rank() == 0:
         run.write_environment(
@@ -188,21 +189,31 @@ def _train(
             compile=engine.compiled,
             shard=engine.sharded,
         )
-    stage: Stage
-    if isinstance(config, TokenizerConfig):
-        assert isinstance(data, RunData), "a tokenizer is trained on images"
-        stage = TokenizerStage(config, data.train, data.validation, engine, init)
-    else:
-        stage = prior_stage(config, data, engine, run=run, tokenizer=tokenizer, init=init)
-    if rank() == 0:
-        say(_headline(run, config, engine, stage, data))
     with freed_memory_kept(), quiet_pil(), closing(data.train):  # a stream decodes while it is read, and ahead
-        trainer = Trainer(stage, config.training, engine, run)
+        with setup or nullcontext():
+            stage = _stage(run, config, engine, data, tokenizer, init)
+            if rank() == 0:
+                say(_headline(run, config, engine, stage, data))
+            trainer = Trainer(stage, config.training, engine, run)
         if trainer.step > config.training.steps:
             raise UserError(f"training.steps {config.training.steps}: the run is at step {trainer.step} already")
         if changes and rank() == 0:
             run.change(config, trainer.step, changes)
         trainer.train()
+
+
+def _stage(
+    run: Run,
+    config: RunConfig,
+    engine: Engine,
+    data: RunData | StoreData,
+    tokenizer: Opened[VQVAE] | None,
+    init: ModelFile | None,
+) -> Stage:
+    if isinstance(config, TokenizerConfig):
+        assert isinstance(data, RunData), "a tokenizer is trained on images"
+        return TokenizerStage(config, data.train, data.validation, engine, init)
+    return prior_stage(config, data, engine, run=run, tokenizer=tokenizer, init=init)
 
 
 def _headline(run: Run, config: RunConfig, engine: Engine, stage: Stage, data: RunData | StoreData) -> str:
