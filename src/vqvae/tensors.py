@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 Labels = Tensor | Sequence[int] | int
+_HALF_A_LEVEL = 1 / 255  # half the distance of two levels in [-1, 1]: a smaller excess does not change the pixel
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,45 @@ def images_from_pixels(pixels: Tensor) -> Tensor:
 def pixels_from_images(images: Tensor) -> Tensor:
     """Map images, float [..., C, H, W], to pixels, uint8: clamped to [-1, 1], scaled to 0..255 and rounded."""
     return images.detach().float().clamp(-1.0, 1.0).add(1.0).mul_(127.5).round_().to(torch.uint8)
+
+
+def checked_images(images: Tensor, *, channels: int, factor: int) -> Tensor:
+    """Return images as float [B, C, H, W] in [-1, 1].
+
+    Args:
+        images: float in [-1, 1], or uint8 pixels in 0..255, which are mapped to [-1, 1].
+        channels: number of channels C.
+        factor: downsampling factor; H and W must be multiples of it.
+
+    Raises:
+        ValueError: for another shape or type, and for values that exceed [-1, 1] by more than half a grey level or
+            a rounding error. Code that is being compiled or exported does not check the values.
+    """
+    check_images(images, channels=channels, factor=factor)
+    return images_from_pixels(images) if images.dtype == torch.uint8 else images
+
+
+def check_images(images: Tensor, *, channels: int, factor: int) -> None:
+    """Check that images are uint8 pixels, or float [B, C, H, W] in [-1, 1].
+
+    Arguments and errors are those of ``checked_images``.
+    """
+    if images.ndim != 4 or images.shape[1] != channels or any(size % factor for size in images.shape[2:]):
+        raise ValueError(
+            f"images {list(images.shape)}: expected [B, {channels}, H, W] with H and W multiples of {factor}"
+        )
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point():
+        raise ValueError(f"images {images.dtype}: expected float in [-1, 1], or uint8 in 0..255")
+    if not torch.compiler.is_compiling() and images.numel():
+        low, high = (float(bound) for bound in images.aminmax())
+        limit = 1 + max(_HALF_A_LEVEL, torch.finfo(images.dtype).eps)
+        if not -limit <= low <= high <= limit:  # also true for NaN
+            raise ValueError(
+                f"images {low:.4g}..{high:.4g}: expected float in [-1, 1], or uint8 in 0..255; "
+                "vqvae.tensors.images_from_pixels maps 0..255 to [-1, 1]"
+            )
 
 
 def checked_codes(codes: Tensor, *, codes_per_position: int, num_codes: int, check_range: bool = True) -> Tensor:

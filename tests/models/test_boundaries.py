@@ -1,9 +1,12 @@
 """What the tokenizer takes: images and codes of any fitting type, and a ValueError that says what is wanted."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from vqvae.models import VQVAE
+from vqvae.models.tiles import pixels_in_tiles
 from vqvae.quantizers import VectorQuantizer
 from vqvae.tensors import CodeSpec, images_from_pixels
 
@@ -83,3 +86,45 @@ def test_the_spec_is_that_of_the_codes():
     spec = model.code_spec(16, 24)
     assert spec == CodeSpec((4, 6), 2, 16)
     assert model.encode(random_pixels(1, 3, 16, 24))[0].shape == spec.shape and spec.codes_per_image == 48
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(
+    "images",
+    [
+        random_pixels(2, 3, 16, 16).long(),
+        random_pixels(2, 3, 16, 16).float(),
+        torch.full((2, 3, 16, 16), float("nan")),
+        torch.zeros(3, 16, 16),
+        torch.zeros(2, 1, 16, 16),
+        torch.zeros(2, 3, 16, 15),
+    ],
+    ids=lambda images: f"{images.dtype}{list(images.shape)}",
+)
+def test_tiles_refuse_images_as_the_whole_does(images, exact):
+    model = tokenizer()
+    with pytest.raises(ValueError) as whole:
+        model.encode(images, exact=exact)
+    with pytest.raises(ValueError) as tiled:
+        model.encode(images, exact=exact, tile=8)
+    assert str(tiled.value) == str(whole.value)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        torch.zeros(4, 4, dtype=torch.int64),
+        torch.zeros(2, 4, 4, 2, dtype=torch.int64),
+        torch.zeros(2, 4, 4),
+        torch.arange(32).view(2, 4, 4),
+    ],
+    ids=lambda codes: f"{codes.dtype}{list(codes.shape)}",
+)
+def test_tiles_refuse_codes_as_the_whole_does(codes):
+    model = tokenizer()
+    with pytest.raises(ValueError) as whole:
+        model.decode(codes)
+    for decode in (model.decode, partial(pixels_in_tiles, model)):
+        with pytest.raises(ValueError) as tiled:
+            decode(codes, tile=8)
+        assert str(tiled.value) == str(whole.value)

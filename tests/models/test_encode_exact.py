@@ -133,6 +133,14 @@ def test_the_copies_in_float64_are_made_once_and_go_with_the_model(balanced, ima
     assert encoder() is None and copied() is None
 
 
+def test_a_first_encode_in_inference_mode_leaves_the_model_usable(balanced, images):
+    with torch.inference_mode():
+        codes = balanced.encode(images, exact=True)
+    assert torch.equal(balanced.encode(images, exact=True), codes)
+    with torch.inference_mode():
+        assert torch.equal(balanced.encode(images, exact=True), codes)
+
+
 def test_exact_codes_of_a_model_in_training_are_refused(balanced, images):
     with pytest.raises(ValueError, match=r"^exact codes need a model in eval mode: call eval\(\) first$"):
         balanced.train().encode(images, exact=True)

@@ -107,10 +107,11 @@ def _float64_of(encoder: nn.Module, quantizer: Quantizer, device: torch.device) 
     on = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
     module = cast(nn.Module, quantizer)
     found = _COPIES.get(encoder)
-    if found is None or not found.is_of(encoder, module, on):
-        found = _COPIES[encoder] = _Float64(encoder, quantizer, on)
-    else:
-        found.take_weights(encoder, module)
+    with torch.inference_mode(False), torch.no_grad():  # inference tensors could not be updated later
+        if found is None or not found.is_of(encoder, module, on):
+            found = _COPIES[encoder] = _Float64(encoder, quantizer, on)
+        else:
+            found.take_weights(encoder, module)
     return found
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vqvae.models.encode_exact import ExactCodes
-from vqvae.tensors import images_from_pixels, pixels_from_images
+from vqvae.tensors import check_images, images_from_pixels, pixels_from_images
 
 if TYPE_CHECKING:
     from vqvae.models.vqvae import VQVAE
@@ -159,12 +159,13 @@ def encode_in_tiles(
     Returns:
         The codes, int64 [B, h, w, n], on the device of the images; with ``exact``, also the number of near-ties,
         those of overlaps in each tile.
+
+    Raises:
+        ValueError: as ``VQVAE.encode``.
     """
     cell = tokenizer.factor
-    height, width = images.shape[2:]
-    if height % cell or width % cell:
-        raise ValueError(f"images {list(images.shape)}: expected H and W to be multiples of {cell}")
-    grid = height // cell, width // cell
+    check_images(images, channels=tokenizer.channels, factor=cell)
+    grid = images.shape[2] // cell, images.shape[3] // cell
     reach = _chosen(encoder_reach(tokenizer) if overlap is None else None, overlap, cell)
     codes = torch.empty(len(images), *grid, tokenizer.codes_per_position, dtype=torch.int64, device=images.device)
     near_ties = 0
@@ -186,7 +187,7 @@ def decode_in_tiles(
 ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
     """Yield the rows and columns of pixels of each tile, and its images, float32 [B, C, rows, columns].
 
-    The arguments are those of ``VQVAE.decode``.
+    The codes are int64 [B, h, w, n]. The other arguments are those of ``VQVAE.decode``.
     """
     cell, grid = tokenizer.factor, (codes.shape[1], codes.shape[2])
     reach = _chosen(decoder_reach(tokenizer) if overlap is None else None, overlap, cell)
@@ -226,13 +227,21 @@ def _side(tile: int, cell: int) -> int:
 
 
 def whole_in_tiles(tokenizer: "VQVAE", codes: Tensor, *, tile: int, overlap: int | None = None) -> Tensor:
-    """Return the images of codes, float32 [B, C, H, W], on the device of the codes, decoded in tiles."""
+    """Return the images of codes, float32 [B, C, H, W], on the device of the codes, decoded in tiles.
+
+    Arguments and errors are those of ``VQVAE.decode``.
+    """
+    codes = tokenizer.checked_codes(codes)
     found = decode_in_tiles(tokenizer, codes, tile=tile, overlap=overlap)
     return _assembled(tokenizer, codes, found, torch.empty(0, device=codes.device))
 
 
 def pixels_in_tiles(tokenizer: "VQVAE", codes: Tensor, *, tile: int, overlap: int | None = None) -> Tensor:
-    """Return the pixels of codes, uint8 [B, C, H, W], on the CPU, decoded in tiles."""
+    """Return the pixels of codes, uint8 [B, C, H, W], on the CPU, decoded in tiles.
+
+    Arguments and errors are those of ``VQVAE.decode``.
+    """
+    codes = tokenizer.checked_codes(codes)
     found = decode_in_tiles(tokenizer, codes, tile=tile, overlap=overlap)
     pixels = ((place, pixels_from_images(images)) for place, images in found)
     return _assembled(tokenizer, codes, pixels, torch.empty(0, dtype=torch.uint8))

@@ -13,9 +13,7 @@ from vqvae.models.encode_exact import ExactCodes, encode_exact
 from vqvae.models.tiles import encode_in_tiles, whole_in_tiles
 from vqvae.networks import Network, NetworkConfig, PaperNetwork
 from vqvae.quantizers import EMAQuantizer, Quantizer, QuantizerConfig
-from vqvae.tensors import CodeSpec, Quantized, checked_codes, images_from_pixels
-
-_HALF_A_LEVEL = 1 / 255  # half the distance of two levels in [-1, 1]: a smaller excess does not change the pixel
+from vqvae.tensors import CodeSpec, Quantized, checked_codes, checked_images
 
 
 class VQVAE(nn.Module):
@@ -192,10 +190,13 @@ class VQVAE(nn.Module):
 
         Arguments and errors are those of ``decode``.
         """
+        return self.decoder(self.quantizer.embed(self.checked_codes(codes)))
+
+    def checked_codes(self, codes: Tensor) -> Tensor:
+        """Return codes as int64 [B, h, w, n]; argument and errors are those of ``decode``."""
         given = codes.shape[3] if codes.ndim == 4 else self.codes_per_position
         number = given if self.quantizer.takes_codes(given) else self.codes_per_position
-        codes = checked_codes(codes, codes_per_position=number, num_codes=self.num_codes)
-        return self.decoder(self.quantizer.embed(codes))
+        return checked_codes(codes, codes_per_position=number, num_codes=self.num_codes)
 
     @torch.no_grad()
     def sample_pixels(self, codes: Tensor, *, seed: int = 0, first: int = 0) -> Tensor:
@@ -215,34 +216,3 @@ class VQVAE(nn.Module):
         u = noise.uniform(seed, images, values).view(count, self.channels, height, width)
         on = torch.device("cpu") if parameters.device.type == "mps" else parameters.device  # no float64 on MPS
         return self.likelihood.sample(parameters.to(on), u.to(on)).to(parameters.device)
-
-
-def checked_images(images: Tensor, *, channels: int, factor: int) -> Tensor:
-    """Return images as float [B, C, H, W] in [-1, 1].
-
-    Args:
-        images: float in [-1, 1], or uint8 pixels in 0..255, which are mapped to [-1, 1].
-        channels: number of channels C.
-        factor: downsampling factor; H and W must be multiples of it.
-
-    Raises:
-        ValueError: for another shape or type, and for values that exceed [-1, 1] by more than half a grey level or
-            a rounding error. Code that is being compiled or exported does not check the values.
-    """
-    if images.ndim != 4 or images.shape[1] != channels or any(size % factor for size in images.shape[2:]):
-        raise ValueError(
-            f"images {list(images.shape)}: expected [B, {channels}, H, W] with H and W multiples of {factor}"
-        )
-    if images.dtype == torch.uint8:
-        return images_from_pixels(images)
-    if not images.is_floating_point():
-        raise ValueError(f"images {images.dtype}: expected float in [-1, 1], or uint8 in 0..255")
-    if not torch.compiler.is_compiling() and images.numel():
-        low, high = (float(bound) for bound in images.aminmax())
-        limit = 1 + max(_HALF_A_LEVEL, torch.finfo(images.dtype).eps)
-        if not -limit <= low <= high <= limit:  # also true for NaN
-            raise ValueError(
-                f"images {low:.4g}..{high:.4g}: expected float in [-1, 1], or uint8 in 0..255; "
-                "vqvae.tensors.images_from_pixels maps 0..255 to [-1, 1]"
-            )
-    return images
