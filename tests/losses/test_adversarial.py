@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vqvae.errors import UserError
 from vqvae.files import read_records
 from vqvae.losses import Adversarial
-from vqvae.losses.adversarial import adaptive_factor
+from vqvae.losses.adversarial import adaptive_factor, smallest_side
 from vqvae.networks import NetworkConfig
 from vqvae.training.checkpoint import checkpoint_path
 from vqvae.training.extra_losses import shares
@@ -149,3 +149,21 @@ def test_every_option_changes_the_training(option: str, train_tokenizer: Any, tm
         name not in plain or plain[name].shape != tensor.shape or not torch.equal(plain[name], tensor)
         for name, tensor in changed.items()
     )
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_images_are_refused_exactly_where_the_discriminator_does_not_fit(layers: int) -> None:
+    config = Adversarial.Config(width=8, layers=layers)
+    least = smallest_side(layers)
+    for height, width in ((least, least), (least, 2 * least + 1)):
+        loss = config.build(image_shape=(3, height, width))
+        assert loss.network(torch.zeros(2, 3, height, width)).numel() >= 2
+    for height, width in ((least - 1, least), (least, least - 1)):
+        with pytest.raises(RuntimeError, match="Kernel size"):
+            Adversarial(3, width=8, layers=layers).network(torch.zeros(2, 3, height, width))
+        with pytest.raises(UserError) as error:
+            config.build(image_shape=(3, height, width))
+        assert str(error.value) == (
+            f"losses.adversarial: images of {height}x{width} are too small for layers {layers}: use fewer "
+            "--losses.adversarial.layers or a larger --data.size"
+        )

@@ -14,7 +14,7 @@ from vqvae.cli import main
 from vqvae.errors import UserError
 from vqvae.files import read_records
 from vqvae.losses import Perceptual
-from vqvae.losses.perceptual import unit
+from vqvae.losses.perceptual import check_fit, unit
 from vqvae.training import resume
 from vqvae.training.checkpoint import checkpoint_path
 
@@ -140,3 +140,9 @@ def test_images_that_are_too_small_for_the_network_are_refused_in_one_line(
     small = {"data__size": "8", "data__fit": "crop"}
     with pytest.raises(UserError, match=r"images of 8x8 are too small for squeezenet: set --data\.size"):
         train_tokenizer(tmp_path / "run", **settings(weights), **small)
+
+
+def test_the_check_of_the_size_runs_on_the_networks_dtype() -> None:
+    check_fit(TwoMaps().double(), None, (3, 8, 8))
+    with pytest.raises(UserError, match="images of 1x1 are too small"):
+        check_fit(TwoMaps().double(), None, (3, 1, 1))

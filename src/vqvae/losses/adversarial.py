@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from vqvae.component import Count, NotNegative, Positive
 from vqvae.distributed import sum_over_ranks
+from vqvae.errors import UserError
 from vqvae.losses.base import Loss, LossConfig, mean
 
 _SMALLEST_NORM = 1e-6  # delta of arXiv 2012.09841, equation 7
@@ -56,7 +57,17 @@ class Adversarial(Loss):
         lecam: NotNegative = 0.0
 
         def build(self, *, image_shape: tuple[int, int, int], seed: int = 0) -> "Adversarial":
-            """Make the loss."""
+            """Make the loss.
+
+            Raises:
+                UserError: for images that are too small for the number of layers.
+            """
+            _, height, width = image_shape
+            if min(height, width) < smallest_side(self.layers):
+                raise UserError(
+                    f"losses.adversarial: images of {height}x{width} are too small for layers {self.layers}: use "
+                    "fewer --losses.adversarial.layers or a larger --data.size"
+                )
             return Adversarial(
                 image_shape[0],
                 width=self.width,
@@ -143,6 +154,11 @@ def patch_discriminator(channels: int, *, width: int, layers: int) -> nn.Sequent
         ]
         before = after
     return nn.Sequential(*found, nn.Conv2d(before, 1, 4, padding=1))
+
+
+def smallest_side(layers: int) -> int:
+    """Return the least height and width, in pixels, of images that ``patch_discriminator`` takes."""
+    return 3 * 2**layers  # each stride 2 halves the side; the last two convolutions take 1 off each and leave 1
 
 
 def adaptive_factor(wanted: Tensor, own: Tensor, *, limit: float) -> Tensor:

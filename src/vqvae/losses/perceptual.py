@@ -158,9 +158,10 @@ def check_fit(
         UserError: for a network without maps, images that are too small, and weights of another network.
     """
     _, height, width = image_shape
+    like = next(network.parameters(), torch.empty(0))  # its device and dtype are the network's
     try:
         with torch.no_grad():
-            maps = network.maps(torch.zeros(1, 3, height, width))
+            maps = network.maps(like.new_zeros(1, 3, height, width))
     except NotImplementedError:
         raise UserError(f"{where}: {network.kind} has no feature maps: choose another network") from None
     except RuntimeError:
