@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 
 import vqvae
 from vqvae.config import TokenizerConfig, load_config
+from vqvae.models import VQVAE
+from vqvae.quantizers import FSQ
 from vqvae.training import Run
 
 TINY: dict[str, Any] = {
@@ -131,3 +134,25 @@ def test_a_mistake_is_a_user_error_of_one_line(call: Any, says: str) -> None:
     with pytest.raises(vqvae.UserError) as error:
         call()
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("data", ["shapes", "/no/such"])
+def test_evaluate_leaves_the_modes_of_the_modules_as_they_were(data: str) -> None:
+    model = VQVAE(FSQ((4, 4)), width=8, outer_width=8, residual_width=4)
+    model.decoder.eval()
+    modes = [module.training for module in model.modules()]
+    with nullcontext() if data == "shapes" else pytest.raises(vqvae.UserError):
+        vqvae.evaluate(model, data, data__limit=2)
+    assert [module.training for module in model.modules()] == modes
+
+
+def test_evaluate_says_so_of_a_model_whose_pixel_variance_was_never_estimated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = VQVAE(FSQ((4, 4)), width=8, outer_width=8, residual_width=4)
+    line = "the model's pixel_variance was never estimated, so its nmse and bits per dimension"
+    vqvae.evaluate(model, "shapes", data__limit=2)
+    assert line in capsys.readouterr().err
+    model.pixel_variance.fill_(0.5)
+    vqvae.evaluate(model, "shapes", data__limit=2)
+    assert line not in capsys.readouterr().err

@@ -4,6 +4,8 @@ Each function does what the command of the same name does. Paths may be relative
 ``UserError``, whose message is one line.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from typing import Any, Literal, cast
@@ -28,6 +30,7 @@ from vqvae.paths import whole_path, whole_spec
 from vqvae.priors import Prior
 from vqvae.progress import bar
 from vqvae.sampling import Controls
+from vqvae.screen import say
 from vqvae.training import Run, prior_config
 from vqvae.training import resume as resume_run
 from vqvae.training import train as start_run
@@ -129,7 +132,8 @@ def evaluate(
     """Measure a tokenizer on a split of a data set; for a prior's run, measure the prior too.
 
     Args:
-        model: a run or a model file; or a tokenizer in Python, which is measured where it is, in eval mode.
+        model: a run or a model file; or a tokenizer in Python, which is measured where it is, in eval mode. Of a
+            tokenizer whose ``pixel_variance`` was never estimated, one line says which metrics are wrong.
         data: the images, as ``train`` takes them.
         split: ``train``, ``validation`` or ``test``.
         features: the feature network in which reconstructions are judged as a set, such as ``judge``; none by
@@ -143,16 +147,34 @@ def evaluate(
         UserError: when there is no model, or the data do not fit it.
     """
     spec, images = _split(data)
+    if isinstance(model, VQVAE) and float(model.pixel_variance) == 1:
+        say(
+            "the model's pixel_variance was never estimated, so its nmse and bits per dimension are not those of "
+            "other models: measure the file that vqvae.save writes"
+        )
     with bar("evaluate", "image") as progress:
         if isinstance(model, VQVAE):
             how = read_otherwise(DataConfig(channels=_channels(model)), full_keys(reading))
             found = replace(how, spec=spec.get("data.spec", how.spec))
             loaded = found.load(split, multiple_of=model.factor, data=images)
-            models = _measured(model.eval(), loaded.shape, features, lpips)
-            return measure(models, loaded, fit=how.fit, progress=progress)
+            with _eval_mode(model):
+                models = _measured(model, loaded.shape, features, lpips)
+                return measure(models, loaded, fit=how.fit, progress=progress)
         run = open_run(_location(model, "a run"), device=device, reading=full_keys(reading))
         measured = images if images is not None else spec["data.spec"]
         return evaluate_run(run, measured, split=split, features=features, lpips=lpips, progress=progress)
+
+
+@contextmanager
+def _eval_mode(model: VQVAE) -> Iterator[None]:
+    """Put a model in eval mode; afterwards, each of its modules is in the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _measured(

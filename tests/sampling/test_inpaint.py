@@ -145,3 +145,43 @@ def test_what_does_not_fit_is_refused(any_prior, change, message):
         inpaint(any_prior, random_codes(2), **{"keep": HOLE, **change})
     with pytest.raises(ValueError, match="codes 4x3 at 1,0 do not lie inside the grid 4x3"):
         outpaint(any_prior, random_codes(2), (4, 3), at=(1, 0))
+
+
+DRAWS = [
+    lambda prior, codes: inpaint(prior, codes, HOLE),
+    lambda prior, codes: outpaint(prior, codes, (5, 5)),
+    lambda prior, codes: vary(prior, codes, depth=1),
+]
+
+
+@pytest.mark.parametrize("draw", DRAWS, ids=["inpaint", "outpaint", "vary"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda codes: codes.float(), r"codes torch\.float32: expected integers 0\.\.11"),
+        (lambda codes: codes[0], r"codes \[4, 3, 2\]: expected \[B, h, w, 2\]"),
+        (lambda codes: codes[0, 0, 0], r"codes \[2\]: expected"),
+        (lambda codes: codes[..., :1], r"codes \[2, 4, 3, 1\]: expected \[B, h, w, 2\]"),
+        (lambda codes: codes + 12, r"expected 0\.\.11"),
+        (lambda codes: codes - 12, r"expected 0\.\.11"),
+    ],
+)
+def test_codes_that_do_not_fit_are_refused(any_prior, draw, change, message):
+    with pytest.raises(ValueError, match=message):
+        draw(any_prior, change(random_codes(2)))
+
+
+def test_codes_that_are_not_kept_may_be_anything_and_of_any_integer_type(any_prior):
+    codes = random_codes(3)
+    keep = HOLE.expand(3, 4, 3).clone()
+    keep[0] = True  # the codes of image 0 are read at all positions
+    expected = inpaint(any_prior, codes, keep)
+    for other in (99, -1):
+        changed = codes.where(keep[..., None], other)
+        assert torch.equal(inpaint(any_prior, changed.to(torch.int8), keep), expected)
+
+
+@pytest.mark.parametrize("draw", DRAWS, ids=["inpaint", "outpaint", "vary"])
+def test_of_no_images_nothing_is_drawn(any_prior, draw):
+    drawn = draw(any_prior, random_codes(0))
+    assert drawn.dtype == torch.int64 and drawn.shape[0] == 0 and drawn.ndim == 4

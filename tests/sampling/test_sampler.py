@@ -207,6 +207,7 @@ def test_a_draw_is_a_function_of_seed_image_and_position():
         ({"temperature": -0.1}, "temperature -0.1: must be 0 or more"),
         ({"temperature": float("nan")}, "temperature nan: must be 0 or more"),
         ({"top_k": 0}, "top_k 0: must be 1 or more"),
+        ({"top_k": 2.5}, "top_k 2.5: must be 1 or more, an integer"),
         ({"top_p": 0.0}, "top_p 0.0: must be above 0 and at most 1"),
         ({"top_p": 1.1}, "top_p 1.1: must be above 0 and at most 1"),
         ({"top_p": float("nan")}, "top_p nan: must be above 0 and at most 1"),
@@ -218,3 +219,24 @@ def test_controls_out_of_range_are_refused_with_the_range(prior, control, messag
         Controls(**control).check(classes=False)
     with pytest.raises(ValueError, match=message):
         sample(prior, 1, controls=Controls(**control))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num": -1}, "num -1: must be 0 or more"),
+        ({"num": -1, "labels": 1}, "num -1: must be 0 or more"),
+        ({"num": 1, "grid": (0, 3)}, "grid 0x3: height and width must be 1 or more"),
+        ({"num": 1, "grid": (4, -1)}, "grid 4x-1: height and width must be 1 or more"),
+    ],
+    ids=str,
+)
+def test_sizes_out_of_range_are_refused(any_prior, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        sample(any_prior, **arguments)
+
+
+@pytest.mark.parametrize("how", [{}, {"labels": 1, "candidates": 2, "controls": Controls(guidance=2.0)}], ids=str)
+def test_no_samples_are_an_empty_tensor(any_prior, how):
+    codes = sample(any_prior, 0, **how)
+    assert codes.shape == (0, 4, 3, 2) and codes.dtype == torch.int64

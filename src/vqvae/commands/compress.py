@@ -214,7 +214,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
     found = dict[str, None]()
     for row, name in enumerate(names):
         title = without_ending(name)
-        title = title if is_name(title) else f"{row:08d}"
+        title = title if is_name(f"{title}-{len(names)}") else f"{row:08d}"
         free, number = title, 2
         while free in found:
             free, number = f"{title}-{number}", number + 1

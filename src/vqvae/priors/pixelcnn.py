@@ -226,7 +226,7 @@ class _VerticalCache:
             gates = torch.addmm(gates, patches, weight, out=self.gates)
         torch.addmm(self.link_bias, self.gates, self.link_weight, out=self.link)
         if out is not None:
-            _gate(self.gates.view(*out.shape[:2], -1), out)
+            _gate(self.gates.view(*out.shape[:2], self.gates.shape[1]), out)  # -1 fails for 0 grids
 
 
 class _HorizontalCache:
@@ -242,7 +242,7 @@ class _HorizontalCache:
         self.row = row[:, reach:]
         self.at = self.row.unbind(1)
         self.taps = row.flatten(1).unfold(1, taps * channels, channels).unbind(1)
-        gates = link.view(count, width, -1)  # read once, so the gates are computed in place
+        gates = link.view(count, width, link.shape[1])  # read once, so the gates are computed in place
         self.gates = gates.unbind(1)
         self.a, self.b = (half.unbind(1) for half in gates.chunk(2, 2))
         self.gated_and_one = out.new_ones(count, channels + 1)

@@ -145,8 +145,10 @@ class Quantizer(nn.Module, ABC):
     def embed(self, codes: Tensor) -> Tensor:
         """Return z_q of codes. It equals z_q of ``forward``, bit for bit, before the cast to the dtype of z_e.
 
+        The range of the codes is not checked; ``VQVAE.decode`` checks it.
+
         Args:
-            codes: integers [B, *spatial, n].
+            codes: integers [B, *spatial, n], in 0..K-1; other codes give an error or a wrong vector.
 
         Returns:
             float32 [B, D, *spatial]; [B, *spatial, D] with ``channel_last``.

@@ -10,7 +10,7 @@ from vqvae import noise
 from vqvae.sampling.guidance import Step, has_classes, stepper
 from vqvae.sampling.protocol import PriorProtocol
 from vqvae.sampling.sampler import PLAIN, Controls, candidate_numbers, invert
-from vqvae.tensors import Labels, checked_labels
+from vqvae.tensors import Labels, checked_codes, checked_labels
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ def inpaint(
 
     Args:
         prior: in eval mode.
-        codes: int64 [B, h, w, n]; codes that are not kept are ignored.
+        codes: of any integer type, [B, h, w, n], or [B, h, w] if n = 1; codes that are not kept are ignored.
         keep: bool [h, w], [B, h, w] or [B, h, w, n], True where a code is kept.
         seed: of everything random.
         candidates: M.
@@ -56,8 +56,10 @@ def inpaint(
         int64 [B, h, w, n].
 
     Raises:
-        ValueError: for a control out of range, fewer candidates than one, or a mask or labels that do not fit.
+        ValueError: for a control out of range, fewer candidates than one, codes, a mask or labels that do not fit,
+            and kept codes out of range.
     """
+    codes = _checked(prior, codes)
     labels = (
         None if labels is None else checked_labels(labels, count=len(codes), num_classes=prior.num_classes).cpu()
     )
@@ -65,6 +67,7 @@ def inpaint(
     if candidates < 1:
         raise ValueError(f"candidates {candidates}: must be 1 or more")
     grid, length, kept = (codes.shape[1], codes.shape[2]), codes.shape[1:].numel(), _mask_like(codes, keep)
+    codes = _checked(prior, codes.where(kept.view(codes.shape).to(codes.device), 0), check_range=True)
 
     out = [codes[:0]]
     for images in torch.arange(len(codes)).split(max(1, batch_size // candidates)):
@@ -85,7 +88,7 @@ def outpaint(
 
     Args:
         prior: in eval mode.
-        codes: int64 [B, h, w, n].
+        codes: as ``inpaint`` takes them.
         grid: (H, W), at least (h, w).
         at: (row, column) of the upper left corner of the codes in the larger grid.
         **how: arguments of ``inpaint``. Codes above and left of the given codes are drawn before them, so use
@@ -97,6 +100,7 @@ def outpaint(
     Raises:
         ValueError: when the codes do not lie inside the grid, and as ``inpaint``.
     """
+    codes = _checked(prior, codes)
     (top, left), (h, w) = at, codes.shape[1:3]
     if top < 0 or left < 0 or top + h > grid[0] or left + w > grid[1]:
         raise ValueError(f"codes {h}x{w} at {top},{left} do not lie inside the grid {grid[0]}x{grid[1]}")
@@ -116,7 +120,7 @@ def vary(
 
     Args:
         prior: in eval mode.
-        codes: int64 [B, h, w, n].
+        codes: as ``inpaint`` takes them.
         depth: number of codes of each position that are kept, 0 to n - 1.
         region: bool [h, w], True where codes are drawn; everywhere by default.
         **how: arguments of ``inpaint``.
@@ -127,6 +131,7 @@ def vary(
     Raises:
         ValueError: for a depth that leaves nothing to draw, and as ``inpaint``.
     """
+    codes = _checked(prior, codes)
     n = codes.shape[3]
     if not 0 <= depth < n:
         raise ValueError(f"depth {depth}: must be 0 to {n - 1}, as there are {n} codes per position")
@@ -159,6 +164,11 @@ def _fill(
         drawn[:, position] = previous
         progress(len(codes))
     return drawn, log_weights
+
+
+def _checked(prior: PriorProtocol, codes: Tensor, *, check_range: bool = False) -> Tensor:
+    n, num_codes = prior.spec.codes_per_position, prior.spec.num_codes
+    return checked_codes(codes, codes_per_position=n, num_codes=num_codes, check_range=check_range)
 
 
 def _mask_like(codes: Tensor, keep: Tensor) -> Tensor:

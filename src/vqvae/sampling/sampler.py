@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -97,8 +98,8 @@ class Controls:
         """
         if not self.temperature >= 0:
             raise ValueError(f"temperature {self.temperature}: must be 0 or more")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k {self.top_k}: must be 1 or more")
+        if self.top_k is not None and not (isinstance(self.top_k, Integral) and self.top_k >= 1):
+            raise ValueError(f"top_k {self.top_k}: must be 1 or more, an integer")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p {self.top_p}: must be above 0 and at most 1")
         if not isfinite(self.guidance):
@@ -158,12 +159,17 @@ def sample(
         int64 [num, h, w, n].
 
     Raises:
-        ValueError: for a control out of range, labels that do not fit, and guidance or candidates without labels.
+        ValueError: for a negative ``num``, a grid without positions, a control out of range, labels that do not
+            fit, and guidance or candidates without labels.
     """
+    if num < 0:
+        raise ValueError(f"num {num}: must be 0 or more")
+    h, w = grid or prior.spec.grid
+    if h < 1 or w < 1:
+        raise ValueError(f"grid {h}x{w}: height and width must be 1 or more")
     labels = None if labels is None else checked_labels(labels, count=num, num_classes=prior.num_classes).cpu()
     controls.check(classes=has_classes(prior, labels))
     check_candidates(candidates, classes=has_classes(prior, labels))
-    h, w = grid or prior.spec.grid
     batches: list[Tensor] = []
     with torch.inference_mode():  # at a batch size of 1, a tenth faster than no_grad
         for images in torch.arange(num).split(max(1, batch_size // candidates)):
