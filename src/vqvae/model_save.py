@@ -22,12 +22,11 @@ from vqvae.model_io import (
     save_model,
 )
 from vqvae.models import VQVAE
-from vqvae.models.vqvae import checked_images
 from vqvae.priors import Prior, PriorModelConfig
 from vqvae.run_directory import RunDirectory
 from vqvae.sampling import labels_in_turn, sample
 from vqvae.screen import say
-from vqvae.tensors import images_from_pixels, pixels_from_images
+from vqvae.tensors import checked_images, images_from_pixels, pixels_from_images
 
 _BATCH = 256
 _SAMPLES = 64  # on which a prior in half precision is tried
