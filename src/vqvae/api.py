@@ -4,8 +4,6 @@ Each function does what the command of the same name does. Paths may be relative
 ``UserError``, whose message is one line.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from typing import Any, Literal, cast
@@ -26,6 +24,7 @@ from vqvae.metrics.lpips import lpips_network
 from vqvae.model_io import open_prior, open_tokenizer, read_model, read_tokenizer_alone
 from vqvae.model_place import is_hub_repo, name_of_model, whole_model
 from vqvae.models import VQVAE
+from vqvae.models.eval_mode import eval_mode
 from vqvae.paths import whole_path, whole_spec
 from vqvae.priors import Prior
 from vqvae.progress import bar
@@ -157,24 +156,12 @@ def evaluate(
             how = read_otherwise(DataConfig(channels=_channels(model)), full_keys(reading))
             found = replace(how, spec=spec.get("data.spec", how.spec))
             loaded = found.load(split, multiple_of=model.factor, data=images)
-            with _eval_mode(model):
+            with eval_mode(model):
                 models = _measured(model, loaded.shape, features, lpips)
                 return measure(models, loaded, fit=how.fit, progress=progress)
         run = open_run(_location(model, "a run"), device=device, reading=full_keys(reading))
         measured = images if images is not None else spec["data.spec"]
         return evaluate_run(run, measured, split=split, features=features, lpips=lpips, progress=progress)
-
-
-@contextmanager
-def _eval_mode(model: VQVAE) -> Iterator[None]:
-    """Put a model in eval mode; afterwards, each of its modules is in the mode that it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _measured(

@@ -22,6 +22,7 @@ from vqvae.model_io import (
     save_model,
 )
 from vqvae.models import VQVAE
+from vqvae.models.eval_mode import eval_mode
 from vqvae.priors import Prior, PriorModelConfig
 from vqvae.run_directory import RunDirectory
 from vqvae.sampling import labels_in_turn, sample
@@ -159,13 +160,8 @@ def _estimated(model: VQVAE, images: Tensor) -> dict[str, Tensor]:
     variance = model.pixel_variance.cpu()
     if float(variance) == 1:
         variance = images_from_pixels(pixels).double().var(correction=0).clamp(min=1e-12).float()
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with eval_mode(model):
         estimated = model.likelihood.estimate(_decoded(model, pixels))
-    finally:
-        for module, was in training.items():  # some may be frozen in eval mode
-            module.training = was
     return {"pixel_variance": variance} | {f"likelihood.{name}": value for name, value in estimated.items()}
 
 
