@@ -12,24 +12,21 @@ import torch
 from PIL.Image import Image
 
 from vqvae.commands.evaluate import evaluate as evaluate_run
+from vqvae.commands.evaluate import evaluate_model
 from vqvae.commands.publish import Pushed, push
 from vqvae.commands.resolve import open_prior_run, open_run
 from vqvae.commands.sample import sample_picture
 from vqvae.config import DataConfig, Recipe, full_keys, load_config, read_otherwise, recipe_name
 from vqvae.data import OBJECT, Objects
 from vqvae.errors import UserError
-from vqvae.features import network_named
-from vqvae.metrics import Models, Results, measure
-from vqvae.metrics.lpips import lpips_network
+from vqvae.metrics import Results
 from vqvae.model_io import open_prior, open_tokenizer, read_model, read_tokenizer_alone
 from vqvae.model_place import is_hub_repo, name_of_model, whole_model
 from vqvae.models import VQVAE
-from vqvae.models.eval_mode import eval_mode
 from vqvae.paths import whole_path, whole_spec
 from vqvae.priors import Prior
 from vqvae.progress import bar
 from vqvae.sampling import Controls
-from vqvae.screen import say
 from vqvae.training import Run, prior_config
 from vqvae.training import resume as resume_run
 from vqvae.training import train as start_run
@@ -146,32 +143,15 @@ def evaluate(
         UserError: when there is no model, or the data do not fit it.
     """
     spec, images = _split(data)
-    if isinstance(model, VQVAE) and float(model.pixel_variance) == 1:
-        say(
-            "the model's pixel_variance was never estimated, so its nmse and bits per dimension are not those of "
-            "other models: measure the file that vqvae.save writes"
-        )
     with bar("evaluate", "image") as progress:
         if isinstance(model, VQVAE):
             how = read_otherwise(DataConfig(channels=_channels(model)), full_keys(reading))
             found = replace(how, spec=spec.get("data.spec", how.spec))
             loaded = found.load(split, multiple_of=model.factor, data=images)
-            with eval_mode(model):
-                models = _measured(model, loaded.shape, features, lpips)
-                return measure(models, loaded, fit=how.fit, progress=progress)
+            return evaluate_model(model, loaded, fit=how.fit, features=features, lpips=lpips, progress=progress)
         run = open_run(_location(model, "a run"), device=device, reading=full_keys(reading))
         measured = images if images is not None else spec["data.spec"]
         return evaluate_run(run, measured, split=split, features=features, lpips=lpips, progress=progress)
-
-
-def _measured(
-    model: VQVAE, image_shape: tuple[int, int, int], features: str | None, lpips: tuple[str, str] | None
-) -> Models:
-    """Return a tokenizer in Python and the networks that judge it, on its device."""
-    device = model.pixel_variance.device
-    judge = None if features is None else network_named(features).to(device)
-    distance = None if lpips is None else lpips_network(network_named(lpips[0]).to(device), lpips[1], image_shape)
-    return Models(model, features=judge, lpips=distance)
 
 
 def sample(

@@ -89,9 +89,15 @@ def checked_images(images: Tensor, *, channels: int, factor: int) -> Tensor:
 
 
 def check_images(images: Tensor, *, channels: int, factor: int) -> None:
-    """Check that images are uint8 pixels, or float [B, C, H, W] in [-1, 1].
+    """Check images as ``checked_images`` does, without making a float copy of pixels.
 
-    Arguments and errors are those of ``checked_images``.
+    Args:
+        images: float [B, C, H, W] in [-1, 1], or uint8 pixels [B, C, H, W] in 0..255.
+        channels: number of channels C.
+        factor: downsampling factor; H and W must be multiples of it.
+
+    Raises:
+        ValueError: as ``checked_images``.
     """
     if images.ndim != 4 or images.shape[1] != channels or any(size % factor for size in images.shape[2:]):
         raise ValueError(

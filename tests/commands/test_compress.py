@@ -1,6 +1,7 @@
 """``vqvae compress`` and ``vqvae decompress``: what comes out is what went in, or one line says why not."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,42 @@ def test_pixels_that_would_not_be_kept_are_refused_in_a_folder_too(
         odd.unlink(missing_ok=True)
         Image.fromarray(pixels).save(odd.with_suffix(".png"), exif=turned)
     assert not (tmp_path / "x.vqi").exists()
+
+
+def test_wide_pixels_are_read_with_the_range_of_the_run(prior_run: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(prior_run.path, run)
+    config = run / "config.yaml"
+    text = config.read_text()
+    assert "range: full" in text
+    config.write_text(text.replace("range: full", "range: [0, 1023]"))
+    grey = np.tile(np.arange(0, 1024, 32, dtype=np.uint16), (32, 1))
+    np.save(tmp_path / "wide.npy", np.repeat(grey[None, ..., None], 3, axis=3))
+    np.save(
+        tmp_path / "eight.npy", np.rint(np.repeat(grey[None, ..., None], 3, axis=3) / 1023 * 255).astype(np.uint8)
+    )
+    done = [
+        compress([str(tmp_path / f"{name}.npy")], str(run), tmp_path / f"{name}.vqi", split="all")
+        for name in ("wide", "eight")
+    ]
+    assert done[0].code_bytes == done[1].code_bytes
+    for name in ("wide", "eight"):
+        decompress(tmp_path / f"{name}.vqi", tmp_path / name, model=str(run))
+    [wide], [eight] = ((tmp_path / name).iterdir() for name in ("wide", "eight"))
+    assert np.array_equal(read(wide), read(eight))
+
+
+def test_names_that_are_too_long_with_a_number_are_replaced_by_the_row(
+    prior_run: Run, images: list[str], tmp_path: Path
+) -> None:
+    long = "a" * 199
+    for folder, image in zip(("one", "two"), images, strict=False):
+        (tmp_path / folder).mkdir()
+        shutil.copy(image, tmp_path / folder / f"{long}.png")
+    names = [str(tmp_path / folder / f"{long}.png") for folder in ("one", "two")]
+    compress(names, str(prior_run.path), tmp_path / "x.vqi")
+    decompress(tmp_path / "x.vqi", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["00000000.png", "00000001.png"]
 
 
 def test_nothing_is_overwritten(prior_run: Run, images: list[str], tmp_path: Path) -> None:

@@ -161,6 +161,14 @@ def test_a_spec_that_names_nothing(spec, message):
     assert _error(spec, "train") == message
 
 
+def test_a_folder_with_the_name_of_a_data_set_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "shapes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    load("shapes", "test", limit=2)
+    line = f"shapes: the data set of this name is taken; --data ./shapes is the path {tmp_path / 'shapes'}"
+    assert line in capsys.readouterr().err
+
+
 def test_a_file_in_place_of_a_folder(tmp_path):
     archive = tmp_path / "cifar-10-binary.zip"
     archive.write_bytes(b"")

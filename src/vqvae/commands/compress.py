@@ -179,7 +179,7 @@ def _images(
 ) -> tuple[list[str], list[Tensor]]:
     """Read image files, or a split of one data set; return the names and the pixels, uint8 [C, H, W], of each.
 
-    Pixels of more than 8 bits are read as those of the tokenizer's training images, with the range of ``reading``.
+    ``reading.range`` has the values that become 0 and 255 in pixels of more than 8 bits.
     """
     options: LoadOptions = {**DataConfig(range=reading.range).options(tokenizer.factor), "exact": lossless}
     if are_image_files(names):
@@ -214,7 +214,8 @@ def _distinct(names: Sequence[str]) -> list[str]:
     found = dict[str, None]()
     for row, name in enumerate(names):
         title = without_ending(name)
-        title = title if is_name(f"{title}-{len(names)}") else f"{row:08d}"
+        fits = is_name(f"{title}-{len(names)}")  # with the largest number that may follow
+        title = title if fits else f"{row:08d}"
         free, number = title, 2
         while free in found:
             free, number = f"{title}-{number}", number + 1

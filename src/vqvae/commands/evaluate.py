@@ -1,4 +1,4 @@
-"""Measure a run's tokenizer, and its prior where the run has one."""
+"""Measure a run's tokenizer, and its prior where the run has one; or a tokenizer in Python."""
 
 import platform
 from dataclasses import replace
@@ -9,10 +9,13 @@ from vqvae.commands.judges import judge_of
 from vqvae.commands.resolve import PriorRun, TokenizerRun, labels_by_name, load_for
 from vqvae.data import ImageSet, Objects
 from vqvae.errors import what_failed
+from vqvae.features import network_named
 from vqvae.files import write_json
 from vqvae.metrics import Models, Results, measure
 from vqvae.metrics.baselines import load_counts
 from vqvae.metrics.lpips import lpips_network
+from vqvae.models import VQVAE
+from vqvae.models.eval_mode import eval_mode
 from vqvae.progress import Progress, silent
 from vqvae.run_directory import RunDirectory
 from vqvae.screen import say
@@ -61,6 +64,39 @@ def evaluate(
     if directory.path.is_dir() and not directory.published.exists():  # a published model is not changed
         _keep(results, run, directory)
     return results
+
+
+def evaluate_model(
+    model: VQVAE,
+    images: ImageSet,
+    *,
+    fit: str,
+    features: str | None,
+    lpips: tuple[str, str] | None,
+    progress: Progress = silent,
+) -> Results:
+    """Measure a tokenizer in Python, on its device, in eval mode.
+
+    Args:
+        model: the tokenizer. If its ``pixel_variance`` was never estimated, one line says which metrics are wrong.
+        images: the images.
+        fit: how the images were brought to one size, for the protocol.
+        features: as ``evaluate`` takes it.
+        lpips: as ``evaluate`` takes it.
+        progress: as ``evaluate`` takes it.
+    """
+    if float(model.pixel_variance) == 1:
+        say(
+            "the model's pixel_variance was never estimated, so nmse and bits per dimension cannot be compared "
+            "with other models: measure the file that vqvae.save writes"
+        )
+    device = model.pixel_variance.device
+    judge = None if features is None else network_named(features).to(device)
+    distance = None
+    if lpips is not None:
+        distance = lpips_network(network_named(lpips[0]).to(device), lpips[1], images.shape)
+    with eval_mode(model):
+        return measure(Models(model, features=judge, lpips=distance), images, fit=fit, progress=progress)
 
 
 def _keep(results: Results, run: TokenizerRun, directory: RunDirectory) -> None:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vqvae.commands.resolve import PriorRun, check_at_least_1, check_controls, image_files, same_label
-from vqvae.data.decoding import UndecodableError, decode
+from vqvae.data.formats import plain_formats
 from vqvae.errors import ArgumentError, UserError
 from vqvae.progress import Progress, advancing, silent
 from vqvae.report.pictures import grid
@@ -118,14 +118,18 @@ def _box(box: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
 def _mask(path: str, size: tuple[int, int]) -> Tensor:
     """Read an image file as a hole, bool [H, W], that is True where the file is brighter than half."""
     try:
-        picture = decode(Path(path), 1)
-    except UndecodableError as error:
-        raise ArgumentError("mask", f"{path}: {error}") from None
-    width, height = picture.size
+        with Image.open(path, formats=plain_formats()) as picture:
+            width, height = picture.size
+            grey = picture.convert("L").tobytes()
+    except FileNotFoundError:
+        raise ArgumentError("mask", f"{path}: no such file") from None
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise ArgumentError("mask", f"{path}: not an image: {problem}") from None
     if (height, width) != size:
         sizes = f"{height}x{width}, but the image is {size[0]}x{size[1]} (height x width)"
         raise ArgumentError("mask", f"{path}: {sizes}; both must have the same size")
-    hole = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(size) > 127
+    hole = torch.frombuffer(bytearray(grey), dtype=torch.uint8).view(size) > 127
     if not hole.any():
         raise ArgumentError("mask", f"{path}: no pixel is white, so there is nothing to replace")
     return hole

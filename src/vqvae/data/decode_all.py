@@ -3,10 +3,10 @@
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vqvae.data.decoding import (
-    PixelRange,
     UndecodableError,
     brightest,
     decode,
@@ -26,14 +25,13 @@ from vqvae.data.decoding import (
     to_grey,
 )
 from vqvae.data.headers import count_in_colour, is_wide
+from vqvae.data.image_spec import ImageSpec
 from vqvae.data.imageset import BadFile, ImageSet
 from vqvae.data.resize import Crop, Size, Strict, most_common, round_down, spell
 from vqvae.data.source import Content, Item, Source, all_rows
 from vqvae.errors import UserError
 from vqvae.processors import processors
 from vqvae.progress import make_bar
-
-Fit = Literal["strict", "crop"]
 
 # What is handed over at once: enough small images to make the hand-over cheap, few enough large ones to hold.
 _BATCH_PIXELS = 2**18
@@ -42,33 +40,6 @@ _INEXACT = (
     "only grey and RGB of 8 bits can be kept exactly: no transparency, palette, further frames, other bits, "
     "rotation or colour profile; convert it first"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSpec:
-    """What the images should become; the fields are ``load``'s options of the same names.
-
-    Attributes:
-        all_grey: whether ``channels`` is 1 because every image looked at is grey, so that a colour image is
-            refused.
-        column: the column of images that was chosen by name, or None.
-        exact: whether an image is refused whose pixels would not be exactly those that its file stores.
-    """
-
-    size: Size | None
-    fit: Fit
-    channels: int | None
-    multiple_of: int
-    strict: bool
-    pixel_range: PixelRange | Literal["auto", "full"] = "full"
-    all_grey: bool = False
-    column: str | None = None
-    exact: bool = False
-
-    @property
-    def levels(self) -> PixelRange | None:
-        """The values that become 0 and 255 for pixels of more than 8 bits; None for all that 16 bits hold."""
-        return None if isinstance(self.pixel_range, str) else self.pixel_range
 
 
 def assemble(source: Source, wanted: ImageSpec, *, spec: str, split: str) -> ImageSet:

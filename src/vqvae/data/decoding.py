@@ -95,8 +95,9 @@ def stores(content: Content, image: Image.Image) -> bool:
     """Say whether an image has exactly the pixels that a content stores: 8 bits of grey or RGB, in one frame.
 
     Args:
-        content: what ``decode`` made the image of.
-        image: the decoded image; a transparency, a rotation or a colour profile may have changed its pixels.
+        content: a file, the bytes of an encoded image, a PIL image or an array.
+        image: the image that ``decode`` returned for the content. Transparency, a rotation or a colour profile may
+            have changed the pixels.
     """
     if isinstance(content, np.ndarray):
         return content.dtype == np.uint8 and np.array_equal(content, np.asarray(image))
@@ -152,10 +153,9 @@ def is_float(content: Content) -> bool:
 
 
 def _is_wide_colour(image: Image.Image) -> bool:
-    """Tell whether a file has colours of more than 8 bits, of which PIL keeps 8; ask before it is loaded."""
-    arguments = [
-        tile[3] for tile in getattr(image, "tile", ())
-    ]  # of the decoder: "RGB;16B", or of PPM ("RGB", 1023)
+    """Tell whether a file stores more than 8 bits per colour; PIL keeps 8. Call it before ``image.load()``."""
+    # the arguments of PIL's decoder, such as "RGB;16B" for PNG and ("RGB", 1023) for PPM
+    arguments = [tile[3] for tile in getattr(image, "tile", ())]
     largest = [word for each in arguments if isinstance(each, tuple) for word in each if isinstance(word, int)]
     wide_ppm = image.format == "PPM" and max(largest, default=0) > 255
     return image.mode in ("RGB", "RGBA") and (";16" in str(arguments) or wide_ppm)

@@ -6,10 +6,11 @@ from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 
-from vqvae.data.decode_all import Fit, ImageSpec, assemble, channels_of, frame_of, with_range
+from vqvae.data.decode_all import assemble, channels_of, frame_of, with_range
 from vqvae.data.decoding import PixelRange, quiet_pil
 from vqvae.data.find import find_data
 from vqvae.data.folder import file_source
+from vqvae.data.image_spec import Fit, ImageSpec
 from vqvae.data.imageset import ImageSet
 from vqvae.data.labels import Columns
 from vqvae.data.objects import Objects

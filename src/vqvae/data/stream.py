@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqvae.data.blocks import Blocks
-from vqvae.data.decode_all import Batch, ImageSpec, decoded
+from vqvae.data.decode_all import Batch, decoded
 from vqvae.data.headers import count_in_colour, is_wide
+from vqvae.data.image_spec import ImageSpec
 from vqvae.data.imageset import BadFile, variance
 from vqvae.data.order import interleaved_rows_at_step
 from vqvae.data.resize import Crop, Strict

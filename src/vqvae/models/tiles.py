@@ -187,7 +187,7 @@ def decode_in_tiles(
 ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
     """Yield the rows and columns of pixels of each tile, and its images, float32 [B, C, rows, columns].
 
-    The codes are int64 [B, h, w, n]. The other arguments are those of ``VQVAE.decode``.
+    ``codes`` is int64 [B, h, w, n]. ``tile`` and ``overlap`` have the same meaning as in ``VQVAE.decode``.
     """
     cell, grid = tokenizer.factor, (codes.shape[1], codes.shape[2])
     reach = _chosen(decoder_reach(tokenizer) if overlap is None else None, overlap, cell)

@@ -193,7 +193,14 @@ class VQVAE(nn.Module):
         return self.decoder(self.quantizer.embed(self.checked_codes(codes)))
 
     def checked_codes(self, codes: Tensor) -> Tensor:
-        """Return codes as int64 [B, h, w, n]; argument and errors are those of ``decode``."""
+        """Return codes as int64 [B, h, w, n].
+
+        Args:
+            codes: as ``decode`` takes them.
+
+        Raises:
+            ValueError: as ``decode``.
+        """
         given = codes.shape[3] if codes.ndim == 4 else self.codes_per_position
         number = given if self.quantizer.takes_codes(given) else self.codes_per_position
         return checked_codes(codes, codes_per_position=number, num_codes=self.num_codes)

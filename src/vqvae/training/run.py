@@ -103,7 +103,7 @@ class Run(RunDirectory):
 
     @contextmanager
     def freed_after_error(self) -> "Iterator[None]":
-        """Make the directory free again if the block ends in an error of the user's: nothing was trained yet."""
+        """Make the directory free again if the block raises UserError: the corrected command may use it."""
         try:
             yield
         except UserError:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def train(
                     _keep(init, run.init)
                 run.begin(config)
             barrier()
-            _train(run, config, engine, splits, opened, init=init, setup=run.freed_after_error())
+            _train(run, config, engine, splits, opened, init=init, new=True)
     return run
 
 
@@ -177,9 +177,9 @@ def _train(
     *,
     init: ModelFile | None,
     changes: Sequence[Change] = (),
-    setup: AbstractContextManager[None] | None = None,
+    new: bool = False,
 ) -> None:
-    """Make the stage and the trainer, within ``setup`` if it is given, and run the loop."""
+    """Make the stage and run the loop; a new run that cannot start leaves its directory free."""
     record_run_data(run, data)
     if rank() == 0:
         run.write_environment(
@@ -190,8 +190,13 @@ def _train(
             shard=engine.sharded,
         )
     with freed_memory_kept(), quiet_pil(), closing(data.train):  # a stream decodes while it is read, and ahead
-        with setup or nullcontext():
-            stage = _stage(run, config, engine, data, tokenizer, init)
+        with run.freed_after_error() if new else nullcontext():
+            stage: Stage
+            if isinstance(config, TokenizerConfig):
+                assert isinstance(data, RunData), "a tokenizer is trained on images"
+                stage = TokenizerStage(config, data.train, data.validation, engine, init)
+            else:
+                stage = prior_stage(config, data, engine, run=run, tokenizer=tokenizer, init=init)
             if rank() == 0:
                 say(_headline(run, config, engine, stage, data))
             trainer = Trainer(stage, config.training, engine, run)
@@ -200,20 +205,6 @@ def _train(
         if changes and rank() == 0:
             run.change(config, trainer.step, changes)
         trainer.train()
-
-
-def _stage(
-    run: Run,
-    config: RunConfig,
-    engine: Engine,
-    data: RunData | StoreData,
-    tokenizer: Opened[VQVAE] | None,
-    init: ModelFile | None,
-) -> Stage:
-    if isinstance(config, TokenizerConfig):
-        assert isinstance(data, RunData), "a tokenizer is trained on images"
-        return TokenizerStage(config, data.train, data.validation, engine, init)
-    return prior_stage(config, data, engine, run=run, tokenizer=tokenizer, init=init)
 
 
 def _headline(run: Run, config: RunConfig, engine: Engine, stage: Stage, data: RunData | StoreData) -> str:
