@@ -3,6 +3,7 @@
 import torch
 
 from vqvae.quantizers import CosineQuantizer
+from vqvae.quantizers.cosine import directions
 
 K, D, GRID = 12, 4, (3, 5)
 
@@ -92,3 +93,9 @@ def test_a_frozen_code_keeps_its_direction(randn):
         quantizer.update()
     assert torch.equal(quantizer.codebook[[2, 5]], before[[2, 5]])
     assert not torch.equal(quantizer.codebook, before)
+
+
+@torch.no_grad()
+def test_the_order_of_the_sums_changes_no_direction(randn):
+    vectors, order = randn(1, 4000, 32), torch.randperm(32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(directions(vectors)[:, order], directions(vectors[:, order]))

@@ -71,3 +71,27 @@ def test_the_kl_is_to_the_uniform_prior(randn):
     quantizer.to_logits.weight.data.zero_()
     quantizer.to_logits.bias.data.fill_(2.0)
     torch.testing.assert_close(quantizer(z_e).codebook_loss, torch.tensor(0.0), rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_order_of_the_sums_does_not_decide_between_equal_logits(randn):
+    torch.manual_seed(0)
+    quantizer, mixed = (GumbelQuantizer(4, 32).eval() for _ in range(2))
+    weight, vectors, order = quantizer.to_logits.weight, randn(1, 4000, 32), torch.randperm(32)
+    near = (vectors + 4 * (weight[0] + weight[1]) / (weight[0] + weight[1]).norm()).double()  # to codes 0 and 1
+    apart = weight[1].double() - weight[0].double()
+    tied = (near - (near @ apart / apart.square().sum())[:, None] * apart).float()  # the last bit decides
+    quantizer.to_logits.bias.zero_()
+    mixed.load_state_dict(quantizer.state_dict())
+    mixed.to_logits.weight.copy_(weight[:, order])
+    codes = quantizer(tied).codes
+    assert len(codes.unique()) > 1
+    assert torch.equal(codes, mixed(tied[:, order]).codes)
+
+
+@torch.no_grad()
+def test_of_equal_logits_the_first_counts(randn):
+    quantizer = GumbelQuantizer(300, 32).eval()
+    quantizer.to_logits.weight.copy_(quantizer.to_logits.weight[:1].expand(300, -1))
+    quantizer.to_logits.bias.zero_()
+    assert not quantizer(randn(1, 4000, 32)).codes.any()

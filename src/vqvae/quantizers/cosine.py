@@ -89,5 +89,11 @@ class CosineQuantizer(CodebookQuantizer):
 
 
 def directions(vectors: Tensor) -> Tensor:
-    """Return vectors [N, D] at length one; vectors shorter than 1e-6 are divided by 1e-6."""
-    return F.normalize(vectors, dim=-1, eps=1e-6)  # float32's usual 1e-12 would blow the gradient up near 0
+    """Return vectors [N, D] at length one; vectors shorter than 1e-6 are divided by 1e-6.
+
+    The length is summed in float64, so that the order of the sum, which differs between processors, does not change
+    its float32 value.
+    """
+    exact = vectors if vectors.device.type == "mps" else vectors.double()  # MPS has no float64
+    length = exact.norm(dim=-1, keepdim=True).to(vectors.dtype)
+    return vectors / length.clamp(min=1e-6)  # float32's usual 1e-12 would blow the gradient up near 0

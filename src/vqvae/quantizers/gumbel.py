@@ -120,7 +120,7 @@ class GumbelQuantizer(Quantizer):
             # 0 for what does not count: a NaN there would reach the map's gradient, 0 * NaN being NaN
             logits = self.to_logits(torch.where(vectors.isfinite(), vectors, 0.0))
             noisy = logits + self._gumbel(logits) if self.training else logits
-            codes = noisy.argmax(1)
+            codes = noisy.argmax(1) if self.training else self.codes_of_vectors(vectors)[:, 0]
             soft = F.softmax(noisy / self._temperature(), dim=1) @ self.codebook
         return Quantized(
             z_q=straight_through(soft, F.embedding(codes, self.codebook)),
@@ -128,6 +128,25 @@ class GumbelQuantizer(Quantizer):
             codebook_loss=self.kl_weight * self._kl(logits, counted),
             commitment_loss=logits.new_zeros(()),
         )
+
+    def codes_of_vectors(self, vectors: Tensor) -> Tensor:
+        """Return the code of the largest logit, int64 [N, 1], for vectors, float32 [N, D].
+
+        The logits are computed in float64, since the order of float32 sums, which decides between nearly equal
+        logits, differs between processors. Of logits that are equal but for the rounding of float64, the first
+        counts. A graph that is exported (``torch.export``, ONNX) has float32 logits.
+        """
+        if torch.compiler.is_exporting():
+            return self.to_logits(vectors).argmax(1, keepdim=True)
+        device = torch.device("cpu") if vectors.device.type == "mps" else vectors.device  # MPS has no float64
+        finite = torch.where(vectors.isfinite(), vectors, 0.0)
+        tensors = (finite, self.to_logits.weight, self.to_logits.bias)
+        x, weight, bias = (tensor.detach().to(device, torch.float64) for tensor in tensors)
+        logits = torch.addmm(bias, x, weight.T)
+        largest = logits.amax(1, keepdim=True)
+        size = x.norm(dim=1, keepdim=True) * weight.norm(dim=1).amax() + bias.abs().amax()
+        rounding = torch.finfo(torch.float64).eps * (self.channels + 4) * size
+        return (logits >= largest - rounding).int().argmax(1, keepdim=True).to(vectors.device)
 
     def _temperature(self) -> float | Tensor:
         if not torch.compiler.is_compiling():
