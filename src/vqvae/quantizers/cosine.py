@@ -91,8 +91,8 @@ class CosineQuantizer(CodebookQuantizer):
 def directions(vectors: Tensor) -> Tensor:
     """Return vectors [N, D] at length one; vectors shorter than 1e-6 are divided by 1e-6.
 
-    The length is summed in float64, since the order of the sum differs between processors and would change the
-    last bit of a float32 sum.
+    The length is computed in float64. In float32, its last bit would depend on the order of the sum, which differs
+    between processors.
     """
     exact = vectors if vectors.device.type == "mps" else vectors.double()  # MPS has no float64
     length = exact.norm(dim=-1, keepdim=True).to(vectors.dtype)

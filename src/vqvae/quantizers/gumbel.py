@@ -132,14 +132,14 @@ class GumbelQuantizer(Quantizer):
     def codes_of_vectors(self, vectors: Tensor) -> Tensor:
         """Return the code of the largest logit, int64 [N, 1], for vectors, float32 [N, D].
 
-        The logits are computed in float64, since the order of float32 sums, which decides between nearly equal
-        logits, differs between processors. Of logits that are equal but for the rounding of float64, the first
-        counts. A graph that is exported (``torch.export``, ONNX) has float32 logits.
+        The logits are computed in float64. The sums of float32 logits are added in an order that differs between
+        processors, so nearly equal logits could change places. Of logits that differ by no more than the rounding
+        of float64, the first is taken. An exported graph (``torch.export``, ONNX) computes float32 logits.
         """
-        if torch.compiler.is_exporting():
-            return self.to_logits(vectors).argmax(1, keepdim=True)
-        device = torch.device("cpu") if vectors.device.type == "mps" else vectors.device  # MPS has no float64
         finite = torch.where(vectors.isfinite(), vectors, 0.0)
+        if torch.compiler.is_exporting():
+            return self.to_logits(finite).argmax(1, keepdim=True)
+        device = torch.device("cpu") if vectors.device.type == "mps" else vectors.device  # MPS has no float64
         tensors = (finite, self.to_logits.weight, self.to_logits.bias)
         x, weight, bias = (tensor.detach().to(device, torch.float64) for tensor in tensors)
         logits = torch.addmm(bias, x, weight.T)
