@@ -21,6 +21,7 @@ from vqvae.training import Run
 QUANTIZERS = kinds() | {
     "bsq-of-40-bits": BSQ.Config(bits=40),  # 2^40 codes: nothing may be as long as the codebook
     "projected-of-residual": variants()["projected-of-residual"],
+    "residual-sizes": variants()["residual-sizes"],
 }
 
 
@@ -94,6 +95,23 @@ def test_a_dead_level_shows_though_the_codes_together_are_used() -> None:
     use.add(Batch(models, torch.zeros(1, 3, 16, 16, dtype=torch.uint8), codes))
     found = use.result()
     assert found["usage"] == 1.0 and (found["usage_1"], found["usage_2"]) == (1.0, 1 / tokenizer.num_codes)
+
+
+def test_layers_with_different_numbers_of_codes_count_each_with_its_own() -> None:
+    tokenizer = tokenizer_of("residual-sizes")
+    sizes = tokenizer.code_sizes
+    assert len(set(sizes)) == len(sizes) == tokenizer.codes_per_position and max(sizes) == tokenizer.num_codes
+    every = torch.stack([torch.arange(tokenizer.num_codes).clamp(max=size - 1) for size in sizes], dim=1)
+    pixels = torch.zeros(1, 3, 4 * tokenizer.num_codes, 4, dtype=torch.uint8)
+    measurement = Measurement(models := Models(tokenizer), measured_in("evaluation"))
+    measurement.add(Batch(models, pixels, every.view(1, -1, 1, len(sizes))))
+    found = measurement.values()
+    assert [found[f"usage_{level}"] for level in (1, 2, 3)] == [1.0, 1.0, 1.0]
+    bits = [sum(map(log2, sizes[:depth])) for depth in (1, 2, 3)]
+    rates = [found[f"kl_bits_per_dim_uniform{of}"] for of in ("_1", "_2", "_3", "")]
+    positions_per_dimension = tokenizer.num_codes / pixels[0].numel()
+    assert rates == pytest.approx([each * positions_per_dimension for each in (*bits, bits[-1])])
+    assert found["bits_per_code_uniform"] == pytest.approx(bits[-1] / len(sizes))
 
 
 def test_the_commitments_gradient_is_its_closed_form_and_grows_with_beta() -> None:

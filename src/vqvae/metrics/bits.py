@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from math import log, log2, prod
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -45,7 +46,9 @@ class CodeBits(Accumulator):
 
     def result(self) -> Mapping[str, float | None]:
         """Return ``bits_per_code_*``; None for a prior that is absent."""
-        found: dict[str, float | None] = {"bits_per_code_uniform": log2(self.models.tokenizer.num_codes)}
+        found: dict[str, float | None] = {
+            "bits_per_code_uniform": fmean(map(log2, self.models.tokenizer.code_sizes))
+        }
         for name in ("unigram", "position_unigram", "prior"):
             nats = self.nats.get(name)
             found[f"bits_per_code_{name}"] = None if nats is None else bits(nats) / self.codes
@@ -98,7 +101,9 @@ class ImageBits(Accumulator):
 
     def result(self) -> Mapping[str, float | None]:
         """Return ``kl_bits_per_dim_uniform``, ``bits_per_dim_*``, ``code_share_*`` and ``code_gain``."""
-        uniform = uniform_prior_bits(self.models.tokenizer.code_spec(*self.image_shape[1:]), self.image_shape)
+        tokenizer = self.models.tokenizer
+        spec = tokenizer.code_spec(*self.image_shape[1:])
+        uniform = uniform_prior_bits(spec, self.image_shape, tokenizer.code_sizes)
         dimensions = max(1, self.images) * prod(self.image_shape)
         pixels = bits(self.pixel_nats) / dimensions
         prior = None if self.prior_nats is None else bits(self.prior_nats) / dimensions

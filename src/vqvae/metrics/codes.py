@@ -70,7 +70,7 @@ class CodeUse(Accumulator):
         super().__init__(models)
         tokenizer = models.tokenizer
         self.all = CodeCounts(tokenizer.num_codes)
-        self.levels = [CodeCounts(tokenizer.num_codes) for _ in range(tokenizer.codes_per_position)]
+        self.levels = [CodeCounts(size) for size in tokenizer.code_sizes]
 
     def add(self, batch: Batch) -> None:
         """Count a batch's codes."""

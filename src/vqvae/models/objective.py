@@ -1,5 +1,6 @@
 """The training objective (arXiv 1711.00937, equation 3), and the constant KL that it omits."""
 
+from collections.abc import Sequence
 from math import log2, prod
 from typing import NamedTuple
 
@@ -49,7 +50,9 @@ def objective(
     return Objective(total, reconstruction, quantized.codebook_loss, quantized.commitment_loss)
 
 
-def uniform_prior_bits(spec: CodeSpec, image_shape: tuple[int, ...]) -> float:
+def uniform_prior_bits(
+    spec: CodeSpec, image_shape: tuple[int, ...], code_sizes: Sequence[int] | None = None
+) -> float:
     """Return the KL to the uniform prior in bits per dimension: n*h*w*log2 K / (C*H*W).
 
     The posterior is one-hot, so its KL to a uniform prior over K codes is log K for each of the n*h*w codes
@@ -58,5 +61,7 @@ def uniform_prior_bits(spec: CodeSpec, image_shape: tuple[int, ...]) -> float:
     Args:
         spec: the spec of the codes.
         image_shape: (C, H, W) of the images.
+        code_sizes: how many codes each of the n codes of a position chooses from; by default, K each.
     """
-    return spec.codes_per_image * log2(spec.num_codes) / prod(image_shape)
+    sizes = code_sizes or (spec.num_codes,) * spec.codes_per_position
+    return prod(spec.grid) * sum(map(log2, sizes)) / prod(image_shape)

@@ -95,6 +95,11 @@ class VQVAE(nn.Module):
         return self.quantizer.codes_per_position
 
     @property
+    def code_sizes(self) -> tuple[int, ...]:
+        """How many codes each of the n codes of a position chooses from, as the quantizer states them."""
+        return self.quantizer.code_sizes
+
+    @property
     def depths(self) -> list[int]:
         """The numbers of first codes of a position that ``decode`` takes, in rising order; the last is n."""
         return [number for number in range(1, self.codes_per_position + 1) if self.quantizer.takes_codes(number)]

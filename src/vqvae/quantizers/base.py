@@ -62,6 +62,11 @@ class Quantizer(nn.Module, ABC):
         self.codes_per_position = codes_per_position
         self.channel_last = channel_last
 
+    @property
+    def code_sizes(self) -> tuple[int, ...]:
+        """How many codes each of the n codes of a vector chooses from: K, or fewer in a layer with fewer codes."""
+        return (self.num_codes,) * self.codes_per_position
+
     @abstractmethod
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
         """Quantize vectors, float32 [N, D]; in training mode, also record the statistics for ``update``.

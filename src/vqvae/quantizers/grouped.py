@@ -75,6 +75,11 @@ class GroupedQuantizer(Quantizer):
         )
         self.groups: Sequence[Quantizer] = nn.ModuleList(groups)  # pyright: ignore[reportAttributeAccessIssue]
 
+    @property
+    def code_sizes(self) -> tuple[int, ...]:
+        """How many codes each of the n codes of a vector chooses from, first group first."""
+        return sum((group.code_sizes for group in self.groups), start=())
+
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
         """Quantize vectors, float [N, D]."""
         parts = [group(z, mask) for group, z in zip(self.groups, self._split(vectors), strict=True)]

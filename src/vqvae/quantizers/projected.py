@@ -70,6 +70,11 @@ class ProjectedQuantizer(Quantizer):
         drawn = any(isinstance(part, GumbelQuantizer) for part in self.inner.modules())
         return None if drawn else 1.0
 
+    @property
+    def code_sizes(self) -> tuple[int, ...]:
+        """How many codes each of the n codes of a vector chooses from: those of the inner quantizer."""
+        return self.inner.code_sizes
+
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
         """Quantize vectors, float [N, D]; losses and statistics are those of the inner quantizer."""
         found = self.inner(_mapped(vectors, self.down), mask)

@@ -132,6 +132,11 @@ class ResidualQuantizer(Quantizer):
         self.seed = seed
         self.update_counter = UpdateCounter(forwards_per_update)
 
+    @property
+    def code_sizes(self) -> tuple[int, ...]:
+        """How many codes each of the n codes of a vector chooses from, coarsest layer first."""
+        return sum((layer.code_sizes for layer in self.layers), start=())
+
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:
         """Quantize vectors, float [N, D]."""
         if self.training:
