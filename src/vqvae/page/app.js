@@ -100,14 +100,14 @@ const positionGrid = (node, { name, choose, hover = () => {}, rows = h, columns 
 // ---------------------------------------------------------------- an image, its reconstruction, its codes
 const codeAt = (at, place = state.place) => state.codes[at * n + place];
 const setCodes = (codes) => {
-  state.codes = Int32Array.from(codes);
+  state.codes = Float64Array.from(codes);
   show();
 };
 const setImage = (pixels) => {
   const begun = performance.now();
   state.pixels = pixels;
   state.z_e = tokenizer.latents(imagesOf(pixels, [1, C, H, W]));
-  state.own = Int32Array.from(tokenizer.quantize(state.z_e).data);
+  state.own = Float64Array.from(tokenizer.quantize(state.z_e).data);
   state.before = [];
   setCodes(state.own);
   document.documentElement.dataset.reconstruction = (performance.now() - begun).toFixed(1);
@@ -116,7 +116,7 @@ const openSample = (codes) => { // an image that has codes and no original: its 
   forgetPaint();
   state.pixels = decoded(codes);
   state.z_e = tokenizer.embed(tensor("i", [1, h, w, n], Float64Array.from(codes)));
-  state.own = Int32Array.from(codes);
+  state.own = Float64Array.from(codes);
   state.before = [];
   setCodes(codes);
   $("image").scrollIntoView({ behavior: "smooth" });
@@ -181,11 +181,22 @@ const distancesFrom = (vector, vectors) => {
   return found;
 };
 const vectorAt = (map, at) => Float64Array.from({ length: map.shape[1] }, (_, c) => map.data[c * POSITIONS + at]);
-let known = { key: "", vectors: null };
-const codeVectors = (at) => { // of all codes at a position; for n = 1 they are the codebook, the same everywhere
-  const own = Array.from({ length: n }, (_, p) => codeAt(at, p)), key = n === 1 ? "all" : `${own} ${state.place}`;
-  if (known.key !== key) known = { key, vectors: tokenizer.vectors(own, state.place) };
-  return known.vectors;
+const everyCode = K <= data.mostCompared ? Array.from({ length: K }, (_, k) => k) : null;
+const compared = () => everyCode || Array.from(new Set(codeCells.map((_, at) => codeAt(at)))).sort((a, b) => a - b);
+let known = { key: "", codes: [], vectors: null };
+const codeVectors = (at) => { // of the codes compared, at a position; for n = 1 they are the same everywhere
+  const own = Array.from({ length: n }, (_, p) => codeAt(at, p)), codes = compared();
+  const key = `${everyCode ? "all" : codes} ${n === 1 ? "" : `${own} ${state.place}`}`;
+  if (known.key !== key) known = { key, codes, vectors: tokenizer.vectors(codes, own, state.place) };
+  return known;
+};
+const vectorOf = (code, { codes, vectors }) => {
+  const i = everyCode ? code : codes.indexOf(code), d = vectors.length / codes.length;
+  return vectors.subarray(i * d, (i + 1) * d);
+};
+const nearestCodes = (vector, { codes, vectors }) => { // pairs of a distance and a code, the nearest first
+  const far = distancesFrom(vector, vectors);
+  return codes.map((code, i) => [far[i], code]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
 };
 const chip = (code, words, pressed) => make("button", {
   type: "button", class: "chip", "aria-pressed": String(!!pressed), style: `--ink: rgb(${colourOf(code)})`, title: `put code ${code} here`, onclick: () => swap(code),
@@ -194,12 +205,11 @@ const inspect = (at) => {
   state.at = at;
   codeCells.forEach((cell, i) => cell.classList.toggle("chosen", i === at));
   holeCells.forEach((cell, i) => cell.classList.toggle("chosen", i === at));
-  const code = codeAt(at), vectors = codeVectors(at), d = vectors.length / K;
-  const near = distancesFrom(vectors.subarray(code * d, (code + 1) * d), vectors), order = Array.from(near.keys()).sort((a, b) => near[a] - near[b] || a - b);
+  const code = codeAt(at), vectors = codeVectors(at), near = nearestCodes(vectorOf(code, vectors), vectors);
   $("where").textContent = `${positionWords(at)}${n > 1 ? `, code ${state.place + 1} of ${n}` : ""}`;
   $("code").value = code;
   $("use").textContent = data.counts ? `used ${data.counts[code].toLocaleString("en")} times in ${data.counted.toLocaleString("en")} ${data.countedWords} (${readable((100 * data.counts[code]) / data.counts.reduce((a, b) => a + b, 0))} %)` : "";
-  $("neighbours").replaceChildren(...order.filter((k) => k !== code).slice(0, 8).map((k) => chip(k, readable(near[k]))));
+  $("neighbours").replaceChildren(...near.filter(([, k]) => k !== code).slice(0, 8).map(([far, k]) => chip(k, readable(far))));
   const own = ((data.places || {})[code] || []).filter(([image]) => state.examples[image]);
   $("patches").replaceChildren(...own.map(([image, row, column]) => patchOf(state.examples[image], row, column)));
   $("patch-words").textContent = own.length ? "Patches of the page's images with this code, with their surroundings" : "No patch of the page's images has this code.";
@@ -415,16 +425,16 @@ const listenForWalk = () => {
 const bars = (values, most) => make("div", { class: "bars" }, ...Array.from(values, (v) => make("i", { style: `--v: ${Math.max(-1, Math.min(1, v / most))}`, class: v < 0 ? "low" : "", title: readable(v) })));
 const explain = (at) => {
   const row = Math.floor(at / w), column = at % w, own = vectorAt(state.z_e, at), code = codeAt(at), vectors = codeVectors(at), d = own.length;
-  const z_q = vectors.subarray(code * d, (code + 1) * d), far = distancesFrom(own, vectors), order = Array.from(far.keys()).sort((a, b) => far[a] - far[b] || a - b).slice(0, 6);
+  const z_q = vectorOf(code, vectors), order = nearestCodes(own, vectors).slice(0, 6);
   const most = Math.max(1e-9, topOf(own.map(Math.abs)), topOf(Array.from(z_q, Math.abs)));
   $("path-patch").replaceChildren(patchOf(state.pixels, row, column));
   $("path-z_e").replaceChildren(bars(own, most));
-  $("path-distances").replaceChildren(...order.map((k) => make("li", { class: k === code ? "drawn" : "" }, make("b", { style: `--ink: rgb(${colourOf(k)})` }, String(k)), make("i", { style: `--share: ${far[k] / Math.max(1e-9, far[order[order.length - 1]])}` }), make("small", {}, readable(far[k])))));
+  $("path-distances").replaceChildren(...order.map(([far, k]) => make("li", { class: k === code ? "drawn" : "" }, make("b", { style: `--ink: rgb(${colourOf(k)})` }, String(k)), make("i", { style: `--share: ${far / Math.max(1e-9, order[order.length - 1][0])}` }), make("small", {}, readable(far)))));
   $("path-code").textContent = code;
   $("path-code").style.setProperty("--ink", `rgb(${colourOf(code)})`);
   $("path-z_q").replaceChildren(bars(z_q, most));
   $("path-out").replaceChildren(patchOf(state.output, row, column));
   const error = own.reduce((sum, v, c) => sum + (v - z_q[c]) ** 2, 0);
   $("path-where").textContent = `The position at ${positionWords(at)}`;
-  $("path-numbers").textContent = `Here ‖zₑ‖² is ${readable(own.reduce((sum, v) => sum + v * v, 0))}, and ‖zₑ − eₖ‖² is ${readable(error)}: ${readable(error / d)} per dimension of ${d}. ${code === order[0] ? "" : data.nearest ? "The code was changed, or several codes share the position: it is not the nearest." : "This quantizer chooses by a rule of its own; distances are shown for comparison."}`;
+  $("path-numbers").textContent = `Here ‖zₑ‖² is ${readable(own.reduce((sum, v) => sum + v * v, 0))}, and ‖zₑ − eₖ‖² is ${readable(error)}: ${readable(error / d)} per dimension of ${d}. ${code === order[0][1] ? "" : data.nearest ? "The code was changed, or several codes share the position: it is not the nearest." : "This quantizer chooses by a rule of its own; distances are shown for comparison."}`;
 };

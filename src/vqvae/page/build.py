@@ -14,12 +14,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vqvae.errors import UserError
 from vqvae.models import VQVAE
 from vqvae.page.codebook import MOST_CODES, code_colours, code_places
 from vqvae.page.graph_json import Blob
 from vqvae.page.models import page_models
 from vqvae.priors import Prior
 
+MOST_COMPARED = 65536  # codes of a larger codebook are compared with those of the same image only
+_MOST_CODES = 2**53  # of a page, whose numbers are float64
 MOST_IMAGES = 96  # images that the page holds: for the first picture, the walk and the patches
 _SCRIPTS = ("runtime.js", "model.js", "app.js", "canvas.js", "paint.js", "start.js")
 _NEAREST = ("vq", "ema", "simvq", "cosine")  # quantizers that choose the nearest vector
@@ -74,8 +77,10 @@ def build_page(
         pixels: uint8 [N, C, H, W], real images for the use and the patches of codes; or None.
 
     Raises:
-        UserError: for a tokenizer that the page's runtime cannot run, or a missing package.
+        UserError: for a tokenizer that the page's runtime cannot run, more than 2^53 codes, or a missing package.
     """
+    if tokenizer.num_codes > _MOST_CODES:
+        raise UserError(f"K = {tokenizer.num_codes:,} codes: a page holds codes of up to K = {_MOST_CODES:,}")
     blob = Blob()
     models = page_models(tokenizer, prior, size, blob)
     left_out = [f"the page has no prior: {models.left_out}"] if models.left_out else []
@@ -85,6 +90,7 @@ def build_page(
         "model": _sizes(tokenizer, size),
         "classes": list(facts.classes),
         "colours": code_colours(tokenizer),
+        "mostCompared": MOST_COMPARED,
         "nearest": facts.quantizer in _NEAREST,
         **_images(tokenizer, pixels, facts.counted),
     }
@@ -94,7 +100,7 @@ def build_page(
         "lead": escape(_lead(tokenizer, models.prior is not None, size)),
         "size": _by(size),
         "dimensions": f"{tokenizer.quantizer.channels:,}",
-        "codes": f"{tokenizer.num_codes:,}",
+        "among": "in the codebook" if tokenizer.num_codes <= MOST_COMPARED else "in this image",
         "beta": "" if facts.beta is None else f"; here \N{GREEK SMALL LETTER BETA} is {facts.beta:g}",
         "footer": escape(facts.footer),
         "style": _text("style.css"),

@@ -71,11 +71,11 @@ class Tokenizer {
   images(z_q) { return this.graphs.decode.run({ z_q }).images; }
   encode(images) { return this.quantize(this.latents(images)); }
   decode(codes) { return this.images(this.embed(codes)); }
-  // the vectors of all K codes at one place of a position whose other codes stay: float [K, D]
-  vectors(own, place) {
-    const n = this.perPosition, codes = tensor("i", [this.numCodes, 1, 1, n]);
-    for (let k = 0; k < this.numCodes; k++) for (let p = 0; p < n; p++) codes.data[k * n + p] = p === place ? k : own[p];
-    return this.embed(codes).data;
+  // the vectors of codes at one place of a position whose other codes stay: float [codes, D]
+  vectors(codes, own, place) {
+    const n = this.perPosition, all = tensor("i", [codes.length, 1, 1, n]);
+    codes.forEach((code, i) => { for (let p = 0; p < n; p++) all.data[i * n + p] = p === place ? code : own[p]; });
+    return this.embed(all).data;
   }
 }
 const imagesOf = (pixels, shape) => floats(shape, Float32Array.from(pixels, (v) => v / 127.5 - 1));

@@ -44,7 +44,7 @@ const begin = async () => {
   document.documentElement.dataset.ready = "true";
 };
 const openFirst = () => { // without images, the page begins with a picture of the first codes
-  const codes = Int32Array.from({ length: LENGTH }, (_, i) => i % K);
+  const codes = Float64Array.from({ length: LENGTH }, (_, i) => i % K);
   openSample(codes);
 };
 globalThis.vqvaePage = { larger, tokenizer, prior, state, imagesOf, pixelsOf, sampleCodes, inpaintCodes, bitsOfCodes, fitted, tensor, ints, floats, Graph, ops };
