@@ -203,6 +203,9 @@ def test_few_draws_from_many_codes_are_no_dead_codes() -> None:
     # 131,072 draws of even use show 86 % of 65,536 codes
     validation = {**GOOD, "perplexity": [40000.0], "usage": [0.8]}
     assert told(curves({}, validation), **{"model__quantizer__num_codes": "65536"}) == []
+    # 65,536 of them at each of two levels show 63 %
+    validation |= {"usage_1": [0.6], "usage_2": [0.6]}
+    assert told(curves({}, validation), **{"model__quantizer__num_codes": "65536"}) == []
 
 
 @pytest.mark.parametrize("kind", shipped())

@@ -135,17 +135,24 @@ def _codes(case: Case) -> Finding | None:
     if perplexity is None or usage is None:
         return None
     num_codes, counted = quantizer.code_count(), case.last("counted") or float("inf")
-    seen = usage / (1 - exp(-min(50.0, counted / num_codes)))  # relative to the usage if codes were used evenly
     levels = [value for i in range(1, 65) if (value := case.last(f"usage_{i}")) is not None]
+    # relative to the usage if codes were used evenly
+    seen = usage / _even_usage(counted, num_codes)
+    seen_levels = [level / _even_usage(counted / len(levels), num_codes) for level in levels]
     change, options = quantizer.advice("model.quantizer")
     says = f"perplexity {perplexity:.3g} and usage {100 * usage:.3g} % of K = {num_codes:,} codes"
     if num_codes > 2 and perplexity < max(2.0, 0.15 * min(num_codes, counted)):
         return Finding("collapse", f"the codebook has collapsed to a few codes: {says}", change, options)
-    if min([seen, *levels]) < 0.75:
+    if min([seen, *seen_levels]) < 0.75:
         worst = f"; {100 * min(levels):.3g} % at the worst level" if levels else ""
         dead = round(num_codes * (1 - usage))
         return Finding("dead_codes", f"{dead:,} codes are never chosen: {says}{worst}", change, options)
     return None
+
+
+def _even_usage(draws: float, num_codes: int) -> float:
+    """Return the usage that a number of draws shows, on average, if all codes are equally likely."""
+    return 1 - exp(-min(50.0, draws / num_codes))
 
 
 def _commitment(case: Case) -> Finding | None:
