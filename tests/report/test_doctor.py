@@ -199,6 +199,13 @@ def test_a_fault_is_known_by_its_records(
     assert [finding.name for finding in told(curves(train, validation), **overrides)] == ([fault] if fault else [])
 
 
+def test_places_that_share_a_codebook_may_each_keep_to_a_part_of_it() -> None:
+    validation = GOOD | {"usage_1": [0.6], "usage_2": [0.1]}
+    shared = {"model__quantizer__codes_per_position": "2"}
+    assert told(curves({}, validation), **shared) == []
+    assert [finding.name for finding in told(curves({}, validation))] == ["dead_codes"]
+
+
 def test_few_draws_from_many_codes_are_no_dead_codes() -> None:
     # 131,072 draws of even use show 86 % of 65,536 codes
     validation = {**GOOD, "perplexity": [40000.0], "usage": [0.8]}
