@@ -203,6 +203,9 @@ def test_places_that_share_a_codebook_may_each_keep_to_a_part_of_it() -> None:
     validation = GOOD | {"usage_1": [0.6], "usage_2": [0.1]}
     shared = {"model__quantizer__codes_per_position": "2"}
     assert told(curves({}, validation), **shared) == []
+    settings = {"model.quantizer": "{kind: projected, inner: {kind: ema, num_codes: 512, codes_per_position: 2}}"}
+    config = load_config("cifar10", "tokenizer", {"training.steps": "3000", **settings})
+    assert diagnose(Case(curves({}, validation), config)) == []
     assert [finding.name for finding in told(curves({}, validation))] == ["dead_codes"]
 
 

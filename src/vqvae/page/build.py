@@ -21,7 +21,7 @@ from vqvae.page.graph_json import Blob
 from vqvae.page.models import page_models
 from vqvae.priors import Prior
 
-MOST_COMPARED = 65536  # codes of a larger codebook are compared with those of the same image only
+MOST_COMPARED = 65536  # a page compares all codes of a codebook up to this size, else the codes of the image
 _MOST_CODES = 2**53  # of a page, whose numbers are float64
 MOST_IMAGES = 96  # images that the page holds: for the first picture, the walk and the patches
 _SCRIPTS = ("runtime.js", "model.js", "app.js", "canvas.js", "paint.js", "start.js")

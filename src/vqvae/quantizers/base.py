@@ -244,6 +244,10 @@ class QuantizerConfig(Config):
         with torch.device("meta"):
             return self.build().num_codes
 
+    def shares_codebook(self) -> bool:
+        """Return whether several codes of a position are chosen from one codebook."""
+        return getattr(self, "codes_per_position", 1) > 1
+
     def advice(self, key: str) -> Advice:
         """Return how to bring more codes into use.
 

@@ -54,6 +54,10 @@ class GroupedQuantizer(Quantizer):
                 ]
             )
 
+        def shares_codebook(self) -> bool:
+            """Return whether several codes of a position are chosen from one codebook of the inner quantizer."""
+            return self.inner.shares_codebook()
+
         def advice(self, key: str) -> Advice:
             """Return how to bring more codes into use."""
             return self.inner.advice(f"{key}.inner")

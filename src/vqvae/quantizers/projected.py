@@ -45,6 +45,10 @@ class ProjectedQuantizer(Quantizer):
             inner = self.inner.build(forwards_per_update=forwards_per_update, seed=seed)
             return ProjectedQuantizer(inner, self.channels)
 
+        def shares_codebook(self) -> bool:
+            """Return whether several codes of a position are chosen from one codebook of the inner quantizer."""
+            return self.inner.shares_codebook()
+
         def advice(self, key: str) -> Advice:
             """Return how to bring more codes into use."""
             return self.inner.advice(f"{key}.inner")
@@ -72,7 +76,7 @@ class ProjectedQuantizer(Quantizer):
 
     @property
     def code_sizes(self) -> tuple[int, ...]:
-        """How many codes each of the n codes of a vector chooses from: those of the inner quantizer."""
+        """How many codes each of the n codes of a vector chooses from, as the inner quantizer states."""
         return self.inner.code_sizes
 
     def quantize_vectors(self, vectors: Tensor, mask: Tensor | None) -> Quantized:

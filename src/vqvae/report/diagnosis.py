@@ -136,8 +136,8 @@ def _codes(case: Case) -> Finding | None:
         return None
     num_codes, counted = quantizer.code_count(), case.last("counted") or float("inf")
     levels = [value for i in range(1, 65) if (value := case.last(f"usage_{i}")) is not None]
-    if len(levels) == getattr(quantizer, "codes_per_position", 1):
-        levels = []  # all codes of a position share one codebook, and each may keep to a part of it
+    if quantizer.shares_codebook():
+        levels = []  # each of the codes that share a codebook may keep to a part of it
     # relative to the usage if codes were used evenly
     seen = usage / _even_usage(counted, num_codes)
     seen_levels = [level / _even_usage(counted / len(levels), num_codes) for level in levels]
