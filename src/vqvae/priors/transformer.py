@@ -6,7 +6,9 @@ than arithmetic. So the cache uses few operations:
 - The weights of a norm are folded into the matrix product that follows it; a division by the length remains.
 - The scale of the attention is folded into the weights of the queries.
 - addmm adds the residual.
-- Every view is made once, and every result is written where the next operation reads it.
+- Two channels that are rotated together are one complex number, so one product rotates them.
+- Keys and values are kept in a window that grows by several positions at a time. Those that are not there yet are
+  masked. So views are made once for a window, and every result is written where the next operation reads it.
 """
 
 from dataclasses import dataclass
@@ -218,21 +220,27 @@ def _check_width(width: int, heads: int) -> None:
         raise ValueError(f"width {width} must be a multiple of 4 * heads, {4 * heads}")
 
 
+_WINDOW = 16  # positions by which the attention of the steps grows: shorter products would be slow (docs/log.md)
+
+
 def _normed(norm: nn.RMSNorm, linear: nn.Linear) -> Tensor:
     """Return the weights, [width, outputs], of a norm and the linear map after it, for a token of length 1."""
     return (linear.weight * norm.weight).T * norm.normalized_shape[0] ** 0.5
 
 
-def _turns(rotation: Rotation, heads: int) -> list[tuple[Tensor, Tensor]]:
-    """Return the cosines and sines of each token.
+def _paired(weights: Tensor, heads: int) -> Tensor:
+    """Order the columns of [width, heads * d] so that the two outputs that are rotated together are neighbours."""
+    return weights.unflatten(1, (heads, 2, -1)).transpose(2, 3).flatten(1)
 
-    The cosines, [3, 1, width], are factors of query, key and value; the factors of the value are 1. The sines,
-    [2, 1, 1, d / 2], are factors of a half of each head of query and key.
+
+def _turns(rotation: Rotation) -> list[tuple[Tensor, Tensor]]:
+    """Return the complex factors of each token: of its query, [d / 2], and of its key and value, [2, 1, 1, d / 2].
+
+    A pair as a complex number is rotated by a product (arXiv 2104.09864, equation 12). The value's factor is 1.
     """
-    cosine, sine = (turn[:, 0, 0].transpose(0, 1) for turn in rotation)
-    of_heads = cosine.repeat(1, 1, 2 * heads)  # both halves of a head turn alike
-    factors = torch.cat([of_heads, torch.ones_like(of_heads[:, :1])], 1)
-    return list(zip(factors[:, :, None], sine[:, :, None, None], strict=True))
+    query, key = torch.complex(*rotation)[:, 0, 0]
+    key_and_value = torch.stack([key, torch.ones_like(key)], 1)
+    return list(zip(query, key_and_value[:, :, None, None], strict=True))
 
 
 class _Token:
@@ -242,34 +250,23 @@ class _Token:
     is added to the mean square, so that the length contains it.
     """
 
-    def __init__(self, block: Block, count: int, head_dim: int) -> None:
-        like, width = block.attention.weight.detach(), block.attention.weight.shape[1]
+    def __init__(self, like: Tensor, block: Block, count: int) -> None:
+        width, heads = block.attention.weight.shape[1], block.heads
+        dim = width // heads
         assert block.attention_norm.eps is not None
         self.with_epsilon = like.new_full((count, width + 1), (block.attention_norm.eps * width) ** 0.5)
         self.x = self.with_epsilon[:, :width]
         self.unit = like.new_empty(count, width)
         self.projected = like.new_empty(count, 3 * width)
-        self.thirds = self.projected.unflatten(1, (3, width)).transpose(0, 1)  # query, key, value: [3, B, width]
-        self.turned = like.new_empty(3, count, width)
-        self.first, self.second = self._halves(self.thirds, head_dim)
-        self.turned_first, self.turned_second = self._halves(self.turned, head_dim)
-        self.query = self.turned[0].view(-1, 1, head_dim)
-        self.key_and_value = self.turned[1:].view(2, -1, head_dim)
+        thirds = torch.view_as_complex(self.projected.view(count, 3, heads, dim // 2, 2))
+        self.query, self.key_and_value = thirds[:, 0], thirds[:, 1:].transpose(0, 1)
+        turned = like.new_empty(count, heads, dim)
+        self.turned = torch.view_as_complex(turned.unflatten(2, (-1, 2)))  # the query, rotated
+        self.turned_heads = turned.view(count * heads, 1, dim)
         self.mixed = like.new_empty(count, width)
-        self.mixed_heads = self.mixed.view(-1, 1, head_dim)
+        self.mixed_heads = self.mixed.view(count * heads, 1, dim)
         self.hidden = like.new_empty(count, block.network.weight.shape[0])
         self.gate, self.value = self.hidden.chunk(2, 1)
-
-    @staticmethod
-    def _halves(thirds: Tensor, head_dim: int) -> tuple[Tensor, ...]:
-        """Return the first and the second halves of the heads of query and key, [2, B, heads, d / 2] each."""
-        return thirds[:2].unflatten(2, (-1, 2, head_dim // 2)).unbind(3)
-
-    def turn(self, cosine: Tensor, sine: Tensor) -> None:
-        """Write query and key, rotated, and the value to ``turned``."""
-        torch.mul(self.thirds, cosine, out=self.turned)
-        self.turned_first.addcmul_(self.second, sine, value=-1)
-        self.turned_second.addcmul_(self.first, sine)
 
     def normalise(self) -> None:
         """Write the token, divided by its length, to ``unit``."""
@@ -277,26 +274,34 @@ class _Token:
 
 
 class _BlockCache:
-    """A block's weights in the form that its steps read, and its keys and values, [2, count * heads, T, d]."""
+    """A block's weights in the form that its steps read, and its keys and values."""
 
-    def __init__(self, block: Block, count: int, length: int) -> None:
+    def __init__(self, like: Tensor, block: Block, count: int) -> None:
         query, key, value = _normed(block.attention_norm, block.attention).chunk(3, 1)
         query = query * (len(query) // block.heads) ** -0.5
-        self.attention = torch.cat([query, key, value], 1)
-        self.network = _normed(block.network_norm, block.network)
-        self.attention_out, self.network_out = block.attention_out.weight.T, block.network_out.weight.T
-        memory = query.new_empty(2, count * block.heads, length, len(query) // block.heads)
-        self.memory = memory.unbind(2)
-        self.keys, self.values = memory[0].transpose(1, 2), memory[1]
+        self.attention = torch.cat([_paired(query, block.heads), _paired(key, block.heads), value], 1).to(like)
+        self.network = _normed(block.network_norm, block.network).to(like)
+        self.attention_out = block.attention_out.weight.T.to(like)
+        self.network_out = block.network_out.weight.T.to(like)
+        self.memory = like.new_empty(2, count, block.heads, 0, len(query) // block.heads)
 
-    def run(self, token: _Token, now: int, cosine: Tensor, sine: Tensor) -> None:
-        """Replace the token at a position by its features."""
+    def widen(self, length: int) -> None:
+        """Make room for ``length`` tokens. Keys and values of a window lie side by side, which is fast to read."""
+        known, (two, count, heads, _, dim) = self.memory, self.memory.shape
+        self.memory = known.new_zeros(two, count, heads, length, dim)
+        self.memory[:, :, :, : known.shape[3]] = known
+        self.places = torch.view_as_complex(self.memory.unflatten(4, (-1, 2))).unbind(3)
+        keys, self.values = self.memory.flatten(1, 2)
+        self.keys = keys.transpose(1, 2)
+
+    def run(self, token: _Token, now: int, turns: tuple[Tensor, Tensor], mask: Tensor) -> None:
+        """Replace the token at a position by its features; the mask has -inf at the later positions."""
         token.normalise()
         torch.mm(token.unit, self.attention, out=token.projected)
-        token.turn(cosine, sine)
-        self.memory[now].copy_(token.key_and_value)
-        scores = torch.bmm(token.query, self.keys[:, :, : now + 1])
-        torch.bmm(scores.softmax(2), self.values[:, : now + 1], out=token.mixed_heads)
+        torch.mul(token.query, turns[0], out=token.turned)
+        torch.mul(token.key_and_value, turns[1], out=self.places[now])
+        scores = torch.bmm(token.turned_heads, self.keys).add_(mask)
+        torch.bmm(scores.softmax(2), self.values, out=token.mixed_heads)
         token.x.addmm_(token.mixed, self.attention_out)
         token.normalise()
         torch.mm(token.unit, self.network, out=token.hidden)
@@ -304,29 +309,42 @@ class _BlockCache:
 
 
 class _TransformerPositions:
-    """The keys and values of the tokens so far; all memory is taken at the start.
+    """The keys and values of the tokens so far.
 
-    It is made for one number of grids of one shape, and holds copies of the weights.
+    It is made for one number of grids of one shape, and holds copies of the weights. Complex numbers need
+    float32 or float64, so it computes in float32 if the prior is in a shorter type.
     """
 
     @torch.no_grad()
     def __init__(self, model: CodeTransformer, grid: tuple[int, int], labels: Tensor) -> None:
         self.model, self.class_features = model, model.class_features(labels)
         blocks: list[Block] = list(model.blocks)  # pyright: ignore[reportAssignmentType]
-        self.blocks = [_BlockCache(block, len(labels), grid[0] * grid[1]) for block in blocks]
-        self.turns = _turns(model.rotation(grid), blocks[0].heads)
-        self.token = _Token(blocks[0], len(labels), model.head_dim)
+        like = self.class_features if model.begin.dtype == torch.float64 else self.class_features.float()
+        self.blocks = [_BlockCache(like, block, len(labels)) for block in blocks]
+        self.turns = _turns(rotation_of(grid, model.head_dim, like))
+        self.token = _Token(like, blocks[0], len(labels))
         self.norm = model.norm.weight * len(model.begin) ** 0.5
         self.position = 0
+        self.masks: tuple[Tensor, ...] = ()
 
     @torch.no_grad()
     def next_features(self, embedded: Tensor | None) -> Tensor:
         """Return the features of the next position, [B, width], given the embedding of the one before it."""
         token = self.token
+        inside = self.position % _WINDOW
+        if inside == 0:
+            self._widen(self.position + _WINDOW)
         torch.add(self.model.begin if embedded is None else embedded, self.class_features, out=token.x)
-        cosine, sine = self.turns[self.position]
+        turns, mask = self.turns[self.position], self.masks[inside]
         for block in self.blocks:
-            block.run(token, self.position, cosine, sine)
+            block.run(token, self.position, turns, mask)
         self.position += 1
         token.normalise()
-        return token.unit * self.norm
+        return token.unit.type_as(self.norm) * self.norm
+
+    def _widen(self, length: int) -> None:
+        """Attend to the first ``length`` positions; each of the last ones masks those after it."""
+        masks = torch.full((_WINDOW, length), -torch.inf).triu(length - _WINDOW + 1)
+        self.masks = masks[:, None, None].to(self.token.x).unbind()
+        for block in self.blocks:
+            block.widen(length)
