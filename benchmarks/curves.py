@@ -1,7 +1,7 @@
 """Draw the curves of several runs in one picture: tokenizers on the left, priors on the right.
 
-A line is an average over training batches, a dot a measurement on validation images. For a tokenizer it is the NMSE,
-for a prior bits per code, over the number of images that were trained on.
+A line is an average over training batches, a dot a measurement on validation images. For a tokenizer it is the
+NMSE, for a prior bits per code, over the number of images that were trained on.
 
     python benchmarks/curves.py runs/cifar10 runs/cifar10-256 runs/cifar10-transformer --out curves.png
 """
