@@ -42,7 +42,7 @@ class PriorCache:
     """
 
     def __init__(self, positions: Positions, embedding: CodeEmbedding, head: CodeHead) -> None:
-        self.positions, self.head = positions, head
+        self.positions, self.answer = positions, head.answer_of_steps()
         shape = len(head.place), head.num_codes, head.place.shape[1]
         self.tables = embedding.weight.detach().view(shape).unbind()
         self.before = head.before.weight.detach().view(shape[0] - 1, *shape[1:]).unbind()
@@ -57,7 +57,7 @@ class PriorCache:
             self._take(previous)
         if self.place == 0:
             self.features = self.positions.next_features(self.embedded)
-        return self.head.answer(self.features + self.places[self.place])
+        return self.answer(self.features + self.places[self.place])
 
     def _take(self, code: Tensor) -> None:
         own = F.embedding(code, self.tables[self.place])

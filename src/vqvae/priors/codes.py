@@ -1,5 +1,7 @@
 """Where a prior reads and predicts codes: the embedding of a position's codes, and the head that predicts them."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -48,6 +50,17 @@ class CodeHead(nn.Module):
     def answer(self, features: Tensor) -> Tensor:
         """Return logits [..., K] of features [..., width], which contain the place and the earlier codes."""
         return self.logits(F.relu(self.hidden(F.relu(features))))
+
+    def answer_of_steps(self) -> Callable[[Tensor], Tensor]:
+        """Return ``answer`` of features [B, width], without gradients and with few operations."""
+        hidden, hidden_bias = self.hidden.weight.detach().T.contiguous(), self.hidden.bias.detach()
+        logits, logits_bias = self.logits.weight.detach().T.contiguous(), self.logits.bias.detach()
+
+        def answer(features: Tensor) -> Tensor:
+            inner = torch.addmm(hidden_bias, features.relu(), hidden).relu_()
+            return torch.addmm(logits_bias, inner, logits)
+
+        return answer
 
     def forward(self, features: Tensor, codes: Tensor) -> Tensor:
         """Return logits [B, h, w, n, K] of features [B, h, w, width] and codes [B, h, w, n]."""

@@ -21,7 +21,7 @@ _WINDOW = 16  # positions by which the attention of the steps grows: shorter pro
 
 def _normed(norm: nn.RMSNorm, linear: nn.Linear) -> Tensor:
     """Return the weights, [width, outputs], of a norm and the linear map after it, for a token of length 1."""
-    return (linear.weight * norm.weight).T * norm.normalized_shape[0] ** 0.5
+    return (linear.weight * (norm.weight * norm.normalized_shape[0] ** 0.5)).T
 
 
 def _paired(weights: Tensor, heads: int) -> Tensor:

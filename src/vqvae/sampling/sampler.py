@@ -110,7 +110,7 @@ class Controls:
         """Draw codes, int64 [B], of logits [B, K] with uniform numbers u, float64 [B]."""
         here = logits.cpu() if logits.device.type == "mps" else logits  # MPS has no float64
         if self.temperature == 1.0 and self.top_k is None and self.top_p is None:
-            weights = (here - here.amax(1, keepdim=True)).exp_()  # not in float64, which takes twice as long
+            weights = here.softmax(1)  # not in float64, which takes twice as long
         else:
             weights = restrict(here, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
         return invert(weights, u.to(here.device)).to(logits.device)
