@@ -52,7 +52,11 @@ class CodeHead(nn.Module):
         return self.logits(F.relu(self.hidden(F.relu(features))))
 
     def answer_of_steps(self) -> Callable[[Tensor], Tensor]:
-        """Return ``answer`` of features [B, width], without gradients and with few operations."""
+        """Return a function that computes ``answer`` of features [B, width] for the steps of a cache.
+
+        It holds copies of the weights and has no gradients. It calls no modules, which would take longer than the
+        matrix products of a few features.
+        """
         hidden, hidden_bias = self.hidden.weight.detach().T.contiguous(), self.hidden.bias.detach()
         logits, logits_bias = self.logits.weight.detach().T.contiguous(), self.logits.bias.detach()
 

@@ -6,8 +6,9 @@ At a batch size of 1, calling operations takes more time than arithmetic. So the
 - The scale of the attention is folded into the weights of the queries.
 - addmm adds the residual.
 - Two channels that are rotated together are one complex number, so one product rotates them.
-- Keys and values are kept in a window that grows by several positions at a time. Those that are not there yet are
-  masked. So views are made once for a window, and every result is written where the next operation reads it.
+- Keys and values are kept in a window that grows by several positions at a time. Positions that are still to come
+  are masked. So views are made once for a window.
+- Every result is written where the next operation reads it.
 """
 
 import torch
@@ -70,7 +71,10 @@ class _Token:
 
 
 class _BlockCache:
-    """A block's weights in the form that its steps read, and its keys and values."""
+    """A block's weights in the form that its steps read.
+
+    ``memory`` has the block's keys and values, [2, B, heads, T, d].
+    """
 
     def __init__(self, like: Tensor, block: Block, count: int) -> None:
         query, key, value = _normed(block.attention_norm, block.attention).chunk(3, 1)
