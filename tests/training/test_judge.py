@@ -15,8 +15,8 @@ from vqvae.tensors import images_from_pixels
 from vqvae.training.judge import JudgeRecipe, accuracy, augmented, train_judge
 
 
-def small() -> dict:
-    sets = {split: load("shapes", split, limit=limit) for split, limit in (("train", 2000), ("test", 300))}
+def small(train: int = 2000, test: int = 300) -> dict:
+    sets = {split: load("shapes", split, limit=limit) for split, limit in (("train", train), ("test", test))}
     return {split: (images.pixels, images.labels) for split, images in sets.items()}
 
 
@@ -24,15 +24,46 @@ def small() -> dict:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     path = tmp_path_factory.mktemp("judge") / "judge.safetensors"
     lines: list[str] = []
+    steps: list[tuple[int, int]] = []
     recipe = JudgeRecipe(epochs=3, batch_size=64)
-    card = make_judge(small(), path, device="cpu", recipe=recipe, widths=(8, 8, 16), log=lines.append)
+
+    def progress(done: int, total: int) -> None:
+        steps.append((done, total))
+
+    card = make_judge(
+        small(), path, device="cpu", recipe=recipe, widths=(8, 8, 16), log=lines.append, progress=progress
+    )
     assert len(lines) == 3 and all("validation accuracy" in line for line in lines)
+    assert steps == [(step, len(steps)) for step in range(1, len(steps) + 1)]
     return path, card
 
 
 def test_it_learns_to_tell_the_classes_apart(made: tuple[Path, dict]) -> None:
     _, card = made
     assert card["test_accuracy"] > 0.8 and card["images"] == 1900 and card["test_images"] == 300
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_the_judge_is_trained_in_the_faster_precision_and_the_card_names_it(
+    faster: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqvae.training.judge.bf16_is_faster", lambda device: faster)
+    seen: list[torch.dtype] = []
+    logits = Judge.logits
+
+    def watched(judge: Judge, images: torch.Tensor) -> torch.Tensor:
+        out = logits(judge, images)
+        if judge.training:
+            seen.append(out.dtype)
+        return out
+
+    monkeypatch.setattr(Judge, "logits", watched)
+    recipe = JudgeRecipe(epochs=1, batch_size=50)
+    card = make_judge(
+        small(100, 50), tmp_path / "judge.safetensors", device="cpu", recipe=recipe, widths=(4, 4, 4)
+    )
+    assert card["recipe"]["precision"] == ("bf16" if faster else "fp32")
+    assert set(seen) == {torch.bfloat16 if faster else torch.float32}
 
 
 def test_the_file_has_the_accuracy_of_its_card(made: tuple[Path, dict]) -> None:
@@ -48,7 +79,7 @@ def test_training_is_a_function_of_the_seed_and_leaves_torchs_generator_alone() 
     device = torch.device("cpu")
 
     def run(seed: int) -> torch.Tensor:
-        recipe = JudgeRecipe(epochs=1, batch_size=50, seed=seed)
+        recipe = JudgeRecipe(epochs=1, batch_size=50, seed=seed, precision="fp32")
         judge = train_judge(train, validation, recipe, device=device, log=str, widths=(4, 4, 4))
         return torch.cat([parameter.flatten() for parameter in judge.parameters()])
 

@@ -203,13 +203,15 @@ def _judge(arguments: argparse.Namespace) -> None:
     from vqvae.training.judge import JudgeRecipe
 
     given = {name: value for name in ("epochs", "seed") if (value := getattr(arguments, name)) is not None}
-    card = make_judge(
-        arguments.data,
-        check_out(arguments.out),
-        device=arguments.device,
-        recipe=JudgeRecipe(**given),
-        log=say,
-    )
+    with bar("judge", "step") as progress:
+        card = make_judge(
+            arguments.data,
+            check_out(arguments.out),
+            device=arguments.device,
+            recipe=JudgeRecipe(**given),
+            log=say,
+            progress=progress,
+        )
     print(
         f"done: {arguments.out}: {card['test_accuracy']:.4f} of {card['test_images']:,} test images "
         f"classified right; "

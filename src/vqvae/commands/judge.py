@@ -11,6 +11,7 @@ from vqvae.data import ImageSet, Objects, load
 from vqvae.errors import ArgumentError, UserError
 from vqvae.features.files import save_weights
 from vqvae.model_io import choose_device
+from vqvae.progress import Progress, silent
 from vqvae.training.judge import JudgeRecipe, accuracy, stored, train_judge
 from vqvae.version import VERSION
 
@@ -23,6 +24,7 @@ def make_judge(
     recipe: JudgeRecipe | None = None,
     widths: tuple[int, int, int] = (64, 256, 256),
     log: Callable[[str], object] = lambda line: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train a judge on a data set's training images, measure it once on the test images, and write its file.
 
@@ -33,6 +35,7 @@ def make_judge(
         recipe: how it is trained; by default as the shipped judge was.
         widths: channels of its blocks.
         log: takes one line per epoch.
+        progress: called with the number of steps done and of all steps.
 
     Returns:
         The card of the weights.
@@ -44,7 +47,9 @@ def make_judge(
     if recipe.epochs < 1:
         raise ArgumentError("epochs", f"{recipe.epochs}: must be 1 or more")
     train, validation = (_loaded(data, split) for split in ("train", "validation"))
-    judge = train_judge(train, validation, recipe, device=choose_device(device), log=log, widths=widths)
+    place = choose_device(device)
+    recipe = recipe.resolved(place)
+    judge = train_judge(train, validation, recipe, device=place, log=log, progress=progress, widths=widths)
     judge.load_state_dict({name: value.float() for name, value in stored(judge).items()}, strict=False)
     test = _loaded(data, "test")
     card = {

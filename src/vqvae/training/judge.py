@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from vqvae import noise
 from vqvae.data import ImageSet, rows_at_step
 from vqvae.errors import UserError
 from vqvae.features import Judge
+from vqvae.progress import Progress, silent
 from vqvae.tensors import images_from_pixels
+from vqvae.training.engine import bf16_is_faster
 
 _SHIFT, _FLIP = 0x73686674, 0x666C6970  # keep the two draws of a row apart
 _WHITENED_ON = 5_000  # images
@@ -34,6 +37,7 @@ class JudgeRecipe:
         label_smoothing: the part of the probability that is spread over all classes.
         shift: largest translation in pixels, filled by reflection.
         seed: of the starting weights, the order and the augmentation.
+        precision: ``bf16``, ``fp32``, or ``auto``, which times both and takes bf16 if it is faster.
     """
 
     epochs: int = 18
@@ -45,6 +49,13 @@ class JudgeRecipe:
     label_smoothing: float = 0.2
     shift: int = 2
     seed: int = 0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+
+    def resolved(self, device: torch.device) -> "JudgeRecipe":
+        """Return the recipe with the precision that ``auto`` stands for on this machine."""
+        if self.precision != "auto":
+            return self
+        return replace(self, precision="bf16" if bf16_is_faster(device) else "fp32")
 
 
 def train_judge(
@@ -54,6 +65,7 @@ def train_judge(
     *,
     device: torch.device,
     log: Callable[[str], object],
+    progress: Progress = silent,
     widths: tuple[int, int, int] = (64, 256, 256),
 ) -> Judge:
     """Train a classifier of 32x32 images.
@@ -64,6 +76,7 @@ def train_judge(
         recipe: how.
         device: where.
         log: takes one line per epoch.
+        progress: called with the number of steps done and of all steps.
         widths: see ``Judge``.
 
     Raises:
@@ -79,10 +92,12 @@ def train_judge(
     judge = judge.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     per_epoch = len(train) // recipe.batch_size
     optimizer, schedule = _optimizer(judge, recipe, recipe.epochs * per_epoch)
+    recipe = recipe.resolved(device)
     started, total = time.monotonic(), 0.0
     for step in range(recipe.epochs * per_epoch):
         total += _step(judge, train, recipe, step, optimizer)
         schedule.step()
+        progress(step + 1, recipe.epochs * per_epoch)
         if (step + 1) % per_epoch == 0:
             right = accuracy(judge, validation)
             speed = (step + 1) * recipe.batch_size / (time.monotonic() - started)
@@ -103,7 +118,7 @@ def _step(
     pixels = augmented(train.pixels[rows], rows, epochs, shift=recipe.shift, seed=recipe.seed)
     images = images_from_pixels(pixels).to(device, memory_format=torch.channels_last)
     judge.train()
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
         logits = judge.logits(images)
     labels = train.labels[rows].to(device)
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
