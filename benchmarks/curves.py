@@ -44,10 +44,12 @@ def main() -> None:
     arguments = parser.parse_args()
     figure, plots = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     by_stage = dict(zip(METRICS, plots, strict=True))
-    for number, path in enumerate(arguments.runs):
+    drawn = dict.fromkeys(METRICS, 0)  # runs of each stage: a plot has a colour for each of its runs
+    for path in arguments.runs:
         run = Run(path).check()
         config = run.read_config()
-        draw(by_stage[config.stage], path.name, config, read_records(run.metrics), f"C{number}")
+        draw(by_stage[config.stage], path.name, config, read_records(run.metrics), f"C{drawn[config.stage]}")
+        drawn[config.stage] += 1
     for axes in plots:
         axes.legend()
     figure.savefig(arguments.out, dpi=120)
