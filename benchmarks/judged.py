@@ -80,17 +80,18 @@ def main() -> None:
     images = load_images(arguments.data, split, validation=0.1)
     train = load_images(arguments.data, "train", validation=0.1)
     tokenizer = load_tokenizer(arguments.tokenizer or arguments.prior)
+    prior = load_prior(arguments.prior) if arguments.num else None
     assert images.labels is not None
     print(f"{split} split of {arguments.data}, {len(images.pixels):,} images")
     measures = Measures(images.pixels, train.pixels)
     measures.row("real", images.pixels, images.labels)
     codes = torch.cat([tokenizer.encode(images_from_pixels(part)) for part in images.pixels.split(250)])
     measures.row("reconstructions", decoded(tokenizer, codes), images.labels)
-    if not arguments.num:
+    if prior is None:
         return
     labels = torch.arange(arguments.num) % len(images.classes)
     controls = Controls(arguments.temperature, top_p=arguments.top_p, guidance=arguments.guidance)
-    codes = sample(load_prior(arguments.prior), arguments.num, controls=controls, labels=labels, batch_size=250)
+    codes = sample(prior, arguments.num, controls=controls, labels=labels, batch_size=250)
     pixels = decoded(tokenizer, codes)
     training = measures.row("samples", pixels, labels)
     if arguments.out:
