@@ -14,7 +14,7 @@ from PIL.Image import Image
 from vqvae.commands.evaluate import evaluate as evaluate_run
 from vqvae.commands.evaluate import evaluate_model
 from vqvae.commands.publish import Pushed, push
-from vqvae.commands.resolve import open_prior_run, open_run
+from vqvae.commands.resolve import chosen_controls, open_prior_run, open_run
 from vqvae.commands.sample import sample_picture
 from vqvae.config import DataConfig, Recipe, full_keys, load_config, read_otherwise, recipe_name
 from vqvae.data import OBJECT, Objects
@@ -26,7 +26,6 @@ from vqvae.models import VQVAE
 from vqvae.paths import whole_path, whole_spec
 from vqvae.priors import Prior
 from vqvae.progress import bar
-from vqvae.sampling import Controls
 from vqvae.training import Run, prior_config
 from vqvae.training import resume as resume_run
 from vqvae.training import train as start_run
@@ -160,16 +159,19 @@ def sample(
     *,
     label: str | int | None = None,
     seed: int = 0,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
-    guidance: float = 1.0,
+    guidance: float | None = None,
     candidates: int = 1,
     size: tuple[int, int] | None = None,
     tokenizer: Location | None = None,
     device: str = "auto",
 ) -> Image:
     """Draw new images from a prior; return them in a grid, which a notebook shows.
+
+    If ``temperature``, ``top_k``, ``top_p`` and ``guidance`` are all None, the run's own ``sampling`` decides. If
+    one of them is given, the others are those of the prior itself: temperature 1, all codes, guidance 1.
 
     Args:
         prior: the run of a prior.
@@ -193,13 +195,15 @@ def sample(
     """
     decodes = None if tokenizer is None else _location(tokenizer, "a tokenizer")
     run = open_prior_run(_location(prior, "a prior's run"), tokenizer=decodes, device=device)
+    own = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+    controls = chosen_controls(run.controls, **own)
     with bar("sample", "code") as progress:
         return sample_picture(
             run,
             num=num,
             label=None if label is None else str(label),
             seed=seed,
-            controls=Controls(temperature, top_k, top_p, guidance),
+            controls=controls,
             candidates=candidates,
             size=size,
             progress=progress,

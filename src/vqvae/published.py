@@ -5,7 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from vqvae.config import DataConfig, config_from, read_yaml, to_mapping
+from vqvae.config import DataConfig, PriorConfig, config_from, read_yaml, to_mapping
 from vqvae.errors import UserError
 from vqvae.evaluation import read_evaluation
 from vqvae.files import read_json
@@ -13,6 +13,7 @@ from vqvae.model_card import ModelCard
 from vqvae.model_place import shipped_models
 from vqvae.paths import is_data_name
 from vqvae.run_directory import RunDirectory
+from vqvae.sampling import PLAIN, Controls
 
 # how images are read; the other settings of the data belong to the training
 _READING = ("size", "fit", "channels", "range", "validation", "label", "image")
@@ -52,6 +53,26 @@ def data_settings(path: Path) -> DataConfig | None:
     return config_from({"stage": "tokenizer", "data": data}, str(run.published)).data
 
 
+def sampling_settings(path: Path) -> Controls:
+    """Return how samples of a prior are drawn where a command does not say it; of a file by itself, the defaults.
+
+    Args:
+        path: as ``data_settings`` takes it, of a prior.
+
+    Raises:
+        UserError: when the file that says it is damaged.
+    """
+    run = RunDirectory(path)
+    if run.exists:
+        config = config_from(read_yaml(run.config), str(run.config))
+    elif run.published.is_file():
+        own = {"stage": "prior", "sampling": read_json(run.published).get("sampling", {})}
+        config = config_from(own, str(run.published))
+    else:
+        return PLAIN
+    return config.sampling if isinstance(config, PriorConfig) else PLAIN
+
+
 def data_around(file: Path) -> DataConfig | None:
     """Return the settings of the folder that a model file is in; a prior's folder holds its tokenizer."""
     folder = file.parent
@@ -79,7 +100,7 @@ def figures_of(path: Path) -> Figures | None:
 
 
 def description(
-    card: ModelCard, parameters: int, data: DataConfig | None, figures: Figures | None
+    card: ModelCard, parameters: int, data: DataConfig | None, sampling: Controls, figures: Figures | None
 ) -> dict[str, Any]:
     """Return the content of ``config.json``; no path of the machine is in it.
 
@@ -87,6 +108,7 @@ def description(
         card: of the model.
         parameters: number of parameters and buffers.
         data: of the model's training.
+        sampling: how its samples are drawn; for a prior.
         figures: what was measured.
     """
     found: dict[str, Any] = {
@@ -99,6 +121,8 @@ def description(
         "parameters": parameters,
         "data": _reading(data or DataConfig(channels=cast(Any, card.image_shape[0]))),
     }
+    if card.stage == "prior":
+        found["sampling"] = to_mapping(sampling)
     if figures is not None:
         found["figures"] = {**measured(figures), "protocol": dict(figures.protocol)}
     return found

@@ -1,5 +1,6 @@
 """Samples: a picture and a store hold the same images, in the same order, of the same classes."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
+import vqvae
 from vqvae.cli import main
-from vqvae.commands.resolve import open_prior_run
+from vqvae.commands.publish import publish
+from vqvae.commands.resolve import open_prior_run, own_controls
 from vqvae.commands.sample import sample_picture
 from vqvae.commands.sample_to_store import sample_to_store
 from vqvae.report.pictures import grid
-from vqvae.sampling import labels_in_turn
+from vqvae.sampling import Controls, labels_in_turn, sample
 from vqvae.tensors import pixels_from_images
 from vqvae.tokens import Store
 from vqvae.training import Run
@@ -83,3 +86,53 @@ def test_the_next_command_has_the_name_of_a_shipped_prior(
     monkeypatch.chdir(tmp_path)
     main(["sample", name, "--num", "1", "--store", "codes"])
     assert f"next: vqvae decode {tmp_path}/codes {name} --out DIR" in capsys.readouterr().out
+
+
+@pytest.fixture
+def tuned_run(prior_run: Run, tmp_path: Path) -> Path:
+    """Return a run of a prior whose own settings of sampling are others than the defaults."""
+    path = tmp_path / "tuned"
+    shutil.copytree(prior_run.path, path)
+    main(["resume", str(path), "--sampling.temperature", "0.7", "--sampling.guidance", "2"])
+    return path
+
+
+def drawn(place: Path, out: Path, *options: str) -> np.ndarray:
+    """Return the picture of ``vqvae sample``."""
+    main(["sample", str(place), "--num", "8", "--out", str(out), *options])
+    with Image.open(out) as picture:
+        return np.asarray(picture)
+
+
+def test_without_options_a_model_draws_with_its_own_settings_and_says_so(
+    tuned_run: Path, prior_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = drawn(tuned_run, tmp_path / "a.png", "--temperature", "0.7", "--guidance", "2")
+    assert "own settings" not in capsys.readouterr().err
+    published = publish(tuned_run, tmp_path / "published", name="published")
+    for number, place in enumerate((tuned_run, published)):
+        assert np.array_equal(drawn(place, tmp_path / f"own{number}.png"), expected)
+        assert "drawn with temperature 0.7, guidance 2, the model's own settings" in capsys.readouterr().err
+    assert np.array_equal(np.asarray(vqvae.sample(tuned_run, 8)), expected)
+    assert "`vqvae sample` draws with temperature 0.7, guidance 2;" in (published / "README.md").read_text()
+    main(["sample", str(tuned_run), "--num", "8", "--store", str(tmp_path / "store")])
+    rows = images_of(Store.open(tmp_path / "store"), prior_run)
+    assert np.array_equal(np.asarray(grid(rows, columns=8)), expected)
+
+
+def test_one_option_replaces_all_of_a_models_own_settings(
+    tuned_run: Path, prior_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = drawn(prior_run.path, tmp_path / "plain.png")
+    assert np.array_equal(drawn(tuned_run, tmp_path / "a.png", "--temperature", "1"), plain)
+    assert np.array_equal(np.asarray(vqvae.sample(tuned_run, 8, guidance=1)), plain)
+    assert "own settings" not in capsys.readouterr().err
+    codes = vqvae.load_prior(tuned_run).sample(2, labels=[0, 1])
+    assert torch.equal(codes, sample(vqvae.load_prior(prior_run.path), 2, labels=[0, 1])), "the prior itself"
+
+
+def test_without_classes_the_guidance_of_the_settings_is_not_used(tuned_run: Path) -> None:
+    prior = open_prior_run(tuned_run).prior
+    assert own_controls(tuned_run, prior) == Controls(temperature=0.7, guidance=2.0)
+    prior.model.num_classes = 0
+    assert own_controls(tuned_run, prior) == Controls(temperature=0.7)

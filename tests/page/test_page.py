@@ -1,5 +1,6 @@
 """The page computes what Python computes, and people can use every part of it."""
 
+import dataclasses
 from math import log
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from PIL import Image
 from tests.page.checks import check_codes, codes_shown, message, pixels_shown
 
+from vqvae.commands.page import page_of_run
 from vqvae.commands.resolve import load_for
 from vqvae.data.resize import Crop
 from vqvae.sampling import Controls, inpaint, labels_in_turn, sample
@@ -57,6 +59,24 @@ def test_the_controls_of_drawing_are_those_of_vqvae_sample(page, opened_run):
     drawn = torch.tensor(page.run("vqvaePage.state.samples.map((codes) => Array.from(codes))"))
     expected = sample(opened_run.prior.model, 5, seed=3, controls=Controls(0.8, 9, 0.9, 2.0), labels=2)
     assert torch.equal(drawn, expected.flatten(1))
+
+
+def test_the_page_begins_with_the_settings_of_the_model_for_samples_and_not_for_holes(
+    browser, opened_run, tmp_path
+):
+    run = dataclasses.replace(opened_run, controls=Controls(0.8, 9, None, 2.0))
+    file = tmp_path / "tuned.html"
+    page_of_run(run, file, data="shapes:1300")
+    browser.open(file)
+    fields = ("temperature", "top-k", "top-p", "guidance", "fill-temperature")
+    shown = [browser.run(f"document.querySelector('#{field}').value") for field in fields]
+    assert shown == ["0.8", "9", "", "2", "1"]
+    browser.click("#draw")
+    browser.wait("vqvaePage.state.samples.length === 8")
+    found = torch.tensor(browser.run("vqvaePage.state.samples.map((codes) => Array.from(codes))"))
+    labels = labels_in_turn(range(8), run.prior.model.num_classes)
+    expected = sample(run.prior.model, 8, controls=run.controls, labels=labels)
+    assert torch.equal(found, expected.flatten(1))
 
 
 def test_a_brushed_hole_is_filled_as_vqvae_inpaint_fills_it(page, opened_run):

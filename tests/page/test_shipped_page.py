@@ -8,7 +8,7 @@ from vqvae.commands.page import build_page_of_run, page_of_run
 from vqvae.commands.resolve import load_for, open_run
 from vqvae.commands.sample import sample_pixels
 from vqvae.page import Page
-from vqvae.sampling import Windowed, labels_in_turn, outpaint, sample
+from vqvae.sampling import Controls, Windowed, labels_in_turn, outpaint, sample
 
 pytestmark = pytest.mark.filterwarnings("default")  # of the exporter's own
 
@@ -42,7 +42,8 @@ def test_drawing_with_a_seed_gives_the_codes_of_vqvae_sample(shipped_page, shipp
     shipped_page.run("document.querySelector('#watch').checked = false")
     shipped_page.click("#draw")
     shipped_page.wait("vqvaePage.state.samples.length === 4")
-    expected = sample(prior, 4, seed=7, labels=labels_in_turn(range(4), prior.num_classes))
+    labels = labels_in_turn(range(4), prior.num_classes)
+    expected = sample(prior, 4, seed=7, labels=labels, controls=shipped.controls)
     assert torch.equal(samples_drawn(shipped_page), expected.flatten(1))
 
 
@@ -56,7 +57,9 @@ def test_a_larger_canvas_has_the_codes_of_python(shipped_page, shipped):
     shipped_page.wait("vqvaePage.larger.codes")
     found = torch.tensor(shipped_page.run("Array.from(vqvaePage.larger.codes)"))
     prior = Windowed(shipped.prior.model, (8, 10))
-    assert torch.equal(found, outpaint(prior, codes, (8, 10), seed=7, labels=3).flatten())
+    guidance = Controls(guidance=shipped.controls.guidance)  # around an image, the temperature is that of a hole
+    expected = outpaint(prior, codes, (8, 10), seed=7, labels=3, controls=guidance)
+    assert torch.equal(found, expected.flatten())
 
 
 def test_without_data_its_images_are_samples_and_nothing_is_downloaded(shipped, monkeypatch):

@@ -105,8 +105,9 @@ def add_picture(sub: CommandParser, shows: str, *, required: bool = True) -> Non
     sub.add_argument("--out", metavar="PNG", type=path, required=required, help=text)
 
 
-def add_controls(sub: CommandParser) -> None:
-    """Add the options that control sampling."""
+def add_controls(sub: CommandParser, *, own: bool = False) -> None:
+    """Add the options that control sampling; ``own``: without them, the prior's own settings apply."""
+    first = "the model's own if none of these four is given, else " if own else ""
     sub.add_argument(
         "--seed",
         metavar="N",
@@ -118,25 +119,26 @@ def add_controls(sub: CommandParser) -> None:
         "--temperature",
         metavar="T",
         type=number,
-        default=1.0,
         help="divide the prior's logits by T; below 1, likely codes are drawn more often; 0 always takes the most "
-        "likely code (default: 1)",
+        f"likely code (default: {first}1)",
     )
     sub.add_argument(
-        "--top-k", metavar="K", type=integer, help="draw only from the K most likely codes (default: all codes)"
+        "--top-k",
+        metavar="K",
+        type=integer,
+        help=f"draw only from the K most likely codes (default: {first}all codes)",
     )
     sub.add_argument(
         "--top-p",
         metavar="P",
         type=number,
         help="draw only from the smallest set of most likely codes whose probabilities sum to at least P "
-        "(default: all codes)",
+        f"(default: {first}all codes)",
     )
     sub.add_argument(
         "--guidance",
         metavar="W",
         type=number,
-        default=1.0,
         help="weight of classifier-free guidance; above 1, images show their class more clearly and vary less "
-        "(default: 1, no guidance)",
+        f"(default: {first}1, no guidance)",
     )

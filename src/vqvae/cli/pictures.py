@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable
-from typing import Any
 
 from vqvae.cli.options import (
     SPECS,
@@ -45,7 +44,7 @@ def _describe_sample(sample: CommandParser) -> None:
         "windows (default: the size of the training images)"
     )
     sample.add_argument("--size", metavar="HEIGHTxWIDTH", help=text)
-    add_controls(sample)
+    add_controls(sample, own=True)
     where = sample.add_mutually_exclusive_group(required=True)
     text = "the PNG file to write, with all images in a grid; a file that exists is never overwritten"
     where.add_argument("--out", metavar="PNG", type=path, help=text)
@@ -102,13 +101,14 @@ def _sample(arguments: argparse.Namespace) -> None:
             raise UserError("--tokenizer: a store holds codes, not images; give the tokenizer to vqvae decode")
         if arguments.size is not None:
             raise UserError("--size: pass --out; a store holds codes of one size, that of the prior")
-        sample_into_store(arguments, {**_controls(arguments), "candidates": arguments.candidates})
+        sample_into_store(arguments, _controls(arguments))
         return
-    from vqvae.commands.resolve import open_prior_run
+    from vqvae.commands.resolve import chosen_controls, open_prior_run
     from vqvae.commands.sample import sample_picture
 
     check_out(arguments.out)
     run = open_prior_run(arguments.prior, tokenizer=arguments.tokenizer, device=arguments.device)
+    controls = chosen_controls(run.controls, **_controls(arguments))
     with bar("sample", "code") as progress:
         picture = sample_picture(
             run,
@@ -116,8 +116,9 @@ def _sample(arguments: argparse.Namespace) -> None:
             label=arguments.label,
             candidates=arguments.candidates,
             size=_size(arguments.size),
+            seed=arguments.seed,
+            controls=controls,
             progress=progress,
-            **_controls(arguments),
         )
     print(written(picture, arguments.out))
 
@@ -135,7 +136,8 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 def _inpaint(arguments: argparse.Namespace) -> None:
     from vqvae.commands.inpaint import inpaint_picture
-    from vqvae.commands.resolve import open_prior_run
+    from vqvae.commands.resolve import chosen_controls, open_prior_run
+    from vqvae.sampling import PLAIN
 
     if not arguments.mask and not arguments.box and not arguments.depth:
         raise UserError("nothing to replace: pass --box TOP,LEFT,HEIGHT,WIDTH, --mask PNG, or --depth D")
@@ -154,8 +156,9 @@ def _inpaint(arguments: argparse.Namespace) -> None:
             num=arguments.num,
             candidates=arguments.candidates,
             label=arguments.label,
+            seed=arguments.seed,
+            controls=chosen_controls(PLAIN, **_controls(arguments)),
             progress=progress,
-            **_controls(arguments),
         )
     print(written(picture, arguments.out))
 
@@ -171,11 +174,9 @@ def _box(text: str | None) -> tuple[int, int, int, int] | None:
     return top, left, height, width
 
 
-def _controls(arguments: argparse.Namespace) -> dict[str, Any]:
-    from vqvae.sampling import Controls
-
-    controls = Controls(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance)
-    return {"seed": arguments.seed, "controls": controls}
+def _controls(arguments: argparse.Namespace) -> dict[str, float | None]:
+    """Return the controls of sampling by name; None for those that are not given."""
+    return {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "guidance")}
 
 
 def _reconstruct(arguments: argparse.Namespace) -> None:

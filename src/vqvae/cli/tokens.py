@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from vqvae.cli.options import add_data, add_device, add_model, add_split, add_tile
 from vqvae.cli.parser import CommandParser, choice, integer, path
@@ -84,8 +83,9 @@ def _decode(arguments: argparse.Namespace) -> None:
     print(f"done: {arguments.out}: {count:,} images")
 
 
-def sample_into_store(arguments: argparse.Namespace, controls: dict[str, Any]) -> None:
+def sample_into_store(arguments: argparse.Namespace, given: dict[str, float | None]) -> None:
     """Run ``vqvae sample PRIOR --store DIR``."""
+    from vqvae.commands.resolve import chosen_controls, own_controls
     from vqvae.commands.sample_to_store import sample_to_store
     from vqvae.model_io import choose_device, open_prior
     from vqvae.model_place import model_place
@@ -93,9 +93,17 @@ def sample_into_store(arguments: argparse.Namespace, controls: dict[str, Any]) -
 
     place = model_place(arguments.prior)
     prior = open_prior(place, device=choose_device(arguments.device))
+    controls = chosen_controls(own_controls(place, prior), **given)
     with bar("sample", "image") as progress:
         store = sample_to_store(
-            prior, arguments.store, num=arguments.num, label=arguments.label, progress=progress, **controls
+            prior,
+            arguments.store,
+            num=arguments.num,
+            label=arguments.label,
+            seed=arguments.seed,
+            controls=controls,
+            candidates=arguments.candidates,
+            progress=progress,
         )
     header = store.header
     tokenizer = arguments.prior if RunDirectory(place).tokenizer.is_file() else "TOKENIZER"

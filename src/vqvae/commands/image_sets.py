@@ -170,7 +170,7 @@ def _made(run: TokenizerRun, other: Side, options: SideOptions, progress: Progre
     if isinstance(run, PriorRun):
         num = len(other.pixels) if options.num is None else options.num
         pixels = sample_pixels(run, num=num, seed=options.seed, progress=progress)
-        facts |= {"images": "samples", "prior": run.prior.hash, "seed": options.seed}
+        facts |= {"images": "samples", "prior": run.prior.hash, "seed": options.seed, **vars(run.controls)}
     else:
         model, parts = run.tokenizer.model, list[Tensor]()
         for part in other.pixels.split(_BATCH):

@@ -14,6 +14,7 @@ from vqvae.export import FORMATS
 from vqvae.files import write_atomically
 from vqvae.page import Page, PageFacts, build_page
 from vqvae.run_directory import RunDirectory
+from vqvae.sampling import PLAIN
 from vqvae.version import VERSION
 
 _COUNTED = 512  # images whose codes are counted
@@ -75,6 +76,7 @@ def _facts(run: TokenizerRun, counted: str) -> PageFacts:
         quantizer=run.tokenizer.card.build["model"]["quantizer"]["kind"],
         beta=_beta(run.path),
         classes=tuple(run.prior.card.classes) if isinstance(run, PriorRun) else (),
+        sampling=run.controls if isinstance(run, PriorRun) else PLAIN,
         counted=counted,
         footer=f"Written by vqvae page {title}, vqvae {VERSION}. {hashes}.",
     )

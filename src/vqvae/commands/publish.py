@@ -12,7 +12,7 @@ from vqvae.model_place import model_place
 from vqvae.model_save import save_half
 from vqvae.models import VQVAE
 from vqvae.paths import is_data_name
-from vqvae.published import data_settings, description, figures_of
+from vqvae.published import data_settings, description, figures_of, sampling_settings
 from vqvae.report.hub_card import CardFacts, card_text
 from vqvae.run_directory import RunDirectory
 from vqvae.tensors import CodeSpec
@@ -77,7 +77,7 @@ def publish(
         raise UserError(f"{out} exists and is not overwritten: choose another folder")
     file, folder = read_model(place), RunDirectory(out)
     tokenizer = _tokenizer_of(file, place)
-    data, figures = data_settings(place), figures_of(place)
+    data, sampling, figures = data_settings(place), sampling_settings(place), figures_of(place)
     is_prior = file.card.stage == "prior"
     codes = open_prior(file).model.spec if is_prior else _codes(tokenizer)
     sizes = {"tokenizer": _size(read_tokenizer(place))} | ({"prior": _size(file)} if is_prior else {})
@@ -90,13 +90,14 @@ def publish(
         shown = _newest_picture(place) if picture else None
         if shown is not None:
             write_atomically(out / _PICTURE, shown.read_bytes())
-        write_json(folder.published, description(file.card, _size(file), data, figures))
+        write_json(folder.published, description(file.card, _size(file), data, sampling, figures))
         facts = CardFacts(
             name=name,
             card=file.card,
             codes=codes,
             parameters=sizes,
             data=data.spec if data is not None and is_data_name(data.spec) else "",
+            sampling=sampling,
             figures=figures,
             recipe=_command(place),
             license=license,

@@ -17,9 +17,9 @@ from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, re
 from vqvae.model_place import model_place
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
-from vqvae.published import data_settings
+from vqvae.published import data_settings, sampling_settings
 from vqvae.run_directory import RunDirectory
-from vqvae.sampling import Controls, check_candidates, labels_in_turn
+from vqvae.sampling import PLAIN, Controls, check_candidates, labels_in_turn
 from vqvae.screen import say
 
 MOST_SHOWN = 32  # most images of a data set that a picture shows
@@ -57,9 +57,11 @@ class PriorRun(TokenizerRun):
 
     Attributes:
         prior: the prior, in eval mode, on the device.
+        controls: how samples are drawn where a command does not say it.
     """
 
     prior: Opened[Prior]
+    controls: Controls = PLAIN
 
 
 def open_tokenizer_run(
@@ -153,7 +155,27 @@ def _prior_run(
         raise UserError(
             f"{opened.path}: not the tokenizer whose codes {path} models: its encoder or quantizer is another"
         )
-    return PriorRun(**vars(_tokenizer_run(path, opened, reading, on)), prior=prior)
+    tokenizer_run = _tokenizer_run(path, opened, reading, on)
+    return PriorRun(**vars(tokenizer_run), prior=prior, controls=own_controls(Path(path), prior))
+
+
+def own_controls(path: Path, prior: Opened[Prior]) -> Controls:
+    """Return the settings of sampling of a prior's run or folder; without classes, the guidance has no effect."""
+    return sampling_settings(path).fitting(classes=prior.model.num_classes > 0)
+
+
+def chosen_controls(own: Controls, **given: float | None) -> Controls:
+    """Return the controls that are given, or a prior's own if all are None; one line says so.
+
+    A prior's own were chosen together, so one that is given replaces all of them.
+    """
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if chosen:
+        return Controls(**chosen)
+    if own != PLAIN:
+        rest = "temperature 1 alone draws from the prior itself"
+        say(f"samples are drawn with {own.words()}, the model's own settings; {rest}")
+    return own
 
 
 def class_named(label: str, prior: Opened[Prior]) -> int:

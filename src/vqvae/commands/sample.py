@@ -4,11 +4,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqvae.commands.resolve import PriorRun, check_at_least_1, check_controls, sample_labels
+from vqvae.commands.resolve import PriorRun, check_at_least_1, check_controls, chosen_controls, sample_labels
 from vqvae.errors import ArgumentError
 from vqvae.progress import Progress, advancing, silent
 from vqvae.report.pictures import grid
-from vqvae.sampling import PLAIN, Controls, PriorProtocol, Windowed, sample
+from vqvae.sampling import Controls, PriorProtocol, Windowed, sample
 from vqvae.screen import say
 from vqvae.tensors import pixels_from_images
 
@@ -22,7 +22,7 @@ def sample_picture(
     num: int,
     label: str | None = None,
     seed: int = 0,
-    controls: Controls = PLAIN,
+    controls: Controls | None = None,
     candidates: int = 1,
     size: tuple[int, int] | None = None,
     progress: Progress = silent,
@@ -52,7 +52,7 @@ def sample_pixels(
     num: int,
     label: str | None = None,
     seed: int = 0,
-    controls: Controls = PLAIN,
+    controls: Controls | None = None,
     candidates: int = 1,
     size: tuple[int, int] | None = None,
     progress: Progress = silent,
@@ -64,7 +64,7 @@ def sample_pixels(
         num: number of images.
         label: the name or number of a class; None takes all classes in turn, see ``labels_in_turn``.
         seed: seed of the whole set: image i is a function of (seed, i, its class).
-        controls: temperature, top_k, top_p, guidance.
+        controls: temperature, top_k, top_p, guidance; by default, the run's own.
         candidates: number of samples per image; the one with the highest likelihood ratio for its class is kept.
         size: height and width of the images in pixels; by default, those of the prior's training images. Larger
             images are drawn in windows of that size, see ``Windowed``.
@@ -74,6 +74,7 @@ def sample_pixels(
         ArgumentError: for an unknown class, or a value out of its range.
     """
     check_at_least_1(num=num)
+    controls = chosen_controls(run.controls) if controls is None else controls
     labels = sample_labels(label, range(num), run.prior)
     check_controls(controls, labels, candidates)
     prior = _prior_over(run, size)

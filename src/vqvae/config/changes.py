@@ -8,6 +8,7 @@ from vqvae.config.keys import STAGES, closest_key, entry_names, is_key, key_name
 from vqvae.config.load import load_config, to_mapping
 from vqvae.config.runs import DataConfig, RunConfig, TrainingConfig
 from vqvae.errors import UserError
+from vqvae.sampling import Controls
 
 # These keys would change the order of rows, the random numbers or the optimizer's state, and so make another run.
 _FIXED = ("batch_size", "accumulate", "seed", "optimizer")
@@ -32,7 +33,8 @@ def changeable_keys(stage: str) -> list[str]:
     """Return the keys of a stage's run that may change when the run is resumed."""
     training = [f"training.{field.name}" for field in fields(TrainingConfig) if field.name not in _FIXED]
     files = [key for key in key_names(stage) if _names_a_file_of_a_loss(key)]
-    return [key for key in (*training, *_OTHERS, *files) if is_key(stage, key)]
+    sampling = [f"sampling.{field.name}" for field in fields(Controls)]
+    return [key for key in (*training, *_OTHERS, *files, *sampling) if is_key(stage, key)]
 
 
 def changed(config: RunConfig, changes: Mapping[str, Any], where: str) -> tuple[RunConfig, list[Change]]:

@@ -10,6 +10,7 @@ from vqvae.data import OBJECT, Augmentation, Images, ImageSet, LoadOptions, Obje
 from vqvae.losses import LossConfig
 from vqvae.models import VQVAE
 from vqvae.priors import PixelCNN, PriorModelConfig
+from vqvae.sampling import PLAIN, Controls
 
 MEASURED_ROWS = (
     2048  # most validation images that a measurement in training reads; vqvae evaluate reads all images
@@ -278,6 +279,8 @@ class PriorConfig:
             a class, which classifier-free guidance needs.
         init: the trained prior to start from, a run or a model file; empty to start from random weights. It must
             be a prior of the same tokenizer, with the same ``model`` and classes.
+        sampling: the model's own settings of sampling. ``vqvae sample`` without such options and the pictures of
+            the training draw with them. A prior without classes does not use the guidance.
         training: the training loop.
     """
 
@@ -290,6 +293,7 @@ class PriorConfig:
     classes: bool | Literal["auto"] = "auto"
     class_dropout: Fraction = 0.1
     init: str = ""
+    sampling: Controls = PLAIN
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 

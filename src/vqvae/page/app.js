@@ -262,9 +262,9 @@ const listenForFiles = () => {
 // ---------------------------------------------------------------- the prior
 const number = (id) => { const own = $(id).value.trim(); return own === "" ? null : Number(own); };
 const refused = (id, message) => { $(id).focus(); throw new Error(message); };
-const controls = () => {
-  const temperature = number("temperature") ?? 1, topK = number("top-k"), topP = number("top-p"), guidance = number("guidance") ?? 1, label = $("label").value === "" ? null : Number($("label").value);
-  if (!(temperature >= 0)) refused("temperature", "temperature: must be 0 or more");
+const controls = (temperatureId = "temperature") => {
+  const temperature = number(temperatureId) ?? 1, topK = number("top-k"), topP = number("top-p"), guidance = number("guidance") ?? 1, label = $("label").value === "" ? null : Number($("label").value);
+  if (!(temperature >= 0)) refused(temperatureId, "temperature: must be 0 or more");
   if (topK !== null && !(Number.isInteger(topK) && topK >= 1)) refused("top-k", "top-k: must be a whole number, 1 or more");
   if (topP !== null && !(topP > 0 && topP <= 1)) refused("top-p", "top-p: must be above 0 and at most 1");
   if (!Number.isFinite(guidance)) refused("guidance", "guidance: must be a number");
@@ -372,7 +372,7 @@ const listenForBrush = () => {
   $("clear-hole").onclick = () => { hole.fill(0); drawHole(); };
   $("fill-hole").onclick = guarded(async (_, stale) => {
     say("");
-    const own = controls(), seed = wholeNumber("seed", 0, Number.MAX_SAFE_INTEGER), num = wholeNumber("fills", 1, 12), candidates = wholeNumber("candidates", 1, 16);
+    const own = controls("fill-temperature"), seed = wholeNumber("seed", 0, Number.MAX_SAFE_INTEGER), num = wholeNumber("fills", 1, 12), candidates = wholeNumber("candidates", 1, 16);
     const keep = Array.from({ length: LENGTH }, (__, i) => !hole[Math.floor(i / n)]), codes = Array.from(state.codes);
     let done = 0, last = performance.now();
     $("fill-hole").disabled = true;

@@ -20,6 +20,7 @@ from vqvae.page.codebook import MOST_CODES, code_colours, code_places
 from vqvae.page.graph_json import Blob
 from vqvae.page.models import page_models
 from vqvae.priors import Prior
+from vqvae.sampling import PLAIN, Controls
 
 MOST_COMPARED = 65536  # a page compares all codes of a codebook up to this size, else the codes of the image
 _MOST_CODES = 2**53  # of a page, whose numbers are float64
@@ -38,6 +39,7 @@ class PageFacts:
         quantizer: the kind of the quantizer.
         beta: the weight of the commitment term; None if it is unknown.
         classes: the names of the prior's classes.
+        sampling: how samples of the prior are drawn until other settings are chosen.
         counted: where the images come from, such as ``validation images of shapes``.
         footer: the last line, as text.
     """
@@ -47,6 +49,7 @@ class PageFacts:
     quantizer: str
     beta: float | None = None
     classes: tuple[str, ...] = ()
+    sampling: Controls = PLAIN
     counted: str = ""
     footer: str = ""
 
@@ -89,6 +92,7 @@ def build_page(
         "prior": models.prior,
         "model": _sizes(tokenizer, size),
         "classes": list(facts.classes),
+        "sampling": vars(facts.sampling),
         "colours": code_colours(tokenizer),
         "mostCompared": MOST_COMPARED,
         "nearest": facts.quantizer in _NEAREST,

@@ -52,7 +52,8 @@ const placeImage = (position) => { // the chosen position becomes the middle of 
 };
 const drawCanvas = guarded(async (_, stale) => {
   say("");
-  const grid = canvasGrid(), [rows, columns] = grid, kept = canvasKept(rows, columns), around = $("canvas-keep").checked, { controls: how, label } = controls();
+  const grid = canvasGrid(), [rows, columns] = grid, kept = canvasKept(rows, columns), around = $("canvas-keep").checked;
+  const { controls: how, label } = controls(around ? "fill-temperature" : "temperature");
   const seed = wholeNumber("seed", 0, Number.MAX_SAFE_INTEGER), candidates = around ? wholeNumber("canvas-candidates", 1, 16) : 1, over = rows === h && columns === w ? prior : new WindowedPrior(prior, grid);
   const codes = new Int32Array(kept.length * n), length = codes.length, missing = n * (kept.length - kept.reduce((a, b) => a + b, 0)), begun = performance.now();
   const keep = Array.from(codes, (__, i) => !!kept[Math.floor(i / n)]);

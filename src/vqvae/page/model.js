@@ -227,7 +227,8 @@ const inpaintCodes = async (prior, { codes, keep, seed, num, candidates, label =
   for (let image = 0; image < num; image++) {
     const seeds = Array.from({ length: candidates }, (_, m) => (m ? randomBits(seed, m) : BigInt(seed)));
     const labels = seeds.map(() => (label === null ? prior.numClasses : label));
-    const { drawn, weights } = await fill(prior, { seeds, images: seeds.map(() => image), labels, codes, keep, weigh: candidates > 1, controls, watch });
+    const own = label === null ? { ...controls, guidance: 1 } : controls; // without a class, guidance has no effect
+    const { drawn, weights } = await fill(prior, { seeds, images: seeds.map(() => image), labels, codes, keep, weigh: candidates > 1, controls: own, watch });
     found.push(drawn[lastAbove(softmaxOf(weights), uniform(seed, image, codes.length))]);
   }
   return found;

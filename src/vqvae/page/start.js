@@ -36,6 +36,7 @@ const begin = async () => {
   if (prior) {
     $("label").append(...data.classes.map((name, i) => make("option", { value: String(i) }, name)));
     for (const id of ["label", "guidance"]) $(id).parentElement.hidden = !prior.numClasses;
+    for (const [name, own] of Object.entries(data.sampling)) if (own !== null) $(name.replace("_", "-")).value = own;
     $("draw").onclick = () => drawSamples();
     $("stop").onclick = () => { state.busy++; };
     $("bits-button").onclick = () => { $("image-bits-words").textContent = showBits(state.codes, $("image-bits"), null); };

@@ -9,6 +9,7 @@ import yaml
 from vqvae.metrics import METRICS, described
 from vqvae.model_card import ModelCard
 from vqvae.published import Figures, measured
+from vqvae.sampling import PLAIN, Controls
 from vqvae.tensors import CodeSpec
 from vqvae.version import VERSION
 
@@ -25,6 +26,7 @@ class CardFacts:
         codes: the codes of an image of the training's size.
         parameters: number of parameters and buffers, by stage: tokenizer, prior.
         data: the name of the training's images, empty if they have no public name.
+        sampling: how ``vqvae sample`` draws from the prior.
         figures: what was measured; None if nothing was.
         recipe: the command or the recipe that trained it; empty if it is not known.
         license: SPDX identifier, such as ``mit``; empty if none was named.
@@ -36,6 +38,7 @@ class CardFacts:
     codes: CodeSpec
     parameters: Mapping[str, int]
     data: str
+    sampling: Controls = PLAIN
     figures: Figures | None
     recipe: str = ""
     license: str = ""
@@ -117,7 +120,9 @@ def _use(facts: CardFacts) -> str:
         lines += ["", f'prior = vqvae.load_prior("{name}")', "codes = prior.sample(16, seed=0)"]
         words.append(f"vqvae sample {name} --num 16 --out samples.png")
     python, shell = "\n".join(lines), "\n".join(words)
-    return f"## Use\n\n```python\n{python}\n```\n\n```sh\n{shell}\n```\n"
+    own = facts.sampling.words() if _is_prior(facts) else ""
+    drawn = f"\n`vqvae sample` draws with {own}; `prior.sample` draws from the prior itself.\n" if own else ""
+    return f"## Use\n\n```python\n{python}\n```\n\n```sh\n{shell}\n```\n{drawn}"
 
 
 def _figures(figures: Figures | None) -> str:

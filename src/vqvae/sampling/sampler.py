@@ -1,14 +1,17 @@
 """Draw codes from a prior, one after another."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from numbers import Integral
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from vqvae import noise
+from vqvae.component import STRICT, Count, NotNegative
 from vqvae.sampling.guidance import check_guidance, has_classes, stepper
 from vqvae.sampling.protocol import PriorProtocol
 from vqvae.tensors import Labels, checked_labels
@@ -79,13 +82,24 @@ class Controls:
         top_k: keep only the k most likely codes; 1 or more, or None for all codes.
         top_p: keep the smallest set of most likely codes whose probabilities sum to at least top_p; in (0, 1], or
             None for all codes.
-        guidance: weight of classifier-free guidance, see ``stepper``; 1 is the prior itself.
+        guidance: weight of classifier-free guidance, 1 is the prior itself (arXiv 2207.12598, equation 6).
     """
 
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
+    __pydantic_config__ = STRICT
+
+    temperature: NotNegative = 1.0
+    top_k: Count | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     guidance: float = 1.0
+
+    def words(self) -> str:
+        """Return the controls that differ from the defaults, such as ``temperature 1.2, guidance 8``, or ""."""
+        own = {name: value for name, value in vars(self).items() if value != getattr(PLAIN, name)}
+        return ", ".join(f"{name} {value:g}" for name, value in own.items())
+
+    def fitting(self, *, classes: bool) -> "Controls":
+        """Return the controls for a prior with or without classes: without them, guidance has no effect."""
+        return self if classes else replace(self, guidance=1.0)
 
     def check(self, *, classes: bool) -> None:
         """Check the ranges.

@@ -43,6 +43,7 @@ class PriorStage:
 
     Attributes:
         classes: the names of the training codes' classes, where the prior is conditioned on them.
+        controls: how the samples of ``draw`` are drawn.
         counts: how often each code occurs at each position of the training codes, int64 [h, w, n, K].
         baselines: the unigram baselines on the validation codes, in bits per code.
     """
@@ -61,6 +62,7 @@ class PriorStage:
         self.config, self.train, self.validation, self.engine = config, train, validation, engine
         self.origin = origin
         self.classes = train.classes if config.classes else ()
+        self.controls = config.sampling.fitting(classes=bool(self.classes))
         height, width, n = train.codes.shape[2:]
         prior = build_prior(
             config.model,
@@ -151,7 +153,7 @@ class PriorStage:
         if self.origin.tokenizer is None:
             return None
         labels = labels_in_turn(range(SAMPLES), self.prior.num_classes)
-        codes = sample(self.prior, SAMPLES, labels=labels, device=self.engine.device)
+        codes = sample(self.prior, SAMPLES, labels=labels, controls=self.controls, device=self.engine.device)
         pixels = pixels_from_images(self.origin.tokenizer.decode(codes)).cpu()
         file = run.samples / f"samples-{step:08d}.png"
         save_png(grid(pixels, columns=8), file)
