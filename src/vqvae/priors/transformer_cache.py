@@ -8,8 +8,7 @@ At a batch size of 1, calling operations takes more time than arithmetic. So the
 - Two channels that are rotated together are one complex number, so one product rotates them.
 - Keys and values are kept in a window that grows by several positions at a time. Positions that are still to come
   are masked. So views are made once for a window.
-- Every result is written where the next operation reads it. A wider window is written to memory that an earlier one
-  has used: the first write to new memory takes longer than the copy.
+- Every result is written where the next operation reads it.
 """
 
 import torch
@@ -74,34 +73,26 @@ class _Token:
 class _BlockCache:
     """A block's weights in the form that its steps read.
 
-    ``memory`` has the block's keys and values, [2, B, heads, T, d], at the beginning of ``storage``, which has room
-    for the tokens of a whole grid.
+    ``memory`` has the block's keys and values, [2, B, heads, T, d].
     """
 
-    def __init__(self, like: Tensor, block: Block, count: int, length: int) -> None:
+    def __init__(self, like: Tensor, block: Block, count: int) -> None:
         query, key, value = _normed(block.attention_norm, block.attention).chunk(3, 1)
         query = query * (len(query) // block.heads) ** -0.5
         self.attention = torch.cat([_paired(query, block.heads), _paired(key, block.heads), value], 1).to(like)
         self.network = _normed(block.network_norm, block.network).to(like)
         self.attention_out = block.attention_out.weight.T.to(like)
         self.network_out = block.network_out.weight.T.to(like)
-        self.storage = like.new_empty(2 * count * len(query) * length)
-        self.memory = self.storage[:0].view(2, count, block.heads, 0, len(query) // block.heads)
+        self.memory = like.new_empty(2, count, block.heads, 0, len(query) // block.heads)
 
-    def widen(self, length: int, spare: Tensor) -> Tensor:
-        """Make room for ``length`` tokens in another storage; return the old one, the spare of the next block.
-
-        Keys and values of a window lie side by side, which is fast to read.
-        """
-        known, (two, count, heads, before, dim) = self.memory, self.memory.shape
-        self.memory = spare[: two * count * heads * length * dim].view(two, count, heads, length, dim)
-        self.memory[:, :, :, :before] = known
-        self.memory[:, :, :, before:] = 0
-        spare, self.storage = self.storage, spare
+    def widen(self, length: int) -> None:
+        """Make room for ``length`` tokens. Keys and values of a window lie side by side, which is fast to read."""
+        known, (two, count, heads, _, dim) = self.memory, self.memory.shape
+        self.memory = known.new_zeros(two, count, heads, length, dim)
+        self.memory[:, :, :, : known.shape[3]] = known
         self.places = torch.view_as_complex(self.memory.unflatten(4, (-1, 2))).unbind(3)
         keys, self.values = self.memory.flatten(1, 2)
         self.keys = keys.transpose(1, 2)
-        return spare
 
     def run(self, token: _Token, now: int, turns: tuple[Tensor, Tensor], mask: Tensor) -> None:
         """Replace the token at a position by its features; the mask has -inf at the later positions."""
@@ -129,10 +120,8 @@ class TransformerPositions:
         self.model, self.class_features = model, model.class_features(labels)
         blocks: list[Block] = list(model.blocks)  # pyright: ignore[reportAssignmentType]
         like = self.class_features if model.begin.dtype == torch.float64 else self.class_features.float()
+        self.blocks = [_BlockCache(like, block, len(labels)) for block in blocks]
         self.turns = _turns(rotation_of(grid, model.head_dim, like))
-        length = len(self.turns) + -len(self.turns) % _WINDOW
-        self.blocks = [_BlockCache(like, block, len(labels), length) for block in blocks]
-        self.spare = torch.empty_like(self.blocks[0].storage)
         self.token = _Token(like, blocks[0], len(labels))
         self.norm = model.norm.weight * len(model.begin) ** 0.5
         self.position = 0
@@ -158,4 +147,4 @@ class TransformerPositions:
         masks = torch.full((_WINDOW, length), -torch.inf).triu(length - _WINDOW + 1)
         self.masks = masks[:, None, None].to(self.token.x).unbind()
         for block in self.blocks:
-            self.spare = block.widen(length, self.spare)
+            block.widen(length)
