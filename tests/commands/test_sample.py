@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,6 +130,17 @@ def test_one_option_replaces_all_of_a_models_own_settings(
     assert "own settings" not in capsys.readouterr().err
     codes = vqvae.load_prior(tuned_run).sample(2, labels=[0, 1])
     assert torch.equal(codes, sample(vqvae.load_prior(prior_run.path), 2, labels=[0, 1])), "the prior itself"
+
+
+def test_the_pictures_of_a_training_are_drawn_with_the_models_own_settings(
+    train_prior: Any, tokenizer_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"sampling__temperature": "0.7", "sampling__guidance": "2", "class_dropout": "0"}
+    run = train_prior(tmp_path / "run", tokenizer_run, **own)
+    with Image.open(max(run.samples.glob("*.png"))) as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(vqvae.sample(run, 64)))
+    says = "the prior does not learn codes without a class, which sampling.guidance needs: --class_dropout 0.1"
+    assert says in capsys.readouterr().err
 
 
 def test_without_classes_the_guidance_of_the_settings_is_not_used(tuned_run: Path) -> None:

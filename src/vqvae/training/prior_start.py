@@ -119,6 +119,9 @@ def prior_stage(
         blindness = config.model.blindness(stage.prior.spec.grid)
         if blindness:
             say(blindness)
+        if stage.controls.guidance != 1 and config.class_dropout == 0:
+            need = "which sampling.guidance needs: --class_dropout 0.1"
+            say(f"the prior does not learn codes without a class, {need}")
         baselines = ", ".join(f"{name} {bits:.4g}" for name, bits in stage.baselines.items())
         say(f"baselines that a prior must beat: {baselines}")
     return stage
