@@ -11,10 +11,11 @@ from typing import Any, Literal, cast
 import torch
 from PIL.Image import Image
 
+from vqvae.commands.controls import chosen_controls
 from vqvae.commands.evaluate import evaluate as evaluate_run
 from vqvae.commands.evaluate import evaluate_model
 from vqvae.commands.publish import Pushed, push
-from vqvae.commands.resolve import chosen_controls, open_prior_run, open_run
+from vqvae.commands.resolve import open_prior_run, open_run
 from vqvae.commands.sample import sample_picture
 from vqvae.config import DataConfig, Recipe, full_keys, load_config, read_otherwise, recipe_name
 from vqvae.data import OBJECT, Objects
@@ -171,7 +172,7 @@ def sample(
     """Draw new images from a prior; return them in a grid, which a notebook shows.
 
     If ``temperature``, ``top_k``, ``top_p`` and ``guidance`` are all None, the run's own ``sampling`` decides. If
-    one of them is given, the others are those of the prior itself: temperature 1, all codes, guidance 1.
+    one of the four is given, the defaults of the other three change nothing: temperature 1, all codes, guidance 1.
 
     Args:
         prior: the run of a prior.

@@ -12,8 +12,9 @@ from PIL import Image
 
 import vqvae
 from vqvae.cli import main
+from vqvae.commands.controls import own_controls
 from vqvae.commands.publish import publish
-from vqvae.commands.resolve import open_prior_run, own_controls
+from vqvae.commands.resolve import open_prior_run
 from vqvae.commands.sample import sample_picture
 from vqvae.commands.sample_to_store import sample_to_store
 from vqvae.report.pictures import grid

@@ -103,7 +103,8 @@ def _sample(arguments: argparse.Namespace) -> None:
             raise UserError("--size: pass --out; a store holds codes of one size, that of the prior")
         sample_into_store(arguments, _controls(arguments))
         return
-    from vqvae.commands.resolve import chosen_controls, open_prior_run
+    from vqvae.commands.controls import chosen_controls
+    from vqvae.commands.resolve import open_prior_run
     from vqvae.commands.sample import sample_picture
 
     check_out(arguments.out)
@@ -135,8 +136,9 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 def _inpaint(arguments: argparse.Namespace) -> None:
+    from vqvae.commands.controls import chosen_controls
     from vqvae.commands.inpaint import inpaint_picture
-    from vqvae.commands.resolve import chosen_controls, open_prior_run
+    from vqvae.commands.resolve import open_prior_run
     from vqvae.sampling import PLAIN
 
     if not arguments.mask and not arguments.box and not arguments.depth:

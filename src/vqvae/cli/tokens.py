@@ -85,7 +85,7 @@ def _decode(arguments: argparse.Namespace) -> None:
 
 def sample_into_store(arguments: argparse.Namespace, given: dict[str, float | None]) -> None:
     """Run ``vqvae sample PRIOR --store DIR``."""
-    from vqvae.commands.resolve import chosen_controls, own_controls
+    from vqvae.commands.controls import chosen_controls, own_controls
     from vqvae.commands.sample_to_store import sample_to_store
     from vqvae.model_io import choose_device, open_prior
     from vqvae.model_place import model_place

@@ -6,7 +6,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from vqvae.commands.resolve import PriorRun, check_at_least_1, check_controls, image_files, same_label
+from vqvae.commands.controls import check_controls
+from vqvae.commands.resolve import PriorRun, check_at_least_1, image_files, same_label
 from vqvae.data.formats import plain_formats
 from vqvae.errors import ArgumentError, UserError
 from vqvae.progress import Progress, advancing, silent

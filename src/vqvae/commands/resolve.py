@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqvae.commands.controls import own_controls
 from vqvae.config import DataConfig, read_otherwise
 from vqvae.data import ImageSet, Objects, describe, is_data_file, load_files, named_classes
 from vqvae.errors import ArgumentError, UserError, did_you_mean
@@ -17,9 +18,9 @@ from vqvae.model_io import Opened, choose_device, open_prior, open_tokenizer, re
 from vqvae.model_place import model_place
 from vqvae.models import VQVAE
 from vqvae.priors import Prior
-from vqvae.published import data_settings, sampling_settings
+from vqvae.published import data_settings
 from vqvae.run_directory import RunDirectory
-from vqvae.sampling import PLAIN, Controls, check_candidates, labels_in_turn
+from vqvae.sampling import PLAIN, Controls, labels_in_turn
 from vqvae.screen import say
 
 MOST_SHOWN = 32  # most images of a data set that a picture shows
@@ -159,25 +160,6 @@ def _prior_run(
     return PriorRun(**vars(tokenizer_run), prior=prior, controls=own_controls(Path(path), prior))
 
 
-def own_controls(path: Path, prior: Opened[Prior]) -> Controls:
-    """Return the settings of sampling of a prior's run or folder; without classes, the guidance has no effect."""
-    return sampling_settings(path).fitting(classes=prior.model.num_classes > 0)
-
-
-def chosen_controls(own: Controls, **given: float | None) -> Controls:
-    """Return the controls that are given, or a prior's own if all are None; one line says so.
-
-    A prior's own were chosen together, so one that is given replaces all of them.
-    """
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if chosen:
-        return Controls(**chosen)
-    if own != PLAIN:
-        rest = "temperature 1 alone draws from the prior itself"
-        say(f"samples are drawn with {own.words()}, the model's own settings; {rest}")
-    return own
-
-
 def class_named(label: str, prior: Opened[Prior]) -> int:
     """Return the class of a name or a number.
 
@@ -249,16 +231,6 @@ def check_at_least_1(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ArgumentError(name, f"{value}: must be 1 or more")
-
-
-def check_controls(controls: Controls, labels: Tensor | None, candidates: int = 1) -> None:
-    """Raise ArgumentError for a control of sampling out of its range."""
-    try:
-        controls.check(classes=labels is not None)
-        check_candidates(candidates, classes=labels is not None)
-    except ValueError as error:
-        name, _, problem = str(error).partition(" ")
-        raise ArgumentError(name, problem) from None
 
 
 def load_for(run: TokenizerRun, data: str | Objects, split: str) -> tuple[ImageSet, str]:

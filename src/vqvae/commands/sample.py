@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqvae.commands.resolve import PriorRun, check_at_least_1, check_controls, chosen_controls, sample_labels
+from vqvae.commands.controls import check_controls, chosen_controls
+from vqvae.commands.resolve import PriorRun, check_at_least_1, sample_labels
 from vqvae.errors import ArgumentError
 from vqvae.progress import Progress, advancing, silent
 from vqvae.report.pictures import grid
@@ -64,7 +65,7 @@ def sample_pixels(
         num: number of images.
         label: the name or number of a class; None takes all classes in turn, see ``labels_in_turn``.
         seed: seed of the whole set: image i is a function of (seed, i, its class).
-        controls: temperature, top_k, top_p, guidance; by default, the run's own.
+        controls: temperature, top_k, top_p, guidance; None takes the controls of the run.
         candidates: number of samples per image; the one with the highest likelihood ratio for its class is kept.
         size: height and width of the images in pixels; by default, those of the prior's training images. Larger
             images are drawn in windows of that size, see ``Windowed``.

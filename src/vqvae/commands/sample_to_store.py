@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from vqvae.commands.resolve import check_at_least_1, check_controls, sample_labels
+from vqvae.commands.controls import check_controls
+from vqvae.commands.resolve import check_at_least_1, sample_labels
 from vqvae.model_io import Opened
 from vqvae.priors import Prior
 from vqvae.progress import Progress, silent
