@@ -45,20 +45,34 @@ class Muon(Optimizer):
         """Take a step; every rank must call. A closure is not called."""
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            momenta = [self._nesterov(weight, group["momentum"]) for weight in weights]
+            momenta = [_matrix(self._nesterov(weight, group["momentum"])) for weight in weights]
             for weight, direction in zip(weights, _orthogonalized(momenta), strict=True):
                 length = _RMS * max(direction.shape) ** 0.5
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(direction.view(weight.shape), alpha=-group["lr"] * length)
+                if group["weight_decay"]:
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.add_(_weight(direction, weight.shape), alpha=-group["lr"] * length)
 
     def _nesterov(self, weight: nn.Parameter, mu: float) -> Tensor:
-        """Add the gradient to a weight's momentum; return the matrix G + mu M (Nesterov's momentum)."""
+        """Add the gradient to a weight's momentum; return G + mu M (Nesterov's momentum)."""
         state, gradient = self.state[weight], weight.grad
         assert gradient is not None
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weight)
         momentum = state["momentum"].mul_(mu).add_(gradient)
-        return gradient.add(momentum, alpha=mu).flatten(1)
+        return gradient.add(momentum, alpha=mu)
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """Return a weight as a matrix with one row for each of its first dimension; channels-last weights are not copied.
+
+    The order of the columns does not matter: it is the same in the nearest orthogonal matrix.
+    """
+    return weight.movedim(1, -1).flatten(1)
+
+
+def _weight(matrix: Tensor, shape: torch.Size) -> Tensor:
+    """Undo ``_matrix``."""
+    return matrix.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
 
 
 def _orthogonalized(momenta: list[Tensor]) -> list[Tensor]:
@@ -86,14 +100,15 @@ def nearest_orthogonal(matrix: Tensor) -> Tensor:
     """
     if matrix.shape[0] > matrix.shape[1]:
         return nearest_orthogonal(matrix.T).T
-    scaled = matrix / matrix.norm().clamp(min=1e-30)
-    gram = scaled @ scaled.T
-    one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    whole = one
+    gram = matrix @ matrix.T
+    square = gram.trace().clamp(min=1e-30)
+    gram /= square
+    whole = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) / square.sqrt()
     for _ in range(_TIMES):
-        factor = _A * one + _B * gram + _C * (gram @ gram)
+        factor = torch.addmm(gram, gram, gram, beta=_B, alpha=_C)
+        factor.diagonal().add_(_A)
         whole, gram = factor @ whole, factor @ gram @ factor
-    return whole @ scaled
+    return whole @ matrix
 
 
 def names_of_matrices(module: nn.Module) -> Iterator[str]:
