@@ -27,7 +27,7 @@ MODELS = {
         PixelCNN.Config(width=8, layers=3, head_width=8),
     ),
     "norms": (
-        ResNet.Config(width=8, outer_width=8, encoder_blocks=1, decoder_blocks=1),
+        ResNet.Config(width=8, outer_width=8, encoder_blocks=1, decoder_blocks=1, attention=True),
         GaussianLikelihood.Config(),
         CodeTransformer.Config(width=16, layers=2, heads=2, head_width=8),
     ),

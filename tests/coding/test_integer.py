@@ -112,7 +112,7 @@ def network_of(kind, likelihood):
     how = {"latent_channels": 4, "out_channels": likelihood.out_channels, "width": 16, "outer_width": 12}
     if kind == "paper":
         return PaperNetwork(3, residual_width=8, residual_blocks=2, **how)
-    network = ResNet(3, decoder_blocks=2, **how)
+    network = ResNet(3, decoder_blocks=2, attention=kind == "attention", **how)
     for parameter in network.decoder.parameters():  # the last convolutions of the blocks are not zero
         nn.init.normal_(parameter, std=0.15)
     return network
@@ -128,7 +128,7 @@ def tokenizer_of(likelihood, network, quantizer):
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of the switch of mkldnn
-@pytest.mark.parametrize("network", ["paper", "resnet"])
+@pytest.mark.parametrize("network", ["paper", "resnet", "attention"])
 @pytest.mark.parametrize("quantizer", ["ema", "vq", "residual"])
 def test_the_decoders_parameters_do_not_depend_on_the_batch_size_or_the_threads(network, quantizer):
     made = {
@@ -152,6 +152,16 @@ def test_the_decoders_parameters_do_not_depend_on_the_batch_size_or_the_threads(
             assert torch.equal(pixels.parameters_of(codes[:7]), whole[:7])
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_decoders_attention_does_not_depend_on_the_memory(monkeypatch):
+    likelihood = LogisticMixtureLikelihood(3, components=2)
+    pixels = IntegerPixels(tokenizer_of(likelihood, "attention", EMAQuantizer(32, 4)))
+    codes = torch.randint(0, 32, (3, 5, 4, 1), generator=torch.Generator().manual_seed(1))
+    whole = pixels.parameters_of(codes)
+    for most in (1, 7 * 3 * 20):  # one query at a time, and seven
+        monkeypatch.setattr("vqvae.coding.integer.resnet._MOST_SCORES", most)
+        assert torch.equal(pixels.parameters_of(codes), whole)
 
 
 CASES = [

@@ -18,6 +18,7 @@ from vqvae.export import (
     tokenizer_graphs,
 )
 from vqvae.models import VQVAE
+from vqvae.networks import ResNet
 from vqvae.quantizers import QuantizerConfig
 from vqvae.sampling import inpaint, sample
 from vqvae.tensors import CodeSpec
@@ -26,9 +27,10 @@ pytestmark = pytest.mark.filterwarnings("default")  # of the exporters' own
 SMALL = {"width": 8, "outer_width": 4, "residual_width": 4, "residual_blocks": 0}
 
 
-def tokenizer(kind):
+def tokenizer(kind, network=None):
     torch.manual_seed(0)
-    model = VQVAE(QuantizerConfig.kinds()[kind]().build(), **SMALL)
+    own = SMALL if network is None else {"network": network}
+    model = VQVAE(QuantizerConfig.kinds()[kind]().build(), **own)
     model(torch.rand(64, 3, 8, 8) * 2 - 1)  # a codebook starts from a batch
     return model.eval()
 
@@ -52,9 +54,19 @@ def not_exported(graphs):
     return {graph.name: function(graph) for graph in graphs}
 
 
-@pytest.mark.parametrize("kind", sorted(QuantizerConfig.kinds()))
-def test_the_codes_of_an_exported_encoder_are_exact_but_for_near_ties(kind):
-    model = tokenizer(kind)
+def with_attention():
+    network = ResNet(3, latent_channels=64, width=64, outer_width=8, attention=True)
+    for module in (network.encoder, network.decoder):
+        for parameter in module.parameters():  # an attention that starts at zero would change nothing
+            torch.nn.init.normal_(parameter, std=0.05) if not parameter.any() else None
+    return network
+
+
+@pytest.mark.parametrize(
+    ("kind", "network"), [*((kind, None) for kind in sorted(QuantizerConfig.kinds())), ("ema", with_attention)]
+)
+def test_the_codes_of_an_exported_encoder_are_exact_but_for_near_ties(kind, network):
+    model = tokenizer(kind, network and network())
     run = opened(tokenizer_graphs(model, (16, 16)), Onnx())
     pixels = torch.randint(0, 256, (40, 3, 16, 16), dtype=torch.uint8)
     facts, codes = certify_tokenizer(run, model, pixels)

@@ -11,7 +11,7 @@ from torch import nn
 
 from vqvae.models import VQVAE
 from vqvae.models.tiles import Reach, decoder_reach, encoder_reach, reach_of, tiles_of
-from vqvae.networks import Network, NetworkConfig, PaperNetwork
+from vqvae.networks import Network, NetworkConfig, PaperNetwork, ResNet
 from vqvae.quantizers import FSQ, VectorQuantizer
 from vqvae.tensors import images_from_pixels, pixels_from_images
 
@@ -60,17 +60,19 @@ def test_tiles_give_the_codes_and_pixels_of_the_whole_at_odd_sizes_and_borders(f
         assert len(codes.unique()) > 1
 
 
-@pytest.mark.parametrize("kind", sorted(NetworkConfig.kinds()))
-def test_every_kind_of_network_is_tiled_exactly_or_says_that_it_cannot_be(kind):
+NETWORKS = {kind: config() for kind, config in sorted(NetworkConfig.kinds().items())}
+NETWORKS["attention"] = ResNet.Config(attention=True)
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
+def test_every_kind_of_network_is_tiled_exactly_or_says_that_it_cannot_be(network):
     torch.manual_seed(0)
-    config = VQVAE.Config(
-        network=NetworkConfig.kinds()[kind](), quantizer=VectorQuantizer.Config(num_codes=64, dim=4)
-    )
+    config = VQVAE.Config(network=network, quantizer=VectorQuantizer.Config(num_codes=64, dim=4))
     model = _with_used_codes(config.build(channels=3))
     for parameter in model.parameters():  # blocks that start at zero would look at nothing
         torch.nn.init.normal_(parameter, std=0.05) if not parameter.any() else None
     if encoder_reach(model) is None or decoder_reach(model) is None:
-        assert kind not in ("paper", "resnet")  # their outputs depend on a window
+        assert network not in (PaperNetwork.Config(), ResNet.Config())  # their outputs depend on a window
         with pytest.raises(ValueError, match="looks at the whole image"):
             model.decode(model.encode(_photo(64, 64), tile=32), tile=32)
         return

@@ -12,6 +12,7 @@ from vqvae.networks.base import Network, NetworkConfig
 from vqvae.networks.paper import widths_of
 
 EPSILON = 1e-6  # added to the mean square of a norm
+HEAD = 32  # channels of a head of attention
 
 
 class ResNet(Network):
@@ -22,8 +23,8 @@ class ResNet(Network):
     last convolution of a block starts at zero, so a block starts as the identity (arXiv 1901.09321).
 
     Each position is normalized by itself (arXiv 1910.07467). So the output at a position depends on a window
-    around it, and images may be encoded and decoded in tiles. Height and width may be anything that the factor
-    divides.
+    around it, and images may be encoded and decoded in tiles. With ``attention``, it depends on the whole image,
+    and tiles only approximate it. Height and width may be anything that the factor divides.
 
     Args:
         channels: number of channels C of the images.
@@ -34,6 +35,8 @@ class ResNet(Network):
         encoder_blocks: number of residual blocks of the encoder at the resolution of the codes.
         decoder_blocks: number of residual blocks of the decoder at the resolution of the codes.
         outer_blocks: number of residual blocks at each resolution between the image's and the codes'.
+        attention: whether all positions attend to each other, at the resolution of the codes: once in the middle
+            of the encoder's residual blocks, and once in the middle of the decoder's.
         factor: downsampling factor, a power of two; an image of H x W pixels has H/factor x W/factor positions.
 
     Raises:
@@ -50,6 +53,7 @@ class ResNet(Network):
         encoder_blocks: CountOrZero = 2
         decoder_blocks: CountOrZero = 4
         outer_blocks: CountOrZero = 1
+        attention: bool = False
 
         def build(self, *, channels: int, latent_channels: int, out_channels: int) -> "ResNet":
             """Make the network."""
@@ -66,6 +70,7 @@ class ResNet(Network):
         encoder_blocks: int = Config.encoder_blocks,
         decoder_blocks: int = Config.decoder_blocks,
         outer_blocks: int = Config.outer_blocks,
+        attention: bool = Config.attention,
         factor: int = Config.factor,
     ) -> None:
         self.Config.check(
@@ -78,8 +83,10 @@ class ResNet(Network):
         widths = widths_of(width, outer_width, factor)
         out_channels = channels if out_channels is None else out_channels
         super().__init__(
-            _encoder(channels, latent_channels, widths, encoder_blocks, outer_blocks),
-            _decoder(out_channels, latent_channels, widths, decoder_blocks, outer_blocks),
+            _encoder(channels, latent_channels, widths, _inner(width, encoder_blocks, attention), outer_blocks),
+            _decoder(
+                out_channels, latent_channels, widths, _inner(width, decoder_blocks, attention), outer_blocks
+            ),
             factor=factor,
         )
 
@@ -113,6 +120,49 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
 
 
+class Attention(nn.Module):
+    """Norm, attention of all positions, 1x1 convolution; added to the input: float [B, width, h, w] -> the same.
+
+    The attention is that of arXiv 1706.03762, equation 1, with heads of 32 channels, or one head if 32 does not
+    divide the width. It knows nothing about places: the convolutions before it do, from their padding.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = 1 if width % HEAD else width // HEAD
+        self.norm = Norm(width)
+        self.project = nn.Conv2d(width, 3 * width, 1)
+        self.out = nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x plus the mixed values."""
+        query, key, value = heads_of(self.project(self.norm(x)), self.heads)
+        mix = _mixed if self.training else F.scaled_dot_product_attention
+        return x + self.out(image_of(mix(query, key, value), x.shape))
+
+
+def _mixed(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return the values mixed by attention, as ``scaled_dot_product_attention`` does.
+
+    With the few positions of training images, these two products take a third of its time on a CPU (docs/log.md).
+    It needs less memory for the many positions of large images.
+    """
+    return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1) @ value
+
+
+def heads_of(projected: Tensor, heads: int) -> Tensor:
+    """Return queries, keys and values, [3, B, heads, h * w, d], of a projection [B, 3 * heads * d, h, w]."""
+    positions = projected.flatten(2).transpose(1, 2)
+    return positions.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+
+
+def image_of(mixed: Tensor, shape: torch.Size) -> Tensor:
+    """Return mixed values, [B, heads, h * w, d], as an image of this shape, [B, heads * d, h, w]."""
+    return mixed.transpose(2, 3).reshape(shape)
+
+
 class Stack(nn.Sequential):
     """Layers in a row, which cast their input to the precision of the weights."""
 
@@ -126,7 +176,16 @@ def _blocks(width: int, number: int) -> list[nn.Module]:
     return [ResidualBlock(width) for _ in range(number)]
 
 
-def _encoder(channels: int, latent_channels: int, widths: list[int], blocks: int, outer_blocks: int) -> Stack:
+def _inner(width: int, number: int, attention: bool) -> list[nn.Module]:
+    """Return the blocks at the resolution of the codes."""
+    blocks = _blocks(width, number)
+    middle = [Attention(width)] if attention else []
+    return [*blocks[: number // 2], *middle, *blocks[number // 2 :]]
+
+
+def _encoder(
+    channels: int, latent_channels: int, widths: list[int], inner: list[nn.Module], outer_blocks: int
+) -> Stack:
     layers: list[nn.Module] = []
     before = channels
     for number, width in enumerate(widths):
@@ -135,14 +194,16 @@ def _encoder(channels: int, latent_channels: int, widths: list[int], blocks: int
             nn.PixelUnshuffle(2),
             nn.Conv2d(4 * before, width, 1 if number else 3, padding=0 if number else 1),
         ]
-        layers += _blocks(width, blocks if last else outer_blocks)
+        layers += inner if last else _blocks(width, outer_blocks)
         before = width
     return Stack(*layers, Norm(before), nn.SiLU(), nn.Conv2d(before, latent_channels, 1))
 
 
-def _decoder(out_channels: int, latent_channels: int, widths: list[int], blocks: int, outer_blocks: int) -> Stack:
+def _decoder(
+    out_channels: int, latent_channels: int, widths: list[int], inner: list[nn.Module], outer_blocks: int
+) -> Stack:
     *outer, before = widths
-    layers: list[nn.Module] = [nn.Conv2d(latent_channels, before, 3, padding=1), *_blocks(before, blocks)]
+    layers: list[nn.Module] = [nn.Conv2d(latent_channels, before, 3, padding=1), *inner]
     for width in reversed(outer):
         layers += [nn.Conv2d(before, 4 * width, 1), nn.PixelShuffle(2), *_blocks(width, outer_blocks)]
         before = width

@@ -63,9 +63,9 @@ class Muon(Optimizer):
 
 
 def _matrix(weight: Tensor) -> Tensor:
-    """Return a weight as a matrix with one row for each of its first dimension; channels-last weights are not copied.
+    """Return a weight as a matrix with one row for each of its first dimension, without a copy if channels-last.
 
-    The order of the columns does not matter: it is the same in the nearest orthogonal matrix.
+    Any order of the columns will do: the nearest orthogonal matrix has the same order.
     """
     return weight.movedim(1, -1).flatten(1)
 

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqvae.coding.integer.forms import Forms
-from vqvae.coding.integer.tables import ONE, SILU_REACH, silu
+from vqvae.coding.integer.tables import ONE, SILU_REACH, exp_of_difference, silu
 from vqvae.errors import UserError
 
 WEIGHT = 2**13  # a weight of 1
 LARGEST = 2.0**20  # of an activation: 256
+_SHARE = 2**20  # a weight of attention of 1
 EXACT = 2.0**53
 
 LAYERS = Forms[nn.Module]("layer")
@@ -154,6 +155,35 @@ class IntegerSiLU(nn.Module):
     def forward(self, activations: Tensor) -> Tensor:
         """Return ``integer_silu`` of the activations."""
         return integer_silu(activations)
+
+
+def check_head(width: int) -> None:
+    """Raise UserError if the products of queries and keys of this width could reach 2^53."""
+    if not width * LARGEST**2 < EXACT:
+        raise UserError("a head of attention is too wide for sums below 2^53")
+
+
+def integer_attention(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None) -> Tensor:
+    """Return the values, [B, heads, T, d], mixed by the attention of queries to keys.
+
+    The weights of a query are rounded to multiples of 1 / _SHARE. So a sum over keys stays below 2^53 however many
+    keys there are.
+
+    Args:
+        query: [B, heads, T, d].
+        key: [B, heads, L, d].
+        value: [B, heads, L, d].
+        hidden: bool [T, L], the keys that a query does not see.
+    """
+    sums = query @ key.transpose(-1, -2)
+    scores = (sums / torch.full_like(sums[..., :1], ONE * sqrt(query.shape[-1])) + 0.5).floor()
+    if hidden is not None:
+        scores = scores.masked_fill(hidden, -EXACT)
+    masses = exp_of_difference(scores, -1)
+    if hidden is not None:
+        masses = masses.masked_fill(hidden, 0)
+    shares = (masses.double() * _SHARE / masses.sum(-1, keepdim=True).double() + 0.5).floor()
+    return (shares @ value / _SHARE + 0.5).floor()
 
 
 @LAYERS.of(nn.ReLU, nn.Identity, nn.Dropout, nn.PixelShuffle, nn.PixelUnshuffle)

@@ -1,26 +1,23 @@
 """The transformer prior with whole numbers."""
 
-from math import sqrt
-
 import torch
 from torch import Tensor, nn
 
 from vqvae.coding.integer.layers import (
-    EXACT,
     LARGEST,
     LAYERS,
     IntegerAffine,
+    check_head,
+    integer_attention,
     integer_silu,
     rounded,
 )
 from vqvae.coding.integer.prior import PRIORS, IntegerPrior
-from vqvae.coding.integer.tables import ONE, TURN, exp_of_difference, turns
-from vqvae.errors import UserError
+from vqvae.coding.integer.tables import ONE, TURN, turns
 from vqvae.priors import CodeTransformer
 from vqvae.priors.transformer import Block
 
 Rotation = tuple[Tensor, Tensor]
-_SHARE = 2**20  # a weight of attention of 1
 _MOST_SCORES = 2**23  # of queries and keys, in memory at a time
 
 
@@ -56,7 +53,7 @@ class IntegerTransformer(IntegerPrior):
         hidden = torch.ones(h * w, h * w, dtype=torch.bool).triu(1)
         for block in self.blocks:
             query, key, value = block.project(x, rotation)
-            x = block.finish(x, _attention(query, key, value, hidden))
+            x = block.finish(x, integer_attention(query, key, value, hidden))
         return self.norm(x).unflatten(1, (h, w))
 
     def at_once(self, grid: tuple[int, int]) -> int:
@@ -87,8 +84,7 @@ class _Block(nn.Module):
         self.attention_norm, self.network_norm = map(LAYERS.make, (block.attention_norm, block.network_norm))
         self.attention, self.attention_out = IntegerAffine(block.attention), IntegerAffine(block.attention_out)
         self.network, self.network_out = IntegerAffine(block.network), IntegerAffine(block.network_out)
-        if not len(block.attention_out.weight) // block.heads * LARGEST**2 < EXACT:
-            raise UserError("a head of attention is too wide for sums below 2^53")
+        check_head(len(block.attention_out.weight) // block.heads)
 
     def project(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """Return the turned queries and keys, and the values, [B, heads, T, d], of features [B, T, width]."""
@@ -105,29 +101,6 @@ class _Block(nn.Module):
         x = x + self.attention_out(mixed.transpose(1, 2).flatten(2))
         gate, value = self.network(self.network_norm(x)).chunk(2, -1)
         return x + self.network_out((integer_silu(gate) * value / ONE + 0.5).floor())
-
-
-def _attention(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None) -> Tensor:
-    """Return the values, [B, heads, T, d], mixed by the attention of queries to keys.
-
-    The weights of a query are rounded to multiples of 1 / _SHARE. So a sum over keys stays below 2^53 however many
-    keys there are.
-
-    Args:
-        query: [B, heads, T, d].
-        key: [B, heads, L, d].
-        value: [B, heads, L, d].
-        hidden: bool [T, L], the keys that a query does not see.
-    """
-    sums = query @ key.transpose(-1, -2)
-    scores = (sums / torch.full_like(sums[..., :1], ONE * sqrt(query.shape[-1])) + 0.5).floor()
-    if hidden is not None:
-        scores = scores.masked_fill(hidden, -EXACT)
-    masses = exp_of_difference(scores, -1)
-    if hidden is not None:
-        masses = masses.masked_fill(hidden, 0)
-    shares = (masses.double() * _SHARE / masses.sum(-1, keepdim=True).double() + 0.5).floor()
-    return (shares @ value / _SHARE + 0.5).floor()
 
 
 class _Positions:
@@ -150,5 +123,5 @@ class _Positions:
         for number, block in enumerate(self.prior.blocks):
             keys, values = self.keys[number], self.values[number]
             query, keys[:, :, now : now + 1], values[:, :, now : now + 1] = block.project(x, (cosine, sine))
-            x = block.finish(x, _attention(query, keys[:, :, : now + 1], values[:, :, : now + 1]))
+            x = block.finish(x, integer_attention(query, keys[:, :, : now + 1], values[:, :, : now + 1]))
         return self.prior.norm(x)[:, 0]
