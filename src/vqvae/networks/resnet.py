@@ -13,6 +13,7 @@ from vqvae.networks.paper import widths_of
 
 EPSILON = 1e-6  # added to the mean square of a norm
 HEAD = 32  # channels of a head of attention
+FEW = 256  # positions
 
 
 class ResNet(Network):
@@ -83,10 +84,8 @@ class ResNet(Network):
         widths = widths_of(width, outer_width, factor)
         out_channels = channels if out_channels is None else out_channels
         super().__init__(
-            _encoder(channels, latent_channels, widths, _inner(width, encoder_blocks, attention), outer_blocks),
-            _decoder(
-                out_channels, latent_channels, widths, _inner(width, decoder_blocks, attention), outer_blocks
-            ),
+            _encoder(channels, latent_channels, widths, encoder_blocks, outer_blocks, attention),
+            _decoder(out_channels, latent_channels, widths, decoder_blocks, outer_blocks, attention),
             factor=factor,
         )
 
@@ -139,15 +138,16 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x plus the mixed values."""
         query, key, value = heads_of(self.project(self.norm(x)), self.heads)
-        mix = _mixed if self.training else F.scaled_dot_product_attention
+        few = self.training and query.shape[2] <= FEW
+        mix = _mixed if few else F.scaled_dot_product_attention
         return x + self.out(image_of(mix(query, key, value), x.shape))
 
 
 def _mixed(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return the values mixed by attention, as ``scaled_dot_product_attention`` does.
 
-    With the few positions of training images, these two products take a third of its time on a CPU (docs/log.md).
-    It needs less memory for the many positions of large images.
+    With few positions, these two products take a third of its time on a CPU (docs/log.md); with many, they take
+    memory that grows with the square of the positions.
     """
     return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1) @ value
 
@@ -184,7 +184,7 @@ def _inner(width: int, number: int, attention: bool) -> list[nn.Module]:
 
 
 def _encoder(
-    channels: int, latent_channels: int, widths: list[int], inner: list[nn.Module], outer_blocks: int
+    channels: int, latent_channels: int, widths: list[int], blocks: int, outer_blocks: int, attention: bool
 ) -> Stack:
     layers: list[nn.Module] = []
     before = channels
@@ -194,16 +194,19 @@ def _encoder(
             nn.PixelUnshuffle(2),
             nn.Conv2d(4 * before, width, 1 if number else 3, padding=0 if number else 1),
         ]
-        layers += inner if last else _blocks(width, outer_blocks)
+        layers += _inner(width, blocks, attention) if last else _blocks(width, outer_blocks)
         before = width
     return Stack(*layers, Norm(before), nn.SiLU(), nn.Conv2d(before, latent_channels, 1))
 
 
 def _decoder(
-    out_channels: int, latent_channels: int, widths: list[int], inner: list[nn.Module], outer_blocks: int
+    out_channels: int, latent_channels: int, widths: list[int], blocks: int, outer_blocks: int, attention: bool
 ) -> Stack:
     *outer, before = widths
-    layers: list[nn.Module] = [nn.Conv2d(latent_channels, before, 3, padding=1), *inner]
+    layers: list[nn.Module] = [
+        nn.Conv2d(latent_channels, before, 3, padding=1),
+        *_inner(before, blocks, attention),
+    ]
     for width in reversed(outer):
         layers += [nn.Conv2d(before, 4 * width, 1), nn.PixelShuffle(2), *_blocks(width, outer_blocks)]
         before = width
