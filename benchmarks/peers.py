@@ -82,7 +82,7 @@ def train_vqvae(data: str, pixels: Tensor, minutes: float, seed: int, out: Path)
     def run(steps: int, name: str) -> float:
         started = time.process_time()
         settings = {"training.steps": steps, "training.seed": seed, "training.checkpoint_every": steps}
-        settings |= {"training.evaluate_every": steps}
+        settings |= {"training.evaluate_every": steps, "training.compile": True}  # in short runs, too
         settings["training.warmup"] = min(200, steps // 10)
         vqvae.train(RECIPE, data=data, out=out / name, **settings)
         return time.process_time() - started
@@ -90,7 +90,8 @@ def train_vqvae(data: str, pixels: Tensor, minutes: float, seed: int, out: Path)
     run(10, "compile")  # fills the cache of compiled networks
     short, longer = run(20, "short"), run(320, "longer")
     steps = int(20 + 300 * (60 * minutes - short) / (longer - short))
-    run(steps, "vqvae")
+    took = run(steps, "vqvae") / 60
+    print(f"vqvae: {steps:,} steps, planned for {minutes:g} min of processor time, took {took:.1f}", flush=True)
     model = vqvae.load_tokenizer(out / "vqvae")
     seen = steps * load_config(RECIPE, "tokenizer", {}).training.batch_size
     return Trained(seen, lambda x: model.encode(x)[..., 0], lambda codes: model.decode(codes[..., None]))

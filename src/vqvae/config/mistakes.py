@@ -73,7 +73,7 @@ def _meant(key: str, siblings: list[str], stage: str) -> str:
     if found:
         return f"; did you mean '{found}'?"
     listed = ", ".join(beside)
-    if len(listed) <= 200:
+    if len(listed) <= 250:
         return f"; known here: {listed}" if listed else "; known here: none"
     return f"; vqvae {_COMMANDS.get(stage, 'train')} --help lists the keys"
 
