@@ -101,7 +101,7 @@ def nearest_orthogonal(matrix: Tensor) -> Tensor:
     if matrix.shape[0] > matrix.shape[1]:
         return nearest_orthogonal(matrix.T).T
     gram = matrix @ matrix.T
-    square = gram.trace().clamp(min=1e-30)
+    square = gram.trace().clamp(min=1e-37)
     gram /= square
     whole = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) / square.sqrt()
     for _ in range(_TIMES):
