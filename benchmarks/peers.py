@@ -81,17 +81,16 @@ def run_for(minutes: float, step: Callable[[Tensor, float], None], images: Itera
 def train_vqvae(data: str, pixels: Tensor, minutes: float, seed: int, out: Path) -> Trained:
     def run(steps: int, name: str) -> float:
         started = time.process_time()
-        settings = {"training.steps": steps, "training.seed": seed, "training.checkpoint_every": steps}
-        settings |= {"training.evaluate_every": steps, "training.compile": True}  # in short runs, too
-        settings["training.warmup"] = min(200, steps // 10)
+        settings = {"training.steps": steps, "training.seed": seed, "training.warmup": min(200, steps // 10)}
+        settings |= {"training.checkpoint_every": steps, "training.evaluate_every": steps}
+        settings["training.compile"] = True  # auto would not compile short trainings
         vqvae.train(RECIPE, data=data, out=out / name, **settings)
         return time.process_time() - started
 
     run(10, "compile")  # fills the cache of compiled networks
     short, longer = run(20, "short"), run(320, "longer")
     steps = int(20 + 300 * (60 * minutes - short) / (longer - short))
-    took = run(steps, "vqvae") / 60
-    print(f"vqvae: {steps:,} steps, planned for {minutes:g} min of processor time, took {took:.1f}", flush=True)
+    print(f"vqvae: {steps:,} steps took {run(steps, 'vqvae') / 60:.1f} min of processor time", flush=True)
     model = vqvae.load_tokenizer(out / "vqvae")
     seen = steps * load_config(RECIPE, "tokenizer", {}).training.batch_size
     return Trained(seen, lambda x: model.encode(x)[..., 0], lambda codes: model.decode(codes[..., None]))

@@ -13,7 +13,7 @@ from vqvae.networks.paper import widths_of
 
 EPSILON = 1e-6  # added to the mean square of a norm
 HEAD = 32  # channels of a head of attention
-FEW = 256  # positions
+FEW = 256  # positions, up to which training multiplies all pairs of positions at once
 
 
 class ResNet(Network):
@@ -122,8 +122,8 @@ class ResidualBlock(nn.Module):
 class Attention(nn.Module):
     """Norm, attention of all positions, 1x1 convolution; added to the input: float [B, width, h, w] -> the same.
 
-    The attention is that of arXiv 1706.03762, equation 1, with heads of 32 channels, or one head if 32 does not
-    divide the width. It knows nothing about places: the convolutions before it do, from their padding.
+    The formula is equation 1 of arXiv 1706.03762. A head has 32 channels; there is one head if 32 does not divide
+    the width. There are no position embeddings: the padding of the convolutions tells positions apart.
     """
 
     def __init__(self, width: int) -> None:
@@ -146,8 +146,8 @@ class Attention(nn.Module):
 def _mixed(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return the values mixed by attention, as ``scaled_dot_product_attention`` does.
 
-    With few positions, these two products take a third of its time on a CPU (docs/log.md); with many, they take
-    memory that grows with the square of the positions.
+    With few positions, these two products take a third of that function's time on a CPU (docs/log.md). Their
+    memory grows with the square of the number of positions.
     """
     return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1) @ value
 
