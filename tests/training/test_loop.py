@@ -12,7 +12,7 @@ from torch import nn
 from vqvae.config import TrainingConfig
 from vqvae.errors import UserError
 from vqvae.files import read_records
-from vqvae.training.engine import Engine, choose_device
+from vqvae.training.engine import Engine, bf16_is_faster, choose_device
 from vqvae.training.loop import learning_rate
 from vqvae.training.run import Run
 from vqvae.training.weight_ema import WeightEMA
@@ -122,6 +122,24 @@ def test_bf16_where_it_is_slower_is_said(
         True, faster, False,
     ]  # fmt: skip
     assert caplog.text.count("bf16 is slower than fp32") == (not faster)
+
+
+@pytest.mark.parametrize("slower", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("begins", range(0, 24, 4))
+def test_other_work_for_a_while_does_not_decide_the_precision(
+    begins: int, slower: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, convolutions = 0, 0
+
+    def convolution(x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        nonlocal clock, convolutions
+        busy = begins <= convolutions < begins + 8
+        clock, convolutions = clock + (2 if x.dtype is slower else 1) * (5 if busy else 1), convolutions + 1
+        return x[0, 0]
+
+    monkeypatch.setattr("torch.conv2d", convolution)
+    monkeypatch.setattr("time.perf_counter", lambda: clock)
+    assert bf16_is_faster(torch.device("cpu")) == (slower is torch.float32)
 
 
 def test_an_absent_device_is_named() -> None:
